@@ -1,9 +1,9 @@
 // What everything above uses to move tensors between the ranks of one group in one epoch.
 //
-// Threads: one thread at a time issues operations; all ranks issue the same operations in the same order. Abort() may come from any thread.
-// Results of reductions are bit-identical on all ranks and in all runs: contributions are added in rank order 0, 1, .. size-1.
-// Zero elements are allowed everywhere. In place: `send` may equal `receive` (reduce-scatter and all-gather: see there); otherwise buffers
-// do not overlap.
+// Threads: one thread at a time issues operations; all ranks issue the same operations in the same order. Abort() may come from any
+// thread. Results of reductions are bit-identical on all ranks and in all runs: contributions are added in rank order 0, 1, ..
+// size-1. Zero elements are allowed everywhere. In place: `send` may equal `receive` (reduce-scatter and all-gather: see there);
+// otherwise buffers do not overlap.
 //
 // Errors of every operation, after which the communicator is broken and every later call returns the same error:
 //   UNAVAILABLE        a peer closed its connection; the message names rank, host and pid, the operation and its sequence number

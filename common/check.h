@@ -24,9 +24,8 @@ struct Voidify {
 
 }  // namespace ringmaster::internal
 
-#define RM_CHECK(condition)                  \
-  (condition) ? static_cast<void>(0)         \
-              : ::ringmaster::internal::Voidify() & \
-                    ::ringmaster::internal::CheckFailure(__FILE__, __LINE__, #condition).stream()
+#define RM_CHECK(condition)          \
+  (condition) ? static_cast<void>(0) \
+              : ::ringmaster::internal::Voidify() & ::ringmaster::internal::CheckFailure(__FILE__, __LINE__, #condition).stream()
 
 #endif  // RINGMASTER_COMMON_CHECK_H_

@@ -1,4 +1,5 @@
-// The one source of time. Production passes a RealClock, tests a FakeClock; pure cores take `now` as an argument and never see this.
+// The one source of time. Production passes a RealClock, tests a FakeClock; pure cores take `now` as an argument and never see
+// this.
 #ifndef RINGMASTER_COMMON_CLOCK_H_
 #define RINGMASTER_COMMON_CLOCK_H_
 

@@ -47,10 +47,10 @@ class StringId {
   std::string value_;
 };
 
-using JobId = StringId<struct JobIdTag>;        // "char-gpt-7f3k2": unique for ever
-using WorkerId = StringId<struct WorkerIdTag>;  // a worker's name, by default its host name: unique among live workers
-using Epoch = NumberId<struct EpochTag, int64_t>;       // 1, 2, ...: one formation of a job's ranks; 0 = none yet
-using Rank = NumberId<struct RankTag, int32_t>;         // 0 .. world_size-1
+using JobId = StringId<struct JobIdTag>;           // "char-gpt-7f3k2": unique for ever
+using WorkerId = StringId<struct WorkerIdTag>;     // a worker's name, by default its host name: unique among live workers
+using Epoch = NumberId<struct EpochTag, int64_t>;  // 1, 2, ...: one formation of a job's ranks; 0 = none yet
+using Rank = NumberId<struct RankTag, int32_t>;    // 0 .. world_size-1
 using Incarnation = NumberId<struct IncarnationTag, uint64_t>;  // one life of one process; random, never 0 when set
 
 }  // namespace ringmaster

@@ -1,7 +1,7 @@
 // What a trainer tells the world without a system call: one page of shared memory (a memfd that the worker creates and the trainer
-// inherits), written by the trainer's main thread, read from outside by the worker at any time, also when the trainer is wedged or dead.
-// The layout is fixed: both sides check magic and version. Each field is atomic by itself; a reader may see fields of two neighbouring
-// steps, which is good enough for progress and never wrong for the last state of a process that has exited.
+// inherits), written by the trainer's main thread, read from outside by the worker at any time, also when the trainer is wedged or
+// dead. The layout is fixed: both sides check magic and version. Each field is atomic by itself; a reader may see fields of two
+// neighbouring steps, which is good enough for progress and never wrong for the last state of a process that has exited.
 #ifndef RINGMASTER_COMMON_PROGRESS_BOARD_H_
 #define RINGMASTER_COMMON_PROGRESS_BOARD_H_
 
@@ -12,16 +12,16 @@
 namespace ringmaster {
 
 enum class TrainerPhase : uint32_t {
-  kStarting = 0,       // process started, nothing joined yet
-  kJoining = 1,        // waiting for peers, building communicators
-  kLoading = 2,        // data or checkpoint
-  kData = 3,           // next batch
+  kStarting = 0,  // process started, nothing joined yet
+  kJoining = 1,   // waiting for peers, building communicators
+  kLoading = 2,   // data or checkpoint
+  kData = 3,      // next batch
   kForward = 4,
   kBackward = 5,
   kCommunication = 6,  // waiting in a collective
   kOptimizer = 7,
   kValidation = 8,
-  kCheckpoint = 9,     // blocked in a checkpoint (a background write does not show here)
+  kCheckpoint = 9,  // blocked in a checkpoint (a background write does not show here)
   kFinished = 10,
 };
 
@@ -33,7 +33,7 @@ struct ProgressBoard {
   std::atomic<uint64_t> magic{kMagic};
   std::atomic<uint32_t> version{kVersion};
   std::atomic<TrainerPhase> phase{TrainerPhase::kStarting};
-  std::atomic<int64_t> step{0};                 // completed optimiser steps, counted from the start of the job
+  std::atomic<int64_t> step{0};  // completed optimiser steps, counted from the start of the job
   std::atomic<int64_t> total_steps{0};
   std::atomic<uint64_t> collective_sequence{0};  // collectives entered
   std::atomic<uint64_t> collective_bytes{0};     // payload handed to collectives so far
@@ -41,12 +41,12 @@ struct ProgressBoard {
   std::atomic<double> validation_loss{0};        // last validation; NaN before the first
   std::atomic<double> validation_accuracy{0};    // 0..1; NaN where the model has none
   std::atomic<int64_t> validation_step{-1};
-  std::atomic<double> units_per_second{0};       // tokens (GPT) or samples (classifiers) of the whole job, recent average
+  std::atomic<double> units_per_second{0};  // tokens (GPT) or samples (classifiers) of the whole job, recent average
   std::atomic<uint32_t> unit_is_tokens{0};
-  std::atomic<double> communication_share{0};    // 0..1 of recent step time spent waiting in collectives
+  std::atomic<double> communication_share{0};  // 0..1 of recent step time spent waiting in collectives
   std::atomic<double> learning_rate{0};
   std::atomic<double> gradient_norm{0};
-  std::atomic<int64_t> checkpoint_step{-1};      // last committed by this process
+  std::atomic<int64_t> checkpoint_step{-1};  // last committed by this process
 };
 
 static_assert(sizeof(ProgressBoard) <= ProgressBoard::kBytes);

@@ -7,11 +7,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define RM_RETURN_IF_ERROR(expression)                          \
-  do {                                                          \
+#define RM_RETURN_IF_ERROR(expression)                            \
+  do {                                                            \
     if (absl::Status rm_status = (expression); !rm_status.ok()) { \
-      return rm_status;                                         \
-    }                                                           \
+      return rm_status;                                           \
+    }                                                             \
   } while (false)
 
 #define RM_STATUS_CONCAT_INNER(a, b) a##b

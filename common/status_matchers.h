@@ -26,8 +26,7 @@ MATCHER(IsOk, "is OK") {
 MATCHER_P2(StatusIs, code, message_matcher, "") {
   const absl::Status& status = ToStatus(arg);
   *result_listener << status.ToString();
-  return status.code() == code &&
-         ::testing::ExplainMatchResult(message_matcher, std::string(status.message()), result_listener);
+  return status.code() == code && ::testing::ExplainMatchResult(message_matcher, std::string(status.message()), result_listener);
 }
 
 }  // namespace ringmaster::testing

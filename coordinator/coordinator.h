@@ -1,4 +1,5 @@
-// The coordinator, wired: store, core, driver and gRPC services. `ringmaster coordinator` and the embedded mode of `ringmaster run` start it.
+// The coordinator, wired: store, core, driver and gRPC services. `ringmaster coordinator` and the embedded mode of `ringmaster run`
+// start it.
 #ifndef RINGMASTER_COORDINATOR_COORDINATOR_H_
 #define RINGMASTER_COORDINATOR_COORDINATOR_H_
 
@@ -16,7 +17,8 @@ struct CoordinatorOptions {
   std::string listen_address = "127.0.0.1:0";  // host:port; port 0 = any free one; "0.0.0.0:7077" and "[::]:7077" = every interface
   std::filesystem::path state_directory;       // created if missing; locked against a second coordinator
   absl::Duration lease = absl::Seconds(5);     // a worker silent for longer is lost
-  absl::Duration reattach_grace = absl::Seconds(15);  // after a restart: time for workers to come back before their ranks count as lost
+  absl::Duration reattach_grace =
+      absl::Seconds(15);  // after a restart: time for workers to come back before their ranks count as lost
   bool reflection = true;
 };
 

@@ -1,5 +1,5 @@
-// The worker, wired: core, driver, process runner, log funnel and the stream to the coordinator. `ringmaster worker` and the embedded mode of
-// `ringmaster run` start it.
+// The worker, wired: core, driver, process runner, log funnel and the stream to the coordinator. `ringmaster worker` and the
+// embedded mode of `ringmaster run` start it.
 #ifndef RINGMASTER_WORKER_WORKER_H_
 #define RINGMASTER_WORKER_WORKER_H_
 
@@ -15,13 +15,13 @@
 namespace ringmaster {
 
 struct WorkerOptions {
-  std::string coordinator;               // host:port
-  std::string worker_id;                 // empty = the host's name
-  std::string address;                   // where peers reach this host; empty = the local address of the connection to the coordinator
-  int slots = 0;                         // 0 = usable cores
+  std::string coordinator;  // host:port
+  std::string worker_id;    // empty = the host's name
+  std::string address;      // where peers reach this host; empty = the local address of the connection to the coordinator
+  int slots = 0;            // 0 = usable cores
   std::filesystem::path work_directory;  // logs: WORK_DIRECTORY/JOB_ID/rank-R.epoch-E.{out,err}
   std::filesystem::path trainer_binary;  // ringmaster-trainer
-  std::filesystem::path guard_binary;    // the ringmaster executable itself: "<guard_binary> guard ..." runs a rank (worker/guard.h)
+  std::filesystem::path guard_binary;  // the ringmaster executable itself: "<guard_binary> guard ..." runs a rank (worker/guard.h)
   absl::Duration connect_timeout = absl::Seconds(30);  // first attach; later reconnections never give up
 };
 

@@ -1,4 +1,5 @@
-// A model: parameters and gradients in one flat arena each, and the two passes over a micro-batch. Knows nothing of ranks, files or time.
+// A model: parameters and gradients in one flat arena each, and the two passes over a micro-batch. Knows nothing of ranks, files or
+// time.
 //
 // One thread calls it. Everything is planned in Create; no call below allocates. Given the same weights, batch, OMP_NUM_THREADS and
 // instruction set the results are the same bits.

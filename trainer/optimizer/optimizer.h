@@ -1,5 +1,5 @@
-// Updates the weights from the gradients. State lives in flat arenas with the layout of the weights, so that checkpoints slice it alike.
-// One thread calls it; nothing here allocates after Create. Element-wise: any split of the arena gives the same bits.
+// Updates the weights from the gradients. State lives in flat arenas with the layout of the weights, so that checkpoints slice it
+// alike. One thread calls it; nothing here allocates after Create. Element-wise: any split of the arena gives the same bits.
 #ifndef RINGMASTER_TRAINER_OPTIMIZER_OPTIMIZER_H_
 #define RINGMASTER_TRAINER_OPTIMIZER_OPTIMIZER_H_
 
@@ -39,8 +39,8 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
-  // step counts from 1 (Adam's bias correction). learning_rate: already scheduled. gradient_scale: the clip factor, applied on the fly.
-  // Zeroes the gradients on the way.
+  // step counts from 1 (Adam's bias correction). learning_rate: already scheduled. gradient_scale: the clip factor, applied on the
+  // fly. Zeroes the gradients on the way.
   virtual void Step(int64_t step, float learning_rate, float gradient_scale) = 0;
 
   virtual std::vector<OptimizerState> state() = 0;

@@ -1,0 +1,46 @@
+// A trainer's side of TrainerService: identity on every request, retries with back-off while the coordinator is away (its restart
+// must not disturb a running trainer), errors as docs/protocol.md lists them. Faked in tests by an in-memory coordinator.
+#ifndef RINGMASTER_TRAINER_SESSION_COORDINATOR_LINK_H_
+#define RINGMASTER_TRAINER_SESSION_COORDINATOR_LINK_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "collectives/rendezvous.h"
+#include "common/ids.h"
+#include "proto/trainer_service.pb.h"
+
+namespace ringmaster::trainer {
+
+// Who this trainer is; from the environment contract (common/environment.h), read by main alone.
+struct TrainerIdentity {
+  std::string coordinator;  // host:port
+  JobId job;
+  Epoch epoch;
+  Rank rank;
+  Incarnation incarnation;
+  std::string host;     // worker's name
+  std::string address;  // of this host, for peers
+  int local_rank = 0;
+  int threads = 1;
+};
+
+// Thread-safe. Every call: UNAVAILABLE or DEADLINE_EXCEEDED when no answer came within `timeout` (retries included),
+// ABORTED when this epoch or incarnation is old.
+class CoordinatorLink : public Rendezvous {
+ public:
+  virtual absl::StatusOr<v1::JoinResponse> Join(absl::Duration timeout) = 0;
+  virtual absl::Status ReportShard(int64_t step, const v1::ShardInfo& shard, absl::Duration timeout) = 0;
+  virtual absl::StatusOr<std::vector<v1::ShardInfo>> AwaitShards(int64_t step, absl::Duration timeout) = 0;
+  virtual absl::StatusOr<std::vector<v1::CheckpointInfo>> CommitCheckpoint(const v1::CheckpointInfo& checkpoint,
+                                                                           absl::Duration timeout) = 0;
+  virtual absl::Status RefuseCheckpoint(const std::string& path, const std::string& reason, absl::Duration timeout) = 0;
+};
+
+}  // namespace ringmaster::trainer
+
+#endif  // RINGMASTER_TRAINER_SESSION_COORDINATOR_LINK_H_
