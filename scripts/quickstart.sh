@@ -8,17 +8,15 @@ export PATH="$PWD/bazel-bin:$PATH"
 
 echo
 echo "== ringmaster run examples/char_gpt.yaml   (two ranks, data parallel, on the licence texts of this machine)"
-finished=$(mktemp)
-trap 'rm -f "$finished"' EXIT
-ringmaster run examples/char_gpt.yaml --summary "$finished"
-checkpoint=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["checkpoint"])' "$finished")
+ringmaster run examples/char_gpt.yaml
+job=$(ls -td checkpoints/char-gpt-*/ | head -1)
 
 echo
-echo "== ringmaster checkpoints $(dirname "$checkpoint") --verify"
-ringmaster checkpoints "$(dirname "$checkpoint")" --verify
+echo "== ringmaster checkpoints $job --verify"
+ringmaster checkpoints "$job" --verify
 
 echo
-echo "== ringmaster generate $checkpoint --prompt 'This License '"
-ringmaster generate "$checkpoint" --prompt 'This License ' --bytes 400
+echo "== ringmaster generate $job --prompt 'This License '"
+ringmaster generate "$job" --prompt 'This License ' --bytes 400
 echo
 echo "quickstart: done. Next: scripts/test.sh, then the tour in README.md"

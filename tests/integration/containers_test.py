@@ -84,8 +84,9 @@ def scenario(podman, sandbox):
     start("coordinator", "coordinator", "--listen", "0.0.0.0:7077", "--state-dir", "/state")
     for number in (1, 2, 3):
         start(f"worker{number}", "worker", "--coordinator", "coordinator:7077", "--slots", "1", "--work-dir", "/work/logs")
+    ask("health", "--wait", "30s")
     ask("submit", "examples/digits_mlp.yaml", "--set", "checkpoint.directory=/checkpoints", "--set", "checkpoint.every_steps=100",
-        "--set", "train.steps=3000", "--wait-coordinator", "30s")
+        "--set", "train.steps=3000")
 
     watch = subprocess.Popen(["nsenter", f"--net=/run/netns/{NETNS}", "podman", "exec", "coordinator", "/usr/local/bin/ringmaster", "watch",
                               "digits-mlp", "--output", "json"], stdout=subprocess.PIPE, env=podman.env, text=True)
