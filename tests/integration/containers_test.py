@@ -61,11 +61,11 @@ def make_image(podman, directory):
             tar.add(binary, f"usr/local/bin/{os.path.basename(binary)}")
         for library in needed:
             tar.add(os.path.realpath(library), library.lstrip("/"))
-        for folder in ("tmp", "state", "work", "checkpoints", "etc", "proc", "dev"):
+        for folder in ("tmp", "state", "srv", "checkpoints", "etc", "proc", "dev"):
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
             tar.addfile(entry)
-    podman("import", "-c", "ENV PATH=/usr/local/bin", "-c", 'ENTRYPOINT ["/usr/local/bin/ringmaster"]', "-c", "WORKDIR /work", tar_path, IMAGE)
+    podman("import", "-c", "ENV PATH=/usr/local/bin", "-c", 'ENTRYPOINT ["/usr/local/bin/ringmaster"]', "-c", "WORKDIR /srv", tar_path, IMAGE)
 
 
 def scenario(podman, sandbox):
@@ -76,14 +76,14 @@ def scenario(podman, sandbox):
 
     def start(name, *command):
         podman("run", "-d", "--name", name, "--hostname", name, "--network", "ring", "-e", "RINGMASTER_COORDINATOR=coordinator:7077",
-               "-v", f"{shared}:/checkpoints", "-v", f"{ROOT}/examples:/work/examples:ro", IMAGE, *command)
+               "-v", f"{shared}:/checkpoints", "-v", f"{ROOT}/examples:/srv/examples:ro", IMAGE, *command)
 
     def ask(*command, timeout=60, check=True):
         return podman("exec", "coordinator", "/usr/local/bin/ringmaster", *command, timeout=timeout, check=check)
 
     start("coordinator", "coordinator", "--listen", "0.0.0.0:7077", "--state-dir", "/state")
     for number in (1, 2, 3):
-        start(f"worker{number}", "worker", "--coordinator", "coordinator:7077", "--slots", "1", "--work-dir", "/work/logs")
+        start(f"worker{number}", "worker", "--coordinator", "coordinator:7077", "--slots", "1", "--work-dir", "/srv/logs")
     ask("health", "--wait", "30s")
     ask("submit", "examples/digits_mlp.yaml", "--set", "checkpoint.directory=/checkpoints", "--set", "checkpoint.every_steps=100",
         "--set", "train.steps=3000")
