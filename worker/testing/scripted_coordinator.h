@@ -23,7 +23,7 @@ class ScriptedCoordinator {
     // How many attachments to refuse first, with this code.
     int refusals = 0;
     int refusal_code = 6;               // ALREADY_EXISTS
-    std::vector<v1::HostedRank> stale;  // in every Welcome
+    std::vector<v1::HostedRank> stale = {};  // in every Welcome
   };
 
   // Serves when it returns; null: the address cannot be bound.
