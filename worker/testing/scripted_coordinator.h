@@ -22,7 +22,7 @@ class ScriptedCoordinator {
     bool acknowledge_exits = true;
     // How many attachments to refuse first, with this code.
     int refusals = 0;
-    int refusal_code = 6;               // ALREADY_EXISTS
+    int refusal_code = 6;                    // ALREADY_EXISTS
     std::vector<v1::HostedRank> stale = {};  // in every Welcome
   };
 
