@@ -28,9 +28,7 @@ class Throughput {
   }
 
   double UnitsPerSecond() const { return duration_ > absl::ZeroDuration() ? units_ / absl::ToDoubleSeconds(duration_) : 0; }
-  double CommunicationShare() const {
-    return duration_ > absl::ZeroDuration() ? absl::FDivDuration(communication_, duration_) : 0;
-  }
+  double CommunicationShare() const { return duration_ > absl::ZeroDuration() ? absl::FDivDuration(communication_, duration_) : 0; }
 
  private:
   std::array<Step, 50> steps_{};

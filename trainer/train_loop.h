@@ -3,13 +3,13 @@
 #ifndef RINGMASTER_TRAINER_TRAIN_LOOP_H_
 #define RINGMASTER_TRAINER_TRAIN_LOOP_H_
 
-#include <cstdint>
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "collectives/communicator.h"
@@ -18,22 +18,9 @@
 #include "common/progress_board.h"
 #include "trainer/checkpoint/files.h"
 #include "trainer/session/coordinator_link.h"
+#include "trainer/train_end.h"
 
 namespace ringmaster::trainer {
-
-enum class TrainEnd {
-  kSucceeded,
-  kBadInput,  // spec, data or checkpoint to resume from: the same run fails again
-  kFailed,    // anything else on this rank
-  kDiverged,  // loss or gradients are not finite: the same run diverges again
-  kPeerLost,  // this rank is healthy; another one or the epoch is gone
-  kStopped,   // Stop() was called
-};
-
-struct TrainResult {
-  TrainEnd end = TrainEnd::kSucceeded;
-  absl::Status status;
-};
 
 class TrainLoop {
  public:
@@ -49,8 +36,7 @@ class TrainLoop {
     std::function<void(const std::string&)> warn;
   };
 
-  explicit TrainLoop(Environment environment);
-  ~TrainLoop();
+  explicit TrainLoop(Environment environment) : environment_(std::move(environment)) {}
 
   // Once. Returns when the job's last step is validated and its checkpoint committed, or with the first thing that went wrong.
   TrainResult Run();
@@ -59,9 +45,12 @@ class TrainLoop {
   void Stop(std::string_view reason);
 
  private:
-  class Attempt;
+  // Makes `communicator` reachable for Stop; nullptr before it goes.
+  void Expose(Communicator* communicator);
+  TrainResult RunEpoch();
 
   const Environment environment_;
+  std::atomic<bool> stopped_{false};
 
   Mutex mu_;
   std::string stop_reason_ ABSL_GUARDED_BY(mu_);

@@ -7,7 +7,8 @@
 
 namespace ringmaster::trainer {
 
-absl::StatusOr<LossSum> ValidatePart(Model& model, const Dataset& dataset, const ValidationPart& part, int64_t micro_batch, Batch& batch) {
+absl::StatusOr<LossSum> ValidatePart(Model& model, const Dataset& dataset, const ValidationPart& part, int64_t micro_batch,
+                                     Batch& batch) {
   const int64_t available = dataset.validation_samples();
   const int64_t count = part.samples == 0 ? available : std::min(part.samples, available);
   const SampleRange range = PartOfRank(count, part.rank, part.ranks);

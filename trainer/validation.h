@@ -18,7 +18,8 @@ struct ValidationPart {
 };
 
 // Sums over this rank's part. `batch` is a buffer from MakeBatch for `micro_batch` samples.
-absl::StatusOr<LossSum> ValidatePart(Model& model, const Dataset& dataset, const ValidationPart& part, int64_t micro_batch, Batch& batch);
+absl::StatusOr<LossSum> ValidatePart(Model& model, const Dataset& dataset, const ValidationPart& part, int64_t micro_batch,
+                                     Batch& batch);
 
 }  // namespace ringmaster::trainer
 
