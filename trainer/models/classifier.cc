@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/status_macros.h"
+#include "trainer/layers/conv_pool_layer.h"
 #include "trainer/layers/dense.h"
 #include "trainer/ops/cross_entropy.h"
 
@@ -33,6 +34,33 @@ absl::StatusOr<std::unique_ptr<Model>> Classifier::Create(const MlpConfig& confi
   return model;
 }
 
+absl::StatusOr<std::unique_ptr<Model>> Classifier::Create(const CnnConfig& config, const SampleShape& shape, int64_t max_samples) {
+  std::unique_ptr<Classifier> model(new Classifier(shape, max_samples));
+  RM_RETURN_IF_ERROR(model->Start());
+  ConvPoolShape image = {.samples = max_samples, .inputs = 1, .outputs = 0, .height = shape.height, .width = shape.width};
+  Layout layout = PlainLayout(max_samples, 1, shape.height, shape.width);
+  for (size_t i = 0; i < config.channels.size(); ++i) {
+    image.outputs = config.channels[i];
+    RM_ASSIGN_OR_RETURN(auto layer, ConvPoolLayer::Plan(model->context_,
+                                                        {.name = absl::StrCat("conv.", i),
+                                                         .shape = image,
+                                                         .deviation = HeDeviation(9 * image.inputs),
+                                                         .plain_output = i + 1 == config.channels.size()},
+                                                        layout, model->planner_));
+    layout = layer->output_layout();
+    model->AddLayer(std::move(layer));
+    image.inputs = image.outputs;
+    image.height /= 2;
+    image.width /= 2;
+  }
+  RM_RETURN_IF_ERROR(model->AddDense("hidden.0", image.inputs * image.height * image.width, config.hidden, /*relu=*/true));
+  RM_RETURN_IF_ERROR(model->AddDense("classifier", config.hidden, shape.classes, /*relu=*/false));
+  RM_RETURN_IF_ERROR(
+      model->Finish(absl::StrFormat("cnn height=%d width=%d channels=%s hidden=%d classes=%d", shape.height, shape.width,
+                                    absl::StrJoin(config.channels, ","), config.hidden, shape.classes)));
+  return model;
+}
+
 absl::Status Classifier::Start() {
   RM_RETURN_IF_ERROR(CreateOnednnContext(&context_));
   outputs_.push_back(planner_.AddBuffer(max_samples_ * shape_.height * shape_.width));
@@ -49,9 +77,13 @@ absl::Status Classifier::AddDense(const std::string& name, int64_t inputs, int64
                                                                  .deviation = HeDeviation(inputs),
                                                                  .relu = relu},
                                                                 planner_));
+  AddLayer(std::move(layer));
+  return absl::OkStatus();
+}
+
+void Classifier::AddLayer(std::unique_ptr<Layer> layer) {
   outputs_.push_back(planner_.AddBuffer(layer->output_elements()));
   layers_.push_back(std::move(layer));
-  return absl::OkStatus();
 }
 
 absl::Status Classifier::Finish(std::string fingerprint) {

@@ -18,6 +18,7 @@ class Classifier final : public PlannedModel {
  public:
   // Sizes are already checked. INTERNAL: the maths library refused a shape. RESOURCE_EXHAUSTED: not enough memory.
   static absl::StatusOr<std::unique_ptr<Model>> Create(const MlpConfig& config, const SampleShape& shape, int64_t max_samples);
+  static absl::StatusOr<std::unique_ptr<Model>> Create(const CnnConfig& config, const SampleShape& shape, int64_t max_samples);
 
   std::string fingerprint() const override { return fingerprint_; }
   absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale) override;
@@ -28,6 +29,7 @@ class Classifier final : public PlannedModel {
 
   absl::Status Start();
   absl::Status AddDense(const std::string& name, int64_t inputs, int64_t outputs, bool relu);
+  void AddLayer(std::unique_ptr<Layer> layer);
   absl::Status Finish(std::string fingerprint);
   absl::Status CheckBatch(const Batch& batch) const;
   absl::Status Forward(const Batch& batch);

@@ -69,7 +69,7 @@ absl::StatusOr<std::unique_ptr<Model>> Create(const CnnConfig& config, const Sam
                           config.channels.size(), shape.height, shape.width, i));
     }
   }
-  return absl::UnimplementedError("model.cnn");
+  return Classifier::Create(config, shape, max_samples);
 }
 
 }  // namespace
