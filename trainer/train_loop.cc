@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <system_error>
+#include <utility>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
@@ -16,6 +17,7 @@
 #include "trainer/data/dataset.h"
 #include "trainer/job_config.h"
 #include "trainer/model_state.h"
+#include "trainer/parallel/gradient_sync.h"
 #include "trainer/resume.h"
 #include "trainer/training.h"
 
@@ -123,7 +125,8 @@ TrainResult TrainLoop::RunEpoch() {
   auto communicator = env.connect(join->world_size(), config.collective_timeout);
   if (!communicator.ok()) return FromPeers(communicator.status());
   Expose(communicator->get());
-  const absl::Cleanup hide = [this] { Expose(nullptr); };
+  // Runs before `communicator` goes; the sync that takes it over has its own.
+  absl::Cleanup hide = [this] { Expose(nullptr); };
 
   env.board.phase = TrainerPhase::kLoading;
   const auto own_choice = rank != 0 ? ResumeChoice{}
@@ -156,11 +159,13 @@ TrainResult TrainLoop::RunEpoch() {
         choice->path.empty() ? "from the beginning" : absl::StrCat("from step ", choice->step, " of ", choice->path)));
   }
   if (saver != nullptr) saver->Start();
+  GradientSync sync(*std::move(communicator), env.clock, &env.board, {.timeout = config.collective_timeout});
+  const absl::Cleanup hide_sync = std::move(hide);
   Training training({.config = config,
                      .dataset = *bench->dataset,
                      .model = *bench->model,
                      .optimizer = *bench->optimizer,
-                     .communicator = **communicator,
+                     .sync = sync,
                      .saver = saver.get(),
                      .checkpoint_root = root,
                      .board = env.board,

@@ -24,7 +24,7 @@ Training::Training(Parts parts)
       config_(parts_.config),
       shape_(parts_.dataset.shape()),
       sampler_(config_.seed, parts_.dataset.training_samples(), config_.global_batch),
-      part_(PartOfRank(config_.global_batch, parts_.communicator.rank(), parts_.communicator.size())),
+      part_(PartOfRank(config_.global_batch, parts_.sync.rank(), parts_.sync.size())),
       units_per_sample_(shape_.context > 0 ? shape_.context : 1),
       unit_(shape_.context > 0 ? "tokens" : "samples"),
       batch_(MakeBatch(shape_, config_.micro_batch)) {}
@@ -54,17 +54,17 @@ absl::Status Training::Continue(int64_t completed) {
 
 absl::Status Training::Step(int64_t completed) {
   const absl::Time start = parts_.clock.Now();
-  communication_ = absl::ZeroDuration();
+  const absl::Duration waited = parts_.sync.counters().waiting;
   LossSum loss;
   RM_RETURN_IF_ERROR(Accumulate(completed, loss));
   SetPhase(TrainerPhase::kCommunication);
-  const std::span<float> gradients = parts_.model.gradients();
-  RM_RETURN_IF_ERROR(Reduce(gradients.data(), static_cast<int64_t>(gradients.size()), DataType::kF32, Reduction::kSum));
+  RM_RETURN_IF_ERROR(Together(parts_.sync.SumGradients(parts_.model.gradients())));
   double sums[] = {loss.loss, static_cast<double>(loss.units)};
-  RM_RETURN_IF_ERROR(Reduce(sums, 2, DataType::kF64, Reduction::kSum));
+  RM_RETURN_IF_ERROR(Together(parts_.sync.Sum(sums)));
   SetPhase(TrainerPhase::kOptimizer);
   RM_RETURN_IF_ERROR(Update(completed, sums[0] / sums[1]));
-  throughput_.Add({.duration = parts_.clock.Now() - start, .communication = communication_, .units = sums[1]});
+  throughput_.Add(
+      {.duration = parts_.clock.Now() - start, .communication = parts_.sync.counters().waiting - waited, .units = sums[1]});
   parts_.board.units_per_second.store(throughput_.UnitsPerSecond(), std::memory_order_relaxed);
   parts_.board.communication_share.store(throughput_.CommunicationShare(), std::memory_order_relaxed);
   return absl::OkStatus();
@@ -116,13 +116,12 @@ void Training::Log(int64_t step) {
 absl::Status Training::Validate(int64_t step) {
   if (validated_step_ == step) return absl::OkStatus();
   SetPhase(TrainerPhase::kValidation);
-  RM_ASSIGN_OR_RETURN(
-      const LossSum sum,
-      ValidatePart(parts_.model, parts_.dataset,
-                   {.samples = config_.validation_samples, .rank = parts_.communicator.rank(), .ranks = parts_.communicator.size()},
-                   config_.micro_batch, batch_));
+  RM_ASSIGN_OR_RETURN(const LossSum sum,
+                      ValidatePart(parts_.model, parts_.dataset,
+                                   {.samples = config_.validation_samples, .rank = parts_.sync.rank(), .ranks = parts_.sync.size()},
+                                   config_.micro_batch, batch_));
   double sums[] = {sum.loss, static_cast<double>(sum.units), static_cast<double>(sum.correct)};
-  RM_RETURN_IF_ERROR(Reduce(sums, 3, DataType::kF64, Reduction::kSum));
+  RM_RETURN_IF_ERROR(Together(parts_.sync.Sum(sums)));
   validated_step_ = step;
   const double loss = sums[0] / sums[1];
   const double accuracy = sums[2] / sums[1];
@@ -143,10 +142,10 @@ absl::Status Training::Checkpoint(int64_t step) {
   const bool is_idle = parts_.saver->WaitUntilIdle(kBetweenSteps);
   RM_RETURN_IF_ERROR(TakeOutcome());
   // All ranks write this step or none does; who waits for a shard that will never come learns it here.
-  int64_t agreed[] = {is_idle ? 0 : 1, failed_checkpoint_};
-  RM_RETURN_IF_ERROR(Reduce(agreed, 2, DataType::kI64, Reduction::kMax));
-  parts_.saver->GiveUp(agreed[1]);
-  if (agreed[0] == 0) {
+  int64_t agreed[] = {is_idle ? 1 : 0, -failed_checkpoint_};
+  RM_RETURN_IF_ERROR(Together(parts_.sync.Min(agreed)));
+  parts_.saver->GiveUp(-agreed[1]);
+  if (agreed[0] == 1) {
     parts_.saver->Save(step);
   } else if (is_first()) {
     parts_.warn(absl::StrCat("checkpoint of step ", step, " skipped: the one before is not committed yet"));
@@ -158,8 +157,9 @@ absl::Status Training::FinishCheckpoints(int64_t step, bool is_saved) {
   if (parts_.saver == nullptr) return absl::OkStatus();
   SetPhase(TrainerPhase::kCheckpoint);
   RM_RETURN_IF_ERROR(TakeOutcome());
-  RM_RETURN_IF_ERROR(Reduce(&failed_checkpoint_, 1, DataType::kI64, Reduction::kMax));
-  parts_.saver->GiveUp(failed_checkpoint_);
+  int64_t failed[] = {-failed_checkpoint_};
+  RM_RETURN_IF_ERROR(Together(parts_.sync.Min(failed)));
+  parts_.saver->GiveUp(-failed[0]);
   // No collective from here on: ranks may take their time.
   if (!parts_.saver->WaitUntilIdle(kAtTheEnd)) {
     return Fail(TrainEnd::kFailed,
@@ -199,12 +199,7 @@ absl::Status Training::TakeOutcome() {
   return absl::OkStatus();
 }
 
-absl::Status Training::Reduce(void* values, int64_t count, DataType type, Reduction reduction) {
-  const absl::Time start = parts_.clock.Now();
-  parts_.board.collective_sequence.fetch_add(1, std::memory_order_relaxed);
-  const absl::Status status = parts_.communicator.AllReduce(values, values, count, type, reduction, config_.collective_timeout);
-  parts_.board.collective_bytes.fetch_add(static_cast<uint64_t>(count) * BytesPerElement(type), std::memory_order_relaxed);
-  communication_ += parts_.clock.Now() - start;
+absl::Status Training::Together(absl::Status status) {
   return status.ok() ? status : Fail(IsPeerLoss(status) ? TrainEnd::kPeerLost : TrainEnd::kFailed, status);
 }
 

@@ -9,7 +9,6 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "collectives/communicator.h"
 #include "common/clock.h"
 #include "common/progress_board.h"
 #include "trainer/checkpoint/saver.h"
@@ -19,6 +18,7 @@
 #include "trainer/job_config.h"
 #include "trainer/models/model.h"
 #include "trainer/optimizer/optimizer.h"
+#include "trainer/parallel/gradient_sync.h"
 #include "trainer/throughput.h"
 #include "trainer/train_end.h"
 
@@ -32,7 +32,7 @@ class Training {
     const Dataset& dataset;
     Model& model;
     Optimizer& optimizer;
-    Communicator& communicator;
+    GradientSync& sync;
     CheckpointSaver* saver;  // nullptr = no checkpoints
     std::string checkpoint_root;
     ProgressBoard& board;
@@ -58,11 +58,11 @@ class Training {
   absl::Status TakeOutcome();
   void Log(int64_t step);
 
-  // In place over all ranks.
-  absl::Status Reduce(void* values, int64_t count, DataType type, Reduction reduction);
+  // Says what an error of a collective means for this rank.
+  absl::Status Together(absl::Status status);
   absl::Status Fail(TrainEnd end, absl::Status status);
   void SetPhase(TrainerPhase phase) { parts_.board.phase.store(phase, std::memory_order_relaxed); }
-  bool is_first() const { return parts_.communicator.rank() == 0; }
+  bool is_first() const { return parts_.sync.rank() == 0; }
 
   const Parts parts_;
   const JobConfig& config_;
@@ -73,7 +73,6 @@ class Training {
   const char* const unit_;
   Batch batch_;
   Throughput throughput_;
-  absl::Duration communication_;  // of the current step
   int64_t validated_step_ = -1;
   int64_t failed_checkpoint_ = -1;  // newest step whose checkpoint this rank could not write
   int64_t failed_checkpoints_ = 0;
