@@ -12,7 +12,7 @@ from harness import Sandbox, check_nothing_left, ringmaster, ringmaster_json
 AWAY = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
 
 with Sandbox() as sandbox:
-    steps = 600 if AWAY < 2 else 3000
+    steps = 3000 if AWAY < 2 else 8000
     spec = sandbox.job("steady", train={"steps": steps, "global_batch": 16, "optimizer": {"adamw": {"learning_rate": 0.001}},
                                         "validation_samples": 64, "seed": 1})
     process = sandbox.start("run", spec, "--state-dir", sandbox.path("state-undisturbed"), "--output", "json", name="undisturbed")

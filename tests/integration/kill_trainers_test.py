@@ -11,10 +11,12 @@ import sys
 from harness import Sandbox, check_nothing_left, ringmaster_json
 
 TRIALS = int(sys.argv[1]) if len(sys.argv) > 1 else 4
-STEPS = 300
+STEPS = 3000
 
 with Sandbox() as sandbox:
-    spec = sandbox.job("killed")
+    spec = sandbox.job("killed", train={"steps": STEPS, "global_batch": 16, "optimizer": {"adamw": {"learning_rate": 0.001}}, "clip_norm": 1.0,
+                                        "validate_every": 1000, "validation_samples": 64, "seed": 1},
+                       checkpoint={"directory": str(sandbox.path("checkpoints")), "every_steps": 100, "keep": 2})
 
     def run(label, kill_at=None, victim=0):
         """kill_at: the step from which on the victim is killed; 0 = before the first step."""

@@ -16,7 +16,7 @@ def wait_step(watch, step, epoch):
 
 
 with Sandbox() as sandbox:
-    steps = 900
+    steps = 4000
     spec = sandbox.job("moved", train={"steps": steps, "global_batch": 16, "optimizer": {"adamw": {"learning_rate": 0.001}},
                                        "validation_samples": 64, "seed": 1})
     coordinator = sandbox.coordinator()
