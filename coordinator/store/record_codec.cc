@@ -31,7 +31,10 @@ v1::StoredProgress ToStored(const Progress& progress) {
 }
 
 Progress FromStored(const v1::StoredProgress& in) {
-  Progress progress{.step = in.step(), .total_steps = in.total_steps(), .phase = in.phase()};
+  Progress progress;
+  progress.step = in.step();
+  progress.total_steps = in.total_steps();
+  progress.phase = in.phase();
   if (in.has_train_loss()) progress.train_loss = in.train_loss();
   if (in.has_validation_loss()) progress.validation_loss = in.validation_loss();
   if (in.has_validation_accuracy()) progress.validation_accuracy = in.validation_accuracy();
