@@ -16,6 +16,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "common/check.h"
 #include "common/file_descriptor.h"
 #include "worker/process/process_tree.h"
 
@@ -91,7 +92,9 @@ std::optional<pid_t> StartProgram(const GuardArguments& arguments) {
 
 class Guard {
  public:
-  Guard(pid_t program, int signals) : program_(program), signals_(signals) {}
+  Guard(pid_t program, int signals) : program_(program), signals_(signals) {
+    RM_CHECK(program > 1) << program;  // kill(-1) would reach the whole machine
+  }
 
   // Returns when no process of the tree is left, with the program's wait status.
   int Watch() {
