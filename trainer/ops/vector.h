@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #define RM_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #define RM_INLINE [[gnu::always_inline]] inline
@@ -51,27 +52,22 @@ RM_INLINE float HorizontalMax(Vector v) {
 }
 
 // Swaps blocks of kBlock lanes between rows that are kBlock apart: the four stages (8, 4, 2, 1) transpose (Eklundh 1972).
-template <int kBlock>
-RM_INLINE void TransposeStage(Vector (&rows)[kLanes]) {
-  IntVector upper;
-  IntVector lower;
-  for (int32_t lane = 0; lane < kLanes; ++lane) {
-    upper[lane] = (lane & kBlock) != 0 ? 16 + lane - kBlock : lane;
-    lower[lane] = (lane & kBlock) != 0 ? 16 + lane : lane + kBlock;
-  }
+template <int kBlock, int... kLane>
+RM_INLINE void TransposeStage(Vector (&rows)[kLanes], std::integer_sequence<int, kLane...>) {
   for (int i = 0; i < kLanes; ++i) {
     if ((i & kBlock) != 0) continue;
     const Vector a = rows[i];
     const Vector b = rows[i + kBlock];
-    rows[i] = __builtin_shuffle(a, b, upper);
-    rows[i + kBlock] = __builtin_shuffle(a, b, lower);
+    rows[i] = __builtin_shufflevector(a, b, ((kLane & kBlock) != 0 ? 16 + kLane - kBlock : kLane)...);
+    rows[i + kBlock] = __builtin_shufflevector(a, b, ((kLane & kBlock) != 0 ? 16 + kLane : kLane + kBlock)...);
   }
 }
 RM_INLINE void Transpose(Vector (&rows)[kLanes]) {
-  TransposeStage<8>(rows);
-  TransposeStage<4>(rows);
-  TransposeStage<2>(rows);
-  TransposeStage<1>(rows);
+  constexpr auto lanes = std::make_integer_sequence<int, kLanes>();
+  TransposeStage<8>(rows, lanes);
+  TransposeStage<4>(rows, lanes);
+  TransposeStage<2>(rows, lanes);
+  TransposeStage<1>(rows, lanes);
 }
 
 // e^x within 2 ulp for x in [-87, 88], clamped outside. Cody-Waite reduction and the polynomial of Cephes' expf.
