@@ -65,7 +65,7 @@ int Train() {
   SignalWatcher::BlockSignals();
   const auto identity = IdentityFromEnvironment([](const char* name) -> const char* { return std::getenv(name); });
   if (!identity.ok()) {
-    PrintError(absl::StrCat(identity.status().message(), "; a worker starts trainers, see ringmaster run --help"));
+    PrintError(std::string(identity.status().message()));
     return kExitUsage;
   }
   const auto board = BoardWriter::Open(std::getenv(environment::kProgressBoardFd));
