@@ -134,7 +134,7 @@ int RunCommand(const CommonOptions& common, const JobFileOptions& options, const
   const std::string remote = common.coordinator.empty() ? world.environment_coordinator : common.coordinator;
   if (options.dry_run && !remote.empty()) return SubmitCommand(common, options, world);
   if (remote.empty()) {
-    if (const absl::Status status = CheckLocally(*spec); !status.ok()) return Fail(status, world);
+    if (const absl::Status status = CheckLocally(*spec, world.search_path); !status.ok()) return Fail(status, world);
   }
   if (options.dry_run) {
     const v1::PlanJobResponse plan = LocalPlan(*spec);

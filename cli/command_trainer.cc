@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 
@@ -51,6 +52,7 @@ int TrainerCommand(const CommonOptions& common, const std::string& verb, const s
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   world.out.flush();
+  signal(SIGPIPE, SIG_DFL);  // the trainer may end when its reader does
   execv(argv[0], argv.data());
   return Fail(absl::InternalError(absl::StrCat(words[0], " cannot be started (", std::strerror(errno),
                                                "); it belongs into the directory of the ringmaster executable")),

@@ -24,10 +24,11 @@ struct Surroundings {
   std::filesystem::path current_directory;
   std::filesystem::path program;             // the ringmaster executable; ringmaster-trainer lies beside it
   std::string environment_coordinator = {};  // RINGMASTER_COORDINATOR
+  std::string search_path = {};              // PATH
   bool live = false;                         // err is a terminal
   bool color = false;
   size_t width = 0;
-  std::function<std::unique_ptr<JobClient>(const std::string& address)> connect;
+  std::function<std::unique_ptr<JobClient>(const std::string& address)> connect = {};
 };
 
 // --output, --coordinator and --state-dir of every command.

@@ -18,7 +18,7 @@ struct ReporterOptions {
   bool live = false;  // err is a terminal: redraw one line
   size_t width = 0;   // of that terminal
   bool color = false;
-  std::string log_directory;  // of this process's own worker; "" = workers are elsewhere
+  std::string log_directory = {};  // of this process's own worker; "" = workers are elsewhere
 };
 
 // Thread-safe: states come from one thread, log lines from another.

@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
       .current_directory = std::filesystem::current_path(),
       .program = std::filesystem::read_symlink("/proc/self/exe"),
       .environment_coordinator = Environment(ringmaster::environment::kCoordinator),
+      .search_path = Environment("PATH"),
       .live = terminal,
       .color = terminal && Environment("NO_COLOR").empty(),
       .width = terminal ? TerminalWidth() : 0,

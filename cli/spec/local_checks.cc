@@ -4,7 +4,6 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -94,15 +93,14 @@ class LocalChecks {
     }
   }
 
-  void Program(const std::string& program, const std::string& directory) {
+  void Program(const std::string& program, const std::string& directory, const std::string& search_path) {
     if (program.find('/') != std::string::npos) {
       const fs::path path = fs::path(directory) / program;
       if (access(path.c_str(), X_OK) != 0)
         Problem("command[0]", path.string(), absl::StrCat("cannot be executed: ", std::strerror(errno)));
       return;
     }
-    const char* path = std::getenv("PATH");
-    for (const std::string part : absl::StrSplit(path == nullptr ? "/usr/bin:/bin" : path, ':')) {
+    for (const std::string& part : std::vector<std::string>(absl::StrSplit(search_path, ':'))) {
       if (access((fs::path(part) / program).c_str(), X_OK) == 0) return;
     }
     Problem("command[0]", program, "no such program in PATH");
@@ -146,7 +144,7 @@ void CheckText(const v1::JobSpec& spec, LocalChecks* checks) {
 
 }  // namespace
 
-absl::Status CheckLocally(const v1::JobSpec& spec) {
+absl::Status CheckLocally(const v1::JobSpec& spec, const std::string& search_path) {
   LocalChecks checks;
   switch (spec.data().source_case()) {
     case v1::Data::kText: CheckText(spec, &checks); break;
@@ -165,7 +163,7 @@ absl::Status CheckLocally(const v1::JobSpec& spec) {
     case v1::Data::SOURCE_NOT_SET: break;
   }
   if (!spec.checkpoint().directory().empty()) checks.WritableDirectory("checkpoint.directory", spec.checkpoint().directory());
-  if (spec.command_size() > 0) checks.Program(spec.command(0), spec.work_directory());
+  if (spec.command_size() > 0) checks.Program(spec.command(0), spec.work_directory(), search_path);
   if (spec.device() == "cuda" && access("/dev/nvidiactl", F_OK) != 0) {
     checks.Problem("device", "cuda", "no NVIDIA GPU on this machine; device: cpu runs everywhere");
   }

@@ -2,6 +2,8 @@
 #ifndef RINGMASTER_CLI_SPEC_LOCAL_CHECKS_H_
 #define RINGMASTER_CLI_SPEC_LOCAL_CHECKS_H_
 
+#include <string>
+
 #include "absl/status/status.h"
 #include "proto/job.pb.h"
 
@@ -9,7 +11,8 @@ namespace ringmaster::cli {
 
 // INVALID_ARGUMENT, one line per problem: a data file that is missing, empty, unreadable or not of its format, a checkpoint
 // directory that cannot be written, a program or a device that is not there.
-absl::Status CheckLocally(const v1::JobSpec& spec);
+// `search_path` is the PATH that ranks will have.
+absl::Status CheckLocally(const v1::JobSpec& spec, const std::string& search_path);
 
 }  // namespace ringmaster::cli
 

@@ -39,7 +39,7 @@ class LocalChecksTest : public ::testing::Test {
   }
 
   static void ExpectProblem(const v1::JobSpec& spec, const std::string& message) {
-    EXPECT_THAT(CheckLocally(spec), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(message)));
+    EXPECT_THAT(CheckLocally(spec, "/usr/bin:/bin"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(message)));
   }
 
   std::filesystem::path directory_;
@@ -75,7 +75,7 @@ TEST_F(LocalChecksTest, IdxFiles) {
   idx->set_train_labels(Write("labels", Idx({2}, 2)));
   idx->set_validation_images(idx->train_images());
   idx->set_validation_labels(idx->train_labels());
-  EXPECT_THAT(CheckLocally(spec), IsOk());
+  EXPECT_THAT(CheckLocally(spec, "/usr/bin:/bin"), IsOk());
 
   idx->set_train_images(Write("truncated", Idx({2, 3, 4}, 23)));
   ExpectProblem(spec, "truncated: its header promises 40 bytes, found 39");
@@ -93,7 +93,7 @@ TEST_F(LocalChecksTest, TokenShards) {
   const std::string good = std::string(reinterpret_cast<const char*>(header), sizeof(header)) + std::string(6, '\0');
   v1::JobSpec spec;
   spec.mutable_data()->mutable_tokens()->add_validation_files(Write("good", good));
-  EXPECT_THAT(CheckLocally(spec), IsOk());
+  EXPECT_THAT(CheckLocally(spec, "/usr/bin:/bin"), IsOk());
   spec.mutable_data()->mutable_tokens()->add_train_files(Write("cut", good.substr(0, good.size() - 1)));
   ExpectProblem(spec, "cut: its header promises 3 tokens (1030 bytes), found 1029 bytes");
   spec.mutable_data()->mutable_tokens()->set_train_files(0, Write("tiny", "ab"));
@@ -103,7 +103,7 @@ TEST_F(LocalChecksTest, TokenShards) {
 TEST_F(LocalChecksTest, CheckpointDirectoryBelowAFile) {
   v1::JobSpec spec;
   spec.mutable_checkpoint()->set_directory(directory_ / "new" / "deep");
-  EXPECT_THAT(CheckLocally(spec), IsOk());
+  EXPECT_THAT(CheckLocally(spec, "/usr/bin:/bin"), IsOk());
   spec.mutable_checkpoint()->set_directory(Write("file", "x") + "/deep");
   ExpectProblem(spec, "file is a file, expected a directory");
 }
@@ -112,7 +112,7 @@ TEST_F(LocalChecksTest, Programs) {
   v1::JobSpec spec;
   spec.add_command("sh");
   spec.set_work_directory(directory_);
-  EXPECT_THAT(CheckLocally(spec), IsOk());
+  EXPECT_THAT(CheckLocally(spec, "/usr/bin:/bin"), IsOk());
   spec.set_command(0, "no-such-program-anywhere");
   ExpectProblem(spec, "no such program in PATH");
   spec.set_command(0, "./train");
