@@ -1,0 +1,66 @@
+#include "worker/process/process_tree.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <optional>
+
+#include "common/file_descriptor.h"
+
+namespace ringmaster {
+
+namespace {
+
+std::optional<ProcessEntry> ReadStat(const char* pid_text) {
+  char path[64];
+  std::snprintf(path, sizeof(path), "/proc/%s/stat", pid_text);
+  FileDescriptor file(open(path, O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return std::nullopt;
+  char text[512];
+  const ssize_t bytes = read(file.get(), text, sizeof(text) - 1);
+  if (bytes <= 0) return std::nullopt;
+  text[bytes] = '\0';
+  // "pid (name) state ppid pgrp session ...": the name may hold anything, so the fields are counted from the last ')'.
+  const char* fields = std::strrchr(text, ')');
+  if (fields == nullptr) return std::nullopt;
+  ProcessEntry entry;
+  int group = 0;
+  if (std::sscanf(fields + 1, " %c %d %d %d", &entry.state, &entry.parent, &group, &entry.session) != 4) return std::nullopt;
+  entry.pid = std::atoi(pid_text);
+  return entry;
+}
+
+}  // namespace
+
+std::vector<ProcessEntry> ListProcesses() {
+  std::vector<ProcessEntry> processes;
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir("/proc"), closedir);
+  if (directory == nullptr) return processes;
+  while (const dirent* item = readdir(directory.get())) {
+    if (item->d_name[0] < '1' || item->d_name[0] > '9') continue;
+    if (const auto entry = ReadStat(item->d_name)) processes.push_back(*entry);
+  }
+  return processes;
+}
+
+std::vector<ProcessEntry> Descendants(const std::vector<ProcessEntry>& processes, pid_t root) {
+  std::vector<ProcessEntry> found;
+  std::vector<pid_t> parents = {root};
+  while (!parents.empty()) {
+    const pid_t parent = parents.back();
+    parents.pop_back();
+    for (const ProcessEntry& process : processes) {
+      if (process.parent != parent || process.pid == root) continue;
+      found.push_back(process);
+      parents.push_back(process.pid);
+    }
+  }
+  return found;
+}
+
+}  // namespace ringmaster
