@@ -85,6 +85,8 @@ void JobReporter::Note(const std::string& text) {
 
 void JobReporter::OnFinished(const v1::JobStatus& status) {
   MutexLock lock(&mu_);
+  EraseLiveLine();
+  drawn_.clear();
   ReportChanges(status);
   last_ = status;
   if (status.state() == v1::JOB_STATE_FAILED) {

@@ -52,7 +52,7 @@ std::string Idx(const std::vector<int>& dimensions, size_t payload) {
   return bytes + std::string(payload, '\0');
 }
 
-TEST_F(LocalChecksTest, GoodTextPasses) { EXPECT_THAT(CheckLocally(Text(Write("t", std::string(18, 'a')))), IsOk()); }
+TEST_F(LocalChecksTest, GoodTextPasses) { EXPECT_THAT(CheckLocally(Text(Write("t", std::string(18, 'a'))), ""), IsOk()); }
 
 TEST_F(LocalChecksTest, TextThatIsMissingEmptyTooShortOrADirectory) {
   ExpectProblem(Text(directory_ / "none"), "none: expected a file, found nothing there");
