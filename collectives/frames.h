@@ -1,0 +1,60 @@
+// Bytes between two ranks of a group: frames, each an 8-byte head and what the head announces. Little-endian.
+//
+// Every operation begins with a Call frame on every stream, so that ranks which call different things find out before they use each
+// other's data; then come the data frames of the plan, each with a length that the receiver knows beforehand. A rank that fails
+// finishes the frame it is in, says why in a Failure head, and closes.
+#ifndef RINGMASTER_COLLECTIVES_FRAMES_H_
+#define RINGMASTER_COLLECTIVES_FRAMES_H_
+
+#include <bit>
+#include <cstdint>
+#include <string>
+
+#include "collectives/types.h"
+
+namespace ringmaster {
+
+static_assert(std::endian::native == std::endian::little, "frames are written as they lie in memory");
+
+enum class FrameTag : uint32_t {
+  kCall = 0x434d5201,  // value: sizeof(Call)
+  kData = 0x434d5202,  // value: bytes that follow
+  // Failures; value: the rank that is to blame.
+  kPeerClosed = 0x434d5211,
+  kPeerSilent = 0x434d5212,
+  kMismatch = 0x434d5213,
+  kCorrupt = 0x434d5214,
+  kAborted = 0x434d5215,
+};
+
+struct FrameHead {
+  FrameTag tag;
+  uint32_t value;
+};
+static_assert(sizeof(FrameHead) == 8);
+
+enum class Operation : uint8_t { kAllReduce, kReduceScatter, kAllGather, kBroadcast, kBarrier };
+
+// Equal on all ranks, or the operation fails.
+struct Call {
+  uint64_t sequence = 0;
+  int64_t count = 0;
+  int32_t root = 0;
+  Operation operation = Operation::kBarrier;
+  DataType type = DataType::kU8;
+  Reduction reduction = Reduction::kSum;
+  uint8_t algorithm = 0;  // settings of the communicator that both ends of a stream must share
+  uint32_t chunk_bytes = 0;
+  uint32_t direct_bytes = 0;
+
+  bool operator==(const Call&) const = default;
+};
+static_assert(sizeof(Call) == 32);
+
+// "all_reduce", ..; "all_reduce(count 10, f32, sum)".
+const char* NameOf(Operation operation);
+std::string Describe(const Call& call);
+
+}  // namespace ringmaster
+
+#endif  // RINGMASTER_COLLECTIVES_FRAMES_H_

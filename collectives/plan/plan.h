@@ -1,0 +1,78 @@
+// What one rank sends, receives and adds in one collective, as data: a schedule without I/O that HostCommunicator carries out over
+// any Transport and that tests run on an abstract machine. Thread-compatible; a Plan is reused so that a steady state allocates
+// nothing.
+//
+// Positions are elements of one index space that all ranks share: the whole vector. Every pair of ranks is a byte stream, so
+// to[peer] of one rank and from[that rank] of its peer list the same ranges in the same order.
+//
+// Every reduction adds contributions in rank order 0, 1, .. size-1, whichever algorithm: the bits of the result are the same on all
+// ranks, in all runs and for all algorithms.
+#ifndef RINGMASTER_COLLECTIVES_PLAN_PLAN_H_
+#define RINGMASTER_COLLECTIVES_PLAN_PLAN_H_
+
+#include <cstdint>
+#include <vector>
+
+namespace ringmaster::plan {
+
+struct Range {
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t size() const { return end - begin; }
+  bool operator==(const Range&) const = default;
+};
+
+// One frame on one stream: `range` is never empty.
+struct Segment {
+  enum class Kind : uint8_t {
+    kInput,         // sent: this rank's own data
+    kReduced,       // sent: what this rank has reduced; waits for the reduction to pass range.end
+    kForwarded,     // sent: a final range that came from `forward_from`; waits until range.end has arrived
+    kContribution,  // received: an operand of this rank's reduction
+    kFinal,         // received: belongs into the result as it is
+  };
+  Kind kind;
+  Range range;
+};
+
+struct Plan {
+  std::vector<std::vector<Segment>> to;    // by peer
+  std::vector<std::vector<Segment>> from;  // by peer
+  Range reduce;                            // what this rank reduces; empty = nothing
+  std::vector<int> operands;               // whose contributions, in the order of addition; this rank's own number = its own input
+  int forward_from = -1;                   // whose final ranges are sent on
+  bool keep_input = false;                 // the result may overwrite input that is still to be sent: send from a copy
+};
+
+struct Layout {
+  int rank = 0;
+  int size = 1;
+  int64_t count = 0;        // elements of the index space
+  int64_t chunk = 1 << 15;  // longest segment, elements
+};
+
+// Slice `rank` of `count` elements: whole multiples of `align` but for the last.
+Range SliceOf(int64_t count, int rank, int size, int64_t align);
+
+// Direct exchange: everyone sends everything to everyone. (p-1) n bytes per rank, one hop: small vectors.
+void DirectAllReduce(const Layout& layout, Plan* plan);
+// Direct reduce-scatter, then direct all-gather: rank r adds slice r and sends it to all. 2 (p-1)/p n bytes per rank (the lower
+// bound, Patarasuk and Yuan 2009), two hops, pipelined by chunk: large vectors.
+void TwoStepAllReduce(const Layout& layout, Plan* plan);
+// A pipelined ring: chunk c travels 0 -> 1 -> .. -> p-1, every rank adds its own to what came; then the result travels on,
+// p-1 -> 0 -> .. -> p-2. 2 n bytes per inner link, 2 (p-1) hops, two streams per rank however many ranks there are. (The usual ring
+// starts every slice at another rank: its order of addition, hence its bits, depend on the slice.)
+void RingAllReduce(const Layout& layout, Plan* plan);
+
+// `slices` = size equal slices of count/size elements. (p-1)/p n bytes per rank, one hop.
+void DirectReduceScatter(const Layout& layout, Plan* plan);
+void DirectAllGather(const Layout& layout, Plan* plan);
+
+// The root sends to all: one hop, (p-1) n bytes out of the root.
+void DirectBroadcast(const Layout& layout, int root, Plan* plan);
+// A pipelined chain root -> root+1 -> ..: n bytes per link.
+void RingBroadcast(const Layout& layout, int root, Plan* plan);
+
+}  // namespace ringmaster::plan
+
+#endif  // RINGMASTER_COLLECTIVES_PLAN_PLAN_H_

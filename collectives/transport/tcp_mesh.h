@@ -1,0 +1,40 @@
+// Connects the ranks of one group over TCP: every pair gets one socket, made by the higher rank.
+//
+// Each rank listens on a port of the system's choice, then publishes where; nobody retries a port that is not open yet. Both sides
+// of a connection prove that they belong together (docs/protocol.md, "Collectives"): the caller sends the fingerprint of the group
+// (name and epoch), both ranks and the secret that the other side has published; the answer carries the caller's own secret.
+// Strangers, callers of another epoch and garbage are hung up on, and disturb nobody.
+#ifndef RINGMASTER_COLLECTIVES_TRANSPORT_TCP_MESH_H_
+#define RINGMASTER_COLLECTIVES_TRANSPORT_TCP_MESH_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "collectives/rendezvous.h"
+#include "collectives/transport/tcp_transport.h"
+#include "common/clock.h"
+
+namespace ringmaster {
+
+struct TcpMeshOptions {
+  int rank = 0;
+  int size = 1;
+  std::string group;           // unique within the job: "world"; part of the rendezvous keys
+  std::string job;             // for the fingerprint
+  int64_t epoch = 0;           // for the fingerprint
+  std::string host;            // for messages
+  int64_t pid = 0;             // for messages
+  std::string listen_address;  // numeric IPv4 or IPv6 address of this host that peers reach
+};
+
+// Blocks until all pairs are connected. INVALID_ARGUMENT: listen_address is no address of this host, or a peer's entry is garbage.
+// DEADLINE_EXCEEDED: the message names the ranks that did not come. ABORTED: the epoch is over. UNAVAILABLE: a peer went away.
+absl::StatusOr<std::vector<TcpPeer>> ConnectTcpMesh(const TcpMeshOptions& options, Rendezvous& rendezvous, absl::Duration timeout,
+                                                    const Clock& clock);
+
+}  // namespace ringmaster
+
+#endif  // RINGMASTER_COLLECTIVES_TRANSPORT_TCP_MESH_H_

@@ -1,0 +1,87 @@
+#include "collectives/transport/tcp_transport.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace ringmaster {
+namespace {
+
+// Everything that is not "try again" means that this stream has ended.
+Transfer ToTransfer(ssize_t result, bool zero_is_end) {
+  if (result > 0) return {.bytes = static_cast<size_t>(result)};
+  if (result == 0) return {.closed = zero_is_end};
+  const bool again = errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS || errno == ENOMEM;
+  return {.closed = !again};
+}
+
+msghdr Message(std::span<const iovec> parts) {
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(parts.data());
+  message.msg_iovlen = parts.size();
+  return message;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Transport>> TcpTransport::Create(int rank, std::vector<TcpPeer> peers, Patience patience) {
+  FileDescriptor wake(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (!wake.valid()) return absl::ResourceExhaustedError(absl::StrCat("eventfd: ", strerror(errno)));
+  return std::unique_ptr<Transport>(new TcpTransport(rank, std::move(peers), patience, std::move(wake)));
+}
+
+TcpTransport::TcpTransport(int rank, std::vector<TcpPeer> peers, Patience patience, FileDescriptor wake)
+    : rank_(rank), peers_(std::move(peers)), patience_(patience), wake_(std::move(wake)), polled_(peers_.size() + 1) {
+  polled_.back() = {.fd = wake_.get(), .events = POLLIN, .revents = 0};
+}
+
+// Closing a socket with unread bytes resets it, and a reset may overtake what the peer has not taken yet: end the sending side
+// first, and take what is here.
+TcpTransport::~TcpTransport() {
+  CloseSending();
+  char discarded[4096];
+  for (const TcpPeer& peer : peers_) {
+    if (!peer.socket.valid()) continue;
+    while (recv(peer.socket.get(), discarded, sizeof(discarded), MSG_DONTWAIT) > 0) {
+    }
+  }
+}
+
+Transfer TcpTransport::Send(int peer, std::span<const iovec> parts) {
+  const msghdr message = Message(parts);
+  return ToTransfer(sendmsg(peers_[peer].socket.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL), /*zero_is_end=*/false);
+}
+
+Transfer TcpTransport::Receive(int peer, std::span<const iovec> parts) {
+  msghdr message = Message(parts);
+  return ToTransfer(recvmsg(peers_[peer].socket.get(), &message, MSG_DONTWAIT), /*zero_is_end=*/true);
+}
+
+void TcpTransport::Wait(std::span<const Interest> interests, absl::Duration timeout) {
+  for (int peer = 0; peer < size(); ++peer) {
+    const short events = static_cast<short>((interests[peer].send ? POLLOUT : 0) | (interests[peer].receive ? POLLIN : 0));
+    // poll() skips negative descriptors; without it an uninteresting peer that closed would end every wait at once.
+    polled_[peer] = {.fd = events == 0 ? -1 : peers_[peer].socket.get(), .events = events, .revents = 0};
+  }
+  const timespec limit = absl::ToTimespec(std::max(timeout, absl::ZeroDuration()));
+  if (ppoll(polled_.data(), polled_.size(), &limit, nullptr) > 0 && polled_.back().revents != 0) {
+    eventfd_t count;
+    eventfd_read(wake_.get(), &count);
+  }
+}
+
+void TcpTransport::Wake() { eventfd_write(wake_.get(), 1); }
+
+void TcpTransport::CloseSending() {
+  for (const TcpPeer& peer : peers_) {
+    if (peer.socket.valid()) shutdown(peer.socket.get(), SHUT_WR);
+  }
+}
+
+}  // namespace ringmaster

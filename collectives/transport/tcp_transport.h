@@ -1,0 +1,50 @@
+// Transport over TCP: one connected, non-blocking socket per peer.
+#ifndef RINGMASTER_COLLECTIVES_TRANSPORT_TCP_TRANSPORT_H_
+#define RINGMASTER_COLLECTIVES_TRANSPORT_TCP_TRANSPORT_H_
+
+#include <poll.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "collectives/transport/transport.h"
+#include "common/file_descriptor.h"
+
+namespace ringmaster {
+
+struct TcpPeer {
+  FileDescriptor socket;  // connected; not used for this rank itself
+  std::string name;       // "rank 3 (host h2, pid 812)"
+};
+
+class TcpTransport final : public Transport {
+ public:
+  // `peers` by rank. Fails only when the system has no descriptor left (RESOURCE_EXHAUSTED).
+  static absl::StatusOr<std::unique_ptr<Transport>> Create(int rank, std::vector<TcpPeer> peers, Patience patience);
+  ~TcpTransport() override;
+
+  int rank() const override { return rank_; }
+  int size() const override { return static_cast<int>(peers_.size()); }
+  std::string PeerName(int peer) const override { return peers_[peer].name; }
+  Patience patience() const override { return patience_; }
+  Transfer Send(int peer, std::span<const iovec> parts) override;
+  Transfer Receive(int peer, std::span<const iovec> parts) override;
+  void Wait(std::span<const Interest> interests, absl::Duration timeout) override;
+  void Wake() override;
+  void CloseSending() override;
+
+ private:
+  TcpTransport(int rank, std::vector<TcpPeer> peers, Patience patience, FileDescriptor wake);
+
+  const int rank_;
+  const std::vector<TcpPeer> peers_;
+  const Patience patience_;
+  const FileDescriptor wake_;  // eventfd
+  std::vector<pollfd> polled_;
+};
+
+}  // namespace ringmaster
+
+#endif  // RINGMASTER_COLLECTIVES_TRANSPORT_TCP_TRANSPORT_H_

@@ -1,0 +1,149 @@
+#include "trainer/job_config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <type_traits>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+
+namespace ringmaster::trainer {
+namespace {
+
+constexpr absl::Duration kDefaultCollectiveTimeout = absl::Seconds(60);
+constexpr int64_t kDefaultLogEvery = 10;
+
+template <typename Found>
+absl::Status Bad(const char* field, const Found& found, const char* expected) {
+  return absl::InvalidArgumentError(absl::StrCat(field, ": found ", found, ", expected ", expected));
+}
+
+absl::StatusOr<ModelConfig> ReadModel(const v1::Model& model) {
+  switch (model.kind_case()) {
+    case v1::Model::kGpt:
+      return GptConfig{.layers = model.gpt().layers(),
+                       .heads = model.gpt().heads(),
+                       .channels = model.gpt().channels(),
+                       .context = model.gpt().context()};
+    case v1::Model::kMlp: return MlpConfig{.hidden = {model.mlp().hidden().begin(), model.mlp().hidden().end()}};
+    case v1::Model::kCnn:
+      return CnnConfig{.channels = {model.cnn().channels().begin(), model.cnn().channels().end()}, .hidden = model.cnn().hidden()};
+    case v1::Model::KIND_NOT_SET: break;
+  }
+  return Bad("model", "none", "one of gpt, mlp, cnn");
+}
+
+double OrDefault(double value, double fallback) { return value == 0 ? fallback : value; }
+
+absl::StatusOr<OptimizerConfig> ReadOptimizer(const v1::Optimizer& optimizer) {
+  const auto check = [](double rate, double weight_decay, const char* kind) -> absl::Status {
+    if (!(rate > 0) || !std::isfinite(rate)) {
+      return Bad(absl::StrCat("train.optimizer.", kind, ".learning_rate").c_str(), rate, "a number above 0");
+    }
+    if (!(weight_decay >= 0) || !std::isfinite(weight_decay)) {
+      return Bad(absl::StrCat("train.optimizer.", kind, ".weight_decay").c_str(), weight_decay, "0 or more");
+    }
+    return absl::OkStatus();
+  };
+  if (optimizer.has_adamw()) {
+    const v1::AdamW& adamw = optimizer.adamw();
+    RM_RETURN_IF_ERROR(check(adamw.learning_rate(), adamw.weight_decay(), "adamw"));
+    const AdamWConfig config{.learning_rate = adamw.learning_rate(),
+                             .beta1 = OrDefault(adamw.beta1(), 0.9),
+                             .beta2 = OrDefault(adamw.beta2(), 0.95),
+                             .epsilon = OrDefault(adamw.epsilon(), 1e-8),
+                             .weight_decay = adamw.weight_decay()};
+    if (!(config.beta1 > 0 && config.beta1 < 1)) return Bad("train.optimizer.adamw.beta1", config.beta1, "0 <= beta1 < 1");
+    if (!(config.beta2 > 0 && config.beta2 < 1)) return Bad("train.optimizer.adamw.beta2", config.beta2, "0 <= beta2 < 1");
+    if (!(config.epsilon > 0)) return Bad("train.optimizer.adamw.epsilon", config.epsilon, "0 or more");
+    return config;
+  }
+  if (optimizer.has_sgd()) {
+    const v1::Sgd& sgd = optimizer.sgd();
+    RM_RETURN_IF_ERROR(check(sgd.learning_rate(), sgd.weight_decay(), "sgd"));
+    if (!(sgd.momentum() >= 0 && sgd.momentum() < 1))
+      return Bad("train.optimizer.sgd.momentum", sgd.momentum(), "0 <= momentum < 1");
+    return SgdConfig{.learning_rate = sgd.learning_rate(), .momentum = sgd.momentum(), .weight_decay = sgd.weight_decay()};
+  }
+  return Bad("train.optimizer", "none", "one of adamw, sgd");
+}
+
+absl::StatusOr<Schedule> ReadSchedule(const v1::Schedule& schedule) {
+  Schedule result;
+  switch (schedule.kind_case()) {
+    case v1::Schedule::kConstant: result = {ScheduleKind::kConstant, schedule.constant().warmup_steps(), 1}; break;
+    case v1::Schedule::kCosine:
+      result = {ScheduleKind::kCosine, schedule.cosine().warmup_steps(), schedule.cosine().final_fraction()};
+      break;
+    case v1::Schedule::kLinear:
+      result = {ScheduleKind::kLinear, schedule.linear().warmup_steps(), schedule.linear().final_fraction()};
+      break;
+    case v1::Schedule::KIND_NOT_SET: break;
+  }
+  if (result.warmup_steps < 0) return Bad("train.schedule warmup_steps", result.warmup_steps, "0 or more");
+  if (!(result.final_fraction >= 0 && result.final_fraction <= 1)) {
+    return Bad("train.schedule final_fraction", result.final_fraction, "0 .. 1");
+  }
+  return result;
+}
+
+absl::Status CheckLayout(const v1::JobSpec& spec, int world_size) {
+  if (!spec.command().empty()) return Bad("command", "a program", "none: this is the built-in trainer");
+  if (!spec.device().empty() && spec.device() != "cpu" && spec.device() != "auto") {
+    return Bad("device", spec.device(), "cpu or auto: this trainer was built for CPUs");
+  }
+  if (spec.parallel().tensor() > 1)
+    return Bad("parallel.tensor", spec.parallel().tensor(), "1: tensor parallelism is not built yet");
+  if (spec.parallel().pipeline() > 1) {
+    return Bad("parallel.pipeline", spec.parallel().pipeline(), "1: pipeline parallelism is not built yet");
+  }
+  if (world_size < 1) return Bad("world size", world_size, "1 or more");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<JobConfig> ReadJobConfig(const v1::JobSpec& spec, int world_size) {
+  RM_RETURN_IF_ERROR(CheckLayout(spec, world_size));
+  const v1::Train& train = spec.train();
+  JobConfig config;
+  RM_ASSIGN_OR_RETURN(config.model, ReadModel(spec.model()));
+  RM_ASSIGN_OR_RETURN(config.optimizer, ReadOptimizer(train.optimizer()));
+  RM_ASSIGN_OR_RETURN(config.schedule, ReadSchedule(train.schedule()));
+  config.learning_rate = std::visit([](const auto& optimizer) { return optimizer.learning_rate; }, config.optimizer);
+  config.context = spec.model().has_gpt() ? spec.model().gpt().context() : 0;
+  if (train.steps() < 1) return Bad("train.steps", train.steps(), "1 or more");
+  config.steps = train.steps();
+  if (train.global_batch() < 1) return Bad("train.global_batch", train.global_batch(), "1 or more");
+  if (train.global_batch() % world_size != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("train.global_batch: found ", train.global_batch(),
+                                                   ", expected a multiple of the data axis (parallel.data = ", world_size, ")"));
+  }
+  config.global_batch = train.global_batch();
+  config.rank_batch = config.global_batch / world_size;
+  if (train.micro_batch() < 0) return Bad("train.micro_batch", train.micro_batch(), "0 or more");
+  config.micro_batch = train.micro_batch() == 0 ? config.rank_batch : std::min<int64_t>(train.micro_batch(), config.rank_batch);
+  if (!(train.clip_norm() >= 0)) return Bad("train.clip_norm", train.clip_norm(), "0 or more");
+  config.clip_norm = train.clip_norm();
+  config.seed = train.seed();
+  if (train.validate_every() < 0) return Bad("train.validate_every", train.validate_every(), "0 or more");
+  config.validate_every = train.validate_every();
+  if (train.validation_samples() < 0) return Bad("train.validation_samples", train.validation_samples(), "0 or more");
+  config.validation_samples = train.validation_samples();
+  if (train.log_every() < 0) return Bad("train.log_every", train.log_every(), "0 or more");
+  config.log_every = train.log_every() == 0 ? kDefaultLogEvery : train.log_every();
+  if (spec.checkpoint().every_steps() < 0) return Bad("checkpoint.every_steps", spec.checkpoint().every_steps(), "0 or more");
+  config.checkpoint_every = spec.checkpoint().every_steps();
+  config.collective_timeout = kDefaultCollectiveTimeout;
+  if (spec.has_collective_timeout()) {
+    config.collective_timeout =
+        absl::Seconds(spec.collective_timeout().seconds()) + absl::Nanoseconds(spec.collective_timeout().nanos());
+    if (config.collective_timeout <= absl::ZeroDuration()) {
+      return Bad("collective_timeout", absl::FormatDuration(config.collective_timeout), "more than 0");
+    }
+  }
+  return config;
+}
+
+}  // namespace ringmaster::trainer

@@ -1,0 +1,41 @@
+// What a job spec means for the trainer: plain values with defaults filled in. Pure; thread-safe.
+#ifndef RINGMASTER_TRAINER_JOB_CONFIG_H_
+#define RINGMASTER_TRAINER_JOB_CONFIG_H_
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "proto/job.pb.h"
+#include "trainer/models/create_model.h"
+#include "trainer/optimizer/optimizer.h"
+#include "trainer/schedule/schedule.h"
+
+namespace ringmaster::trainer {
+
+struct JobConfig {
+  ModelConfig model;
+  OptimizerConfig optimizer;
+  Schedule schedule;
+  double learning_rate = 0;  // peak
+  int64_t context = 0;       // tokens per sequence; 0 for classifiers
+  int64_t steps = 0;
+  int64_t global_batch = 0;
+  int64_t rank_batch = 0;   // samples per rank and step
+  int64_t micro_batch = 0;  // at most this many at a time
+  double clip_norm = 0;     // 0 = no clipping
+  uint64_t seed = 0;
+  int64_t validate_every = 0;      // 0 = only at the end
+  int64_t validation_samples = 0;  // 0 = all
+  int64_t log_every = 0;
+  int64_t checkpoint_every = 0;  // 0 = only at the end
+  absl::Duration collective_timeout;
+};
+
+// INVALID_ARGUMENT: a field is missing, impossible, or not supported by this trainer; the message names it, what was found and what
+// was expected.
+absl::StatusOr<JobConfig> ReadJobConfig(const v1::JobSpec& spec, int world_size);
+
+}  // namespace ringmaster::trainer
+
+#endif  // RINGMASTER_TRAINER_JOB_CONFIG_H_

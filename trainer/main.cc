@@ -1,0 +1,180 @@
+// ringmaster-trainer: one rank of a job (no arguments; the worker sets the environment), or a tool on checkpoints and data.
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "collectives/tcp_communicator.h"
+#include "common/environment.h"
+#include "common/exit_codes.h"
+#include "common/real_clock.h"
+#include "trainer/checkpoint/files.h"
+#include "trainer/session/board_writer.h"
+#include "trainer/session/grpc_coordinator_link.h"
+#include "trainer/session/identity_from_environment.h"
+#include "trainer/signals.h"
+#include "trainer/tools/digits.h"
+#include "trainer/tools/evaluate.h"
+#include "trainer/tools/generate.h"
+#include "trainer/train_loop.h"
+
+namespace ringmaster::trainer {
+namespace {
+
+// After SIGTERM; below the default of stop_grace, after which SIGKILL comes.
+constexpr absl::Duration kStopGrace = absl::Seconds(5);
+// A healthy rank whose peer is gone stays this long: the worker stops it as part of the new epoch, and the root cause stays clear.
+constexpr absl::Duration kPeerLostGrace = absl::Seconds(15);
+
+void PrintError(const std::string& message) { std::fprintf(stderr, "error: %s\n", message.c_str()); }
+
+int LocalRanks() {
+  int ranks = 1;
+  const char* text = std::getenv("LOCAL_WORLD_SIZE");
+  return text != nullptr && absl::SimpleAtoi(text, &ranks) && ranks > 0 ? ranks : 1;
+}
+
+int ExitCodeOf(const TrainResult& result, SignalWatcher& signals) {
+  const std::string message(result.status.message());
+  switch (result.end) {
+    case TrainEnd::kSucceeded: return kExitSucceeded;
+    case TrainEnd::kStopped: {
+      const int signal = signals.AwaitSignal(absl::ZeroDuration());
+      return kExitSignalBase + (signal == 0 ? SIGTERM : signal);
+    }
+    case TrainEnd::kBadInput: PrintError(message); return kExitUsage;
+    case TrainEnd::kDiverged: PrintError(message); return kExitDoNotRequeue;
+    case TrainEnd::kFailed: PrintError(message); return kExitFailed;
+    case TrainEnd::kPeerLost: {
+      std::fprintf(stderr, "peer lost: %s\n", message.c_str());
+      const int signal = signals.AwaitSignal(kPeerLostGrace);
+      return signal == 0 ? kExitPeerLost : kExitSignalBase + signal;
+    }
+  }
+  return kExitFailed;
+}
+
+int Train() {
+  SignalWatcher::BlockSignals();
+  const auto identity = IdentityFromEnvironment([](const char* name) -> const char* { return std::getenv(name); });
+  if (!identity.ok()) {
+    PrintError(absl::StrCat(identity.status().message(), "; a worker starts trainers, see ringmaster run --help"));
+    return kExitUsage;
+  }
+  const auto board = BoardWriter::Open(std::getenv(environment::kProgressBoardFd));
+  if (!board.ok()) {
+    PrintError(std::string(board.status().message()));
+    return kExitUsage;
+  }
+  const RealClock clock;
+  const std::unique_ptr<CheckpointFiles> files = NewPosixFiles();
+  const std::unique_ptr<CoordinatorLink> link = CreateGrpcCoordinatorLink(*identity, clock);
+  const auto connect = [&](int world_size, absl::Duration timeout) {
+    const TcpCommunicatorOptions options = {.mesh = {.rank = identity->rank.value(),
+                                                     .size = world_size,
+                                                     .group = "world",
+                                                     .job = identity->job.value(),
+                                                     .epoch = identity->epoch.value(),
+                                                     .host = identity->host,
+                                                     .pid = getpid(),
+                                                     .listen_address = identity->address},
+                                            .ranks_on_host = LocalRanks(),
+                                            .host = {}};
+    return CreateTcpCommunicator(options, *link, timeout, clock);
+  };
+  TrainLoop loop({.identity = *identity,
+                  .link = *link,
+                  .clock = clock,
+                  .files = *files,
+                  .board = (*board)->board(),
+                  .connect = connect,
+                  .print =
+                      [](const std::string& line) {
+                        std::puts(line.c_str());
+                        std::fflush(stdout);
+                      },
+                  .warn = [](const std::string& line) { std::fprintf(stderr, "warning: %s\n", line.c_str()); }});
+  SignalWatcher signals;
+  const absl::Status watching = signals.Start(
+      [&loop](int signal) { loop.Stop(absl::StrCat("stopped by ", signal == SIGTERM ? "SIGTERM" : "SIGINT")); }, kStopGrace);
+  if (!watching.ok()) {
+    PrintError(std::string(watching.message()));
+    return kExitFailed;
+  }
+  const int code = ExitCodeOf(loop.Run(), signals);
+  signals.Stop();
+  return code;
+}
+
+// Exit code of a tool. A path or request that cannot work is bad usage; damaged data is not the caller's fault.
+int Report(const absl::Status& status) {
+  if (status.ok()) return kExitSucceeded;
+  PrintError(std::string(status.message()));
+  const bool is_usage = absl::IsNotFound(status) || absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status);
+  return is_usage ? kExitUsage : kExitFailed;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("One rank of a Ringmaster job (no arguments; a worker sets its environment), or a tool on checkpoints and data.");
+  app.require_subcommand(0, 1);
+
+  GenerateRequest generate;
+  CLI::App& generate_command = *app.add_subcommand("generate", "Sample text from a checkpoint of a GPT trained on text");
+  generate_command.add_option("checkpoint", generate.checkpoint, "Step directory, or a job's directory (its latest)")->required();
+  generate_command.add_option("--prompt", generate.prompt, "Text to continue");
+  generate_command.add_option("--bytes", generate.bytes, "Bytes to sample")->check(CLI::NonNegativeNumber)->capture_default_str();
+  generate_command.add_option("--temperature", generate.temperature, "0 = always the most likely byte")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  generate_command.add_option("--top-k", generate.top_k, "Only among this many most likely bytes; 0 = all")
+      ->check(CLI::NonNegativeNumber);
+  generate_command.add_option("--seed", generate.seed, "The same seed gives the same text");
+
+  std::string checkpoint;
+  std::string output = "table";
+  CLI::App& evaluate_command = *app.add_subcommand("evaluate", "Validation loss and accuracy of a checkpoint");
+  evaluate_command.add_option("checkpoint", checkpoint, "Step directory, or a job's directory (its latest)")->required();
+  evaluate_command.add_option("--output", output, "table or json")->check(CLI::IsMember({"table", "json"}));
+
+  DigitsRequest digits;
+  CLI::App& digits_command = *app.add_subcommand("digits", "Write synthetic digit images as IDX files");
+  digits_command.add_option("--out", digits.directory, "Directory")->required();
+  digits_command.add_option("--train", digits.train, "Images for training")->check(CLI::PositiveNumber)->capture_default_str();
+  digits_command.add_option("--validation", digits.validation, "Images for validation")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  digits_command.add_option("--seed", digits.seed, "The same seed draws the same images");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitSucceeded : kExitUsage;
+  }
+  if (generate_command.parsed()) {
+    const absl::Status status = Generate(generate, [](std::string_view text) {
+      std::fwrite(text.data(), 1, text.size(), stdout);
+      std::fflush(stdout);
+    });
+    if (status.ok()) std::puts("");
+    return Report(status);
+  }
+  if (evaluate_command.parsed()) {
+    const auto report = Evaluate(checkpoint, output == "json" ? OutputFormat::kJson : OutputFormat::kTable);
+    if (report.ok()) std::fputs(report->c_str(), stdout);
+    return Report(report.status());
+  }
+  if (digits_command.parsed()) return Report(WriteDigits(digits));
+  return Train();
+}
+
+}  // namespace
+}  // namespace ringmaster::trainer
+
+int main(int argc, char** argv) { return ringmaster::trainer::Main(argc, argv); }

@@ -1,0 +1,154 @@
+#include "trainer/models/classifier.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/status_macros.h"
+#include "trainer/layers/conv_pool_layer.h"
+#include "trainer/layers/dense.h"
+#include "trainer/ops/cross_entropy.h"
+
+namespace ringmaster::trainer {
+namespace {
+
+// He et al. 2015: keeps the variance through a ReLU.
+float HeDeviation(int64_t inputs) { return std::sqrt(2.0f / static_cast<float>(inputs)); }
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Model>> Classifier::Create(const MlpConfig& config, const SampleShape& shape, int64_t max_samples) {
+  std::unique_ptr<Classifier> model(new Classifier(shape, max_samples));
+  RM_RETURN_IF_ERROR(model->Start());
+  int64_t inputs = shape.height * shape.width;
+  for (size_t i = 0; i < config.hidden.size(); ++i) {
+    RM_RETURN_IF_ERROR(model->AddDense(absl::StrCat("hidden.", i), inputs, config.hidden[i], /*relu=*/true));
+    inputs = config.hidden[i];
+  }
+  RM_RETURN_IF_ERROR(model->AddDense("classifier", inputs, shape.classes, /*relu=*/false));
+  RM_RETURN_IF_ERROR(model->Finish(absl::StrFormat("mlp inputs=%d hidden=%s classes=%d", shape.height * shape.width,
+                                                   absl::StrJoin(config.hidden, ","), shape.classes)));
+  return model;
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Classifier::Create(const CnnConfig& config, const SampleShape& shape, int64_t max_samples) {
+  std::unique_ptr<Classifier> model(new Classifier(shape, max_samples));
+  RM_RETURN_IF_ERROR(model->Start());
+  ConvPoolShape image = {.samples = max_samples, .inputs = 1, .outputs = 0, .height = shape.height, .width = shape.width};
+  Layout layout = PlainLayout(max_samples, 1, shape.height, shape.width);
+  for (size_t i = 0; i < config.channels.size(); ++i) {
+    image.outputs = config.channels[i];
+    RM_ASSIGN_OR_RETURN(auto layer, ConvPoolLayer::Plan(model->context_,
+                                                        {.name = absl::StrCat("conv.", i),
+                                                         .shape = image,
+                                                         .deviation = HeDeviation(9 * image.inputs),
+                                                         .plain_output = i + 1 == config.channels.size()},
+                                                        layout, model->planner_));
+    layout = layer->output_layout();
+    model->AddLayer(std::move(layer));
+    image.inputs = image.outputs;
+    image.height /= 2;
+    image.width /= 2;
+  }
+  RM_RETURN_IF_ERROR(model->AddDense("hidden.0", image.inputs * image.height * image.width, config.hidden, /*relu=*/true));
+  RM_RETURN_IF_ERROR(model->AddDense("classifier", config.hidden, shape.classes, /*relu=*/false));
+  RM_RETURN_IF_ERROR(
+      model->Finish(absl::StrFormat("cnn height=%d width=%d channels=%s hidden=%d classes=%d", shape.height, shape.width,
+                                    absl::StrJoin(config.channels, ","), config.hidden, shape.classes)));
+  return model;
+}
+
+absl::Status Classifier::Start() {
+  RM_RETURN_IF_ERROR(CreateOnednnContext(&context_));
+  outputs_.push_back(planner_.AddBuffer(max_samples_ * shape_.height * shape_.width));
+  row_results_ = planner_.AddBuffer(2 * max_samples_);
+  return absl::OkStatus();
+}
+
+absl::Status Classifier::AddDense(const std::string& name, int64_t inputs, int64_t outputs, bool relu) {
+  RM_ASSIGN_OR_RETURN(std::unique_ptr<Layer> layer, Dense::Plan(context_,
+                                                                {.name = name,
+                                                                 .rows = max_samples_,
+                                                                 .inputs = inputs,
+                                                                 .outputs = outputs,
+                                                                 .deviation = HeDeviation(inputs),
+                                                                 .relu = relu},
+                                                                planner_));
+  AddLayer(std::move(layer));
+  return absl::OkStatus();
+}
+
+void Classifier::AddLayer(std::unique_ptr<Layer> layer) {
+  outputs_.push_back(planner_.AddBuffer(layer->output_elements()));
+  layers_.push_back(std::move(layer));
+}
+
+absl::Status Classifier::Finish(std::string fingerprint) {
+  fingerprint_ = std::move(fingerprint);
+  int64_t largest = 0;
+  for (const auto& layer : layers_) largest = std::max(largest, layer->output_elements());
+  for (BufferSlot& slot : gradients_of_outputs_) slot = planner_.AddBuffer(largest);
+  return Allocate(planner_);
+}
+
+absl::Status Classifier::CheckBatch(const Batch& batch) const {
+  const auto pixels = static_cast<size_t>(batch.samples * shape_.height * shape_.width);
+  if (batch.samples < 0 || batch.samples > max_samples_ || batch.pixels.size() < pixels ||
+      batch.targets.size() < static_cast<size_t>(batch.samples)) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "batch of %d images with %d pixels and %d labels: expected at most %d images of %d x %d pixels with a label each",
+        batch.samples, batch.pixels.size(), batch.targets.size(), max_samples_, shape_.height, shape_.width));
+  }
+  for (int64_t i = 0; i < batch.samples; ++i) {
+    if (const int32_t target = batch.targets[i]; target < 0 || target >= shape_.classes) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("label %d of image %d in the batch: expected 0 .. %d", target, i, shape_.classes - 1));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Classifier::Forward(const Batch& batch) {
+  RM_RETURN_IF_ERROR(CheckBatch(batch));
+  // Samples that a short batch lacks are black images, whose gradient is 0: the planned shapes fit every batch.
+  float* const pixels = outputs_[0].In(memory_);
+  const int64_t used = batch.samples * shape_.height * shape_.width;
+  std::copy_n(batch.pixels.data(), used, pixels);
+  std::fill(pixels + used, pixels + max_samples_ * shape_.height * shape_.width, 0.0f);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    RM_RETURN_IF_ERROR(layers_[i]->Forward(memory_, outputs_[i].In(memory_), outputs_[i + 1].In(memory_)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Classifier::Backward() {
+  float* dy = outputs_.back().In(memory_);
+  for (size_t i = layers_.size(); i-- > 0;) {
+    float* const dx = i == 0 ? nullptr : gradients_of_outputs_[i % 2].In(memory_);
+    RM_RETURN_IF_ERROR(layers_[i]->Backward(memory_, outputs_[i].In(memory_), outputs_[i + 1].In(memory_), dy, dx));
+    dy = dx;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LossSum> Classifier::ForwardBackward(const Batch& batch, float gradient_scale) {
+  RM_RETURN_IF_ERROR(Forward(batch));
+  const CrossEntropyResult result =
+      CrossEntropyForwardBackward({.rows = max_samples_, .used = batch.samples, .classes = shape_.classes},
+                                  outputs_.back().In(memory_), batch.targets.data(), gradient_scale, row_results_.In(memory_));
+  RM_RETURN_IF_ERROR(Backward());
+  return LossSum{.loss = result.loss, .units = batch.samples, .correct = result.correct};
+}
+
+absl::StatusOr<LossSum> Classifier::Evaluate(const Batch& batch) {
+  RM_RETURN_IF_ERROR(Forward(batch));
+  const CrossEntropyResult result =
+      CrossEntropyForward({.rows = max_samples_, .used = batch.samples, .classes = shape_.classes}, outputs_.back().In(memory_),
+                          batch.targets.data(), row_results_.In(memory_));
+  return LossSum{.loss = result.loss, .units = batch.samples, .correct = result.correct};
+}
+
+}  // namespace ringmaster::trainer

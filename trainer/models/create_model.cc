@@ -1,0 +1,90 @@
+#include "trainer/models/create_model.h"
+
+#include <string>
+
+#include "absl/strings/str_format.h"
+#include "common/status_macros.h"
+#include "trainer/models/classifier.h"
+#include "trainer/models/gpt.h"
+
+namespace ringmaster::trainer {
+namespace {
+
+absl::Status CheckPositive(const std::string& field, int64_t value) {
+  if (value > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat("%s is %d: expected at least 1", field, value));
+}
+
+absl::Status CheckImages(const std::string& model, const SampleShape& shape) {
+  if (shape.height <= 0 || shape.width <= 0 || shape.classes <= 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "model.%s needs images with labels, the data has %d x %d pixels and %d classes: use data.idx or data.synthetic_digits",
+        model, shape.height, shape.width, shape.classes));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Create(const GptConfig& config, const SampleShape& shape, int64_t max_samples) {
+  RM_RETURN_IF_ERROR(CheckPositive("model.gpt.layers", config.layers));
+  RM_RETURN_IF_ERROR(CheckPositive("model.gpt.heads", config.heads));
+  RM_RETURN_IF_ERROR(CheckPositive("model.gpt.channels", config.channels));
+  RM_RETURN_IF_ERROR(CheckPositive("model.gpt.context", config.context));
+  if (config.channels % config.heads != 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "model.gpt.channels is %d: expected a multiple of model.gpt.heads, which is %d", config.channels, config.heads));
+  }
+  if (shape.vocabulary <= 0) {
+    return absl::InvalidArgumentError("model.gpt needs tokens, the data has none: use data.text or data.tokens");
+  }
+  if (shape.context != config.context) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("model.gpt.context is %d: the data delivers sequences of %d tokens", config.context, shape.context));
+  }
+  return Gpt::Create(config, shape.vocabulary, max_samples);
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Create(const MlpConfig& config, const SampleShape& shape, int64_t max_samples) {
+  RM_RETURN_IF_ERROR(CheckImages("mlp", shape));
+  for (size_t i = 0; i < config.hidden.size(); ++i) {
+    RM_RETURN_IF_ERROR(CheckPositive(absl::StrFormat("model.mlp.hidden[%d]", i), config.hidden[i]));
+  }
+  return Classifier::Create(config, shape, max_samples);
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Create(const CnnConfig& config, const SampleShape& shape, int64_t max_samples) {
+  RM_RETURN_IF_ERROR(CheckImages("cnn", shape));
+  RM_RETURN_IF_ERROR(CheckPositive("model.cnn.hidden", config.hidden));
+  if (config.channels.empty()) {
+    return absl::InvalidArgumentError("model.cnn.channels is empty: expected one number per convolution, or use model.mlp");
+  }
+  int64_t height = shape.height;
+  int64_t width = shape.width;
+  for (size_t i = 0; i < config.channels.size(); ++i) {
+    RM_RETURN_IF_ERROR(CheckPositive(absl::StrFormat("model.cnn.channels[%d]", i), config.channels[i]));
+    height /= 2;
+    width /= 2;
+    if (height == 0 || width == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("model.cnn.channels has %d entries: images of %d x %d pixels can be halved only %d times",
+                          config.channels.size(), shape.height, shape.width, i));
+    }
+  }
+  return Classifier::Create(config, shape, max_samples);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Model>> CreateModel(const ModelConfig& config, const SampleShape& shape, int64_t max_samples) {
+  RM_RETURN_IF_ERROR(CheckPositive("the number of samples per pass", max_samples));
+  return std::visit([&](const auto& kind) { return Create(kind, shape, max_samples); }, config);
+}
+
+absl::Status NextTokenLogits(Model& model, std::span<const int32_t> tokens, std::span<float> logits) {
+  auto* const gpt = dynamic_cast<Gpt*>(&model);
+  if (gpt == nullptr) {
+    return absl::InvalidArgumentError(absl::StrFormat("only a GPT continues text, this model is \"%s\"", model.fingerprint()));
+  }
+  return gpt->NextTokenLogits(tokens, logits);
+}
+
+}  // namespace ringmaster::trainer

@@ -1,0 +1,37 @@
+#include "trainer/models/planned_model.h"
+
+#include <algorithm>
+
+#include "common/crc32c.h"
+#include "common/status_macros.h"
+#include "trainer/ops/philox.h"
+
+namespace ringmaster::trainer {
+
+absl::Status PlannedModel::Allocate(const Planner& planner) {
+  RM_ASSIGN_OR_RETURN(memory_, planner.Allocate());
+  weights_ = memory_.weights.values();
+  gradients_ = memory_.gradients.values();
+  for (const PlannedParameter& planned : planner.parameters()) {
+    parameters_.push_back(
+        {.name = planned.name, .shape = planned.shape, .offset = planned.offset, .size = planned.size, .decay = planned.decay});
+    initializers_.push_back(planned.initializer);
+  }
+  return absl::OkStatus();
+}
+
+void PlannedModel::Initialize(uint64_t seed) {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Parameter& parameter = parameters_[i];
+    const auto values = weights_.subspan(static_cast<size_t>(parameter.offset), static_cast<size_t>(parameter.size));
+    const Initializer& initializer = initializers_[i];
+    if (initializer.deviation == 0.0f) {
+      std::ranges::fill(values, initializer.constant);
+      continue;
+    }
+    // By name, so that a parameter starts the same whatever else the model has.
+    FillNormal(seed, ExtendCrc32c(0, parameter.name.data(), parameter.name.size()), initializer.deviation, values);
+  }
+}
+
+}  // namespace ringmaster::trainer

@@ -1,0 +1,93 @@
+#include "trainer/ops/cross_entropy.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "trainer/ops/parallel.h"
+#include "trainer/ops/vector.h"
+
+namespace ringmaster::trainer {
+namespace {
+
+RM_INLINE float RowMax(const float* row, int64_t classes) {
+  Vector highest = Broadcast(-std::numeric_limits<float>::infinity());
+  int64_t c = 0;
+  for (; c + kLanes <= classes; c += kLanes) highest = Max(highest, Load(row + c));
+  float result = HorizontalMax(highest);
+  for (; c < classes; ++c) result = row[c] > result ? row[c] : result;
+  return result;
+}
+
+// Adds e^(row - highest); with kWrite also stores it over the row.
+template <bool kWrite>
+RM_INLINE float ExpSum(float* row, int64_t classes, float highest) {
+  Vector total = {};
+  int64_t c = 0;
+  for (; c + kLanes <= classes; c += kLanes) {
+    const Vector e = Exp(Load(row + c) - highest);
+    if constexpr (kWrite) Store(row + c, e);
+    total += e;
+  }
+  float sum = HorizontalSum(total);
+  const int64_t rest = classes - c;
+  if (rest > 0) {
+    float tail[kLanes];
+    Store(tail, Exp(LoadPart(row + c, rest) - highest));
+    for (int64_t i = 0; i < rest; ++i) {
+      sum += tail[i];
+      if constexpr (kWrite) row[c + i] = tail[i];
+    }
+  }
+  return sum;
+}
+
+RM_CLONES void Rows(int64_t classes, float* logits, const int32_t* targets, bool gradient, float gradient_scale, int64_t begin,
+                    int64_t end, float* losses, float* hits) {
+  for (int64_t r = begin; r < end; ++r) {
+    float* row = logits + r * classes;
+    const int32_t target = targets[r];
+    const float target_logit = row[target];
+    const float highest = RowMax(row, classes);
+    // Of equal logits the first is the answer.
+    hits[r] = target_logit == highest && std::find(row, row + target, highest) == row + target ? 1.0f : 0.0f;
+    const float sum = gradient ? ExpSum<true>(row, classes, highest) : ExpSum<false>(row, classes, highest);
+    losses[r] = std::log(sum) + (highest - target_logit);
+    if (!gradient) continue;
+    const float factor = gradient_scale / sum;
+    for (int64_t c = 0; c < classes; ++c) row[c] *= factor;
+    row[target] -= gradient_scale;
+  }
+}
+
+CrossEntropyResult Run(const CrossEntropyShape& shape, float* logits, const int32_t* targets, bool gradient, float gradient_scale,
+                       float* row_results) {
+  float* const losses = row_results;
+  float* const hits = row_results + shape.rows;
+  ParallelFor(shape.used, 16, [&](int64_t begin, int64_t end, int64_t) {
+    Rows(shape.classes, logits, targets, gradient, gradient_scale, begin, end, losses, hits);
+  });
+  CrossEntropyResult result;
+  for (int64_t r = 0; r < shape.used; ++r) {
+    result.loss += losses[r];
+    result.correct += hits[r] != 0.0f;
+  }
+  return result;
+}
+
+}  // namespace
+
+CrossEntropyResult CrossEntropyForward(const CrossEntropyShape& shape, const float* logits, const int32_t* targets,
+                                       float* row_results) {
+  // Without a gradient nothing is written to the logits.
+  return Run(shape, const_cast<float*>(logits), targets, /*gradient=*/false, 0.0f, row_results);
+}
+
+CrossEntropyResult CrossEntropyForwardBackward(const CrossEntropyShape& shape, float* logits, const int32_t* targets,
+                                               float gradient_scale, float* row_results) {
+  const CrossEntropyResult result = Run(shape, logits, targets, /*gradient=*/true, gradient_scale, row_results);
+  std::fill(logits + shape.used * shape.classes, logits + shape.rows * shape.classes, 0.0f);
+  return result;
+}
+
+}  // namespace ringmaster::trainer

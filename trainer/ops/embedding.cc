@@ -1,0 +1,50 @@
+#include "trainer/ops/embedding.h"
+
+#include "trainer/ops/parallel.h"
+#include "trainer/ops/vector.h"
+
+namespace ringmaster::trainer {
+namespace {
+
+RM_CLONES void ForwardRows(const EmbeddingShape& shape, const int32_t* tokens, const float* token_table,
+                           const float* position_table, int64_t begin, int64_t end, float* y) {
+  for (int64_t row = begin; row < end; ++row) {
+    const float* token = token_table + tokens[row] * shape.channels;
+    const float* position = position_table + row % shape.context * shape.channels;
+    float* out = y + row * shape.channels;
+    for (int64_t c = 0; c < shape.channels; ++c) out[c] = token[c] + position[c];
+  }
+}
+
+RM_CLONES void BackwardColumns(const EmbeddingShape& shape, const int32_t* tokens, const float* dy, int64_t begin, int64_t end,
+                               float* token_gradient, float* position_gradient) {
+  const int64_t rows = shape.sequences * shape.context;
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* in = dy + row * shape.channels;
+    float* token = token_gradient + tokens[row] * shape.channels;
+    float* position = position_gradient + row % shape.context * shape.channels;
+#pragma GCC ivdep  // the two tables are different parameters
+    for (int64_t c = begin; c < end; ++c) {
+      token[c] += in[c];
+      position[c] += in[c];
+    }
+  }
+}
+
+}  // namespace
+
+void EmbeddingForward(const EmbeddingShape& shape, const int32_t* tokens, const float* token_table, const float* position_table,
+                      float* y) {
+  ParallelFor(shape.sequences * shape.context, 64,
+              [&](int64_t begin, int64_t end, int64_t) { ForwardRows(shape, tokens, token_table, position_table, begin, end, y); });
+}
+
+void EmbeddingBackward(const EmbeddingShape& shape, const int32_t* tokens, const float* dy, float* token_gradient,
+                       float* position_gradient) {
+  // Split by columns: rows of equal tokens meet in one thread, in their order.
+  ParallelFor(shape.channels, kLanes, [&](int64_t begin, int64_t end, int64_t) {
+    BackwardColumns(shape, tokens, dy, begin, end, token_gradient, position_gradient);
+  });
+}
+
+}  // namespace ringmaster::trainer

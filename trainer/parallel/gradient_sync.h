@@ -1,0 +1,78 @@
+// The trainer's only door to collectives: what the ranks of the data axis do together in a step. It measures how long the step
+// waits here and keeps the board's collective counters, so that a rank which waits can be told from a rank that is wedged.
+//
+// One thread at a time uses it; Abort() may come from any. A group of one has no communicator: every call returns at once, nothing
+// is counted. Errors are the communicator's (collectives/communicator.h): after the first one every call returns it.
+#ifndef RINGMASTER_TRAINER_PARALLEL_GRADIENT_SYNC_H_
+#define RINGMASTER_TRAINER_PARALLEL_GRADIENT_SYNC_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "collectives/communicator.h"
+#include "common/clock.h"
+#include "common/progress_board.h"
+
+namespace ringmaster::trainer {
+
+struct GradientSyncOptions {
+  absl::Duration timeout = absl::Seconds(60);  // of each collective
+  int64_t bucket_elements = 4 << 20;           // of one all-reduce of gradients; equal on all ranks
+};
+
+class GradientSync {
+ public:
+  struct Counters {
+    uint64_t collectives = 0;
+    uint64_t bytes = 0;      // payload of this rank
+    absl::Duration waiting;  // time spent inside collectives
+  };
+
+  // `communicator` null: a group of one. `board` may be null; it and `clock` must outlive this.
+  GradientSync(std::unique_ptr<Communicator> communicator, const Clock& clock, ProgressBoard* board, GradientSyncOptions options);
+
+  int rank() const { return communicator_ == nullptr ? 0 : communicator_->rank(); }
+  int size() const { return communicator_ == nullptr ? 1 : communicator_->size(); }
+
+  // gradients[i] = sum over ranks, in place. The caller has scaled its share (1 / tokens of the global batch).
+  absl::Status SumGradients(std::span<float> gradients);
+
+  // The same for a few numbers of a step: loss sum, units, correct answers.
+  absl::Status Sum(std::span<double> values);
+
+  // values[i] = the smallest over ranks: "does everybody have it", "who is furthest behind".
+  absl::Status Min(std::span<int64_t> values);
+
+  // Weights or optimiser state of `root` on all ranks.
+  absl::Status Broadcast(std::span<float> values, int root);
+
+  // The choice of `root`: which checkpoint, which step.
+  absl::StatusOr<int64_t> Agree(int64_t choice, int root);
+
+  absl::Status Barrier();
+
+  // Wakes a blocked call of this rank and lets the others know.
+  void Abort(std::string_view reason);
+
+  // Since construction.
+  const Counters& counters() const { return counters_; }
+
+ private:
+  template <typename Collective>
+  absl::Status Measure(size_t bytes, const Collective& collective);
+
+  const std::unique_ptr<Communicator> communicator_;
+  const Clock& clock_;
+  ProgressBoard* const board_;
+  const GradientSyncOptions options_;
+  Counters counters_;
+};
+
+}  // namespace ringmaster::trainer
+
+#endif  // RINGMASTER_TRAINER_PARALLEL_GRADIENT_SYNC_H_

@@ -1,0 +1,116 @@
+#include "trainer/parallel/gradient_sync.h"
+
+#include <thread>
+#include <vector>
+
+#include "collectives/host_communicator.h"
+#include "collectives/transport/inproc_transport.h"
+#include "common/fake_clock.h"
+#include "common/real_clock.h"
+#include "common/status_matchers.h"
+#include "gtest/gtest.h"
+
+namespace ringmaster::trainer {
+namespace {
+
+using ::ringmaster::testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// A group of one rank per thread.
+class GradientSyncTest : public ::testing::Test {
+ protected:
+  std::vector<std::unique_ptr<GradientSync>> Make(int size, GradientSyncOptions options) {
+    std::vector<std::unique_ptr<GradientSync>> ranks;
+    boards_ = std::vector<ProgressBoard>(size);
+    for (std::unique_ptr<Transport>& transport : CreateInprocTransports(size)) {
+      ProgressBoard* const board = &boards_[ranks.size()];
+      auto communicator = std::make_unique<HostCommunicator>(std::move(transport), clock_, HostCommunicatorOptions{});
+      ranks.push_back(std::make_unique<GradientSync>(std::move(communicator), clock_, board, options));
+    }
+    return ranks;
+  }
+
+  template <typename Body>
+  static void OnAll(std::vector<std::unique_ptr<GradientSync>>& ranks, const Body& body) {
+    std::vector<std::thread> threads;
+    for (auto& sync : ranks) threads.emplace_back([&] { body(*sync); });
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  RealClock clock_;
+  std::vector<ProgressBoard> boards_;
+};
+
+TEST_F(GradientSyncTest, SumsGradientsAcrossBucketBorders) {
+  auto ranks = Make(3, {.bucket_elements = 4});
+  std::vector<std::vector<float>> gradients(3);
+  for (int rank = 0; rank < 3; ++rank) {
+    for (int index = 0; index < 10; ++index) gradients[rank].push_back(static_cast<float>(index + 100 * rank));
+  }
+  OnAll(ranks, [&](GradientSync& sync) { EXPECT_OK(sync.SumGradients(std::span<float>(gradients[sync.rank()]))); });
+  for (int index = 0; index < 10; ++index) {
+    for (int rank = 0; rank < 3; ++rank) EXPECT_EQ(gradients[rank][index], static_cast<float>(3 * index + 300));
+  }
+}
+
+TEST_F(GradientSyncTest, CountsWhatItDidOnTheBoardAndRestoresThePhase) {
+  auto ranks = Make(2, {.bucket_elements = 4});
+  for (ProgressBoard& board : boards_) board.phase = TrainerPhase::kBackward;
+  OnAll(ranks, [&](GradientSync& sync) {
+    std::vector<float> gradients(10);
+    EXPECT_OK(sync.SumGradients(std::span<float>(gradients)));
+    EXPECT_OK(sync.Barrier());
+  });
+  for (int rank = 0; rank < 2; ++rank) {
+    EXPECT_EQ(boards_[rank].collective_sequence, 4u) << "three buckets and a barrier";
+    EXPECT_EQ(boards_[rank].collective_bytes, 40u);
+    EXPECT_EQ(boards_[rank].phase, TrainerPhase::kBackward);
+    EXPECT_EQ(ranks[rank]->counters().collectives, 4u);
+    EXPECT_GT(ranks[rank]->counters().waiting, absl::ZeroDuration());
+  }
+}
+
+TEST_F(GradientSyncTest, AgreesOnTheRootsChoiceAndOnTheSmallest) {
+  auto ranks = Make(3, {});
+  OnAll(ranks, [&](GradientSync& sync) {
+    ASSERT_OK_AND_ASSIGN(const int64_t step, sync.Agree(100 + sync.rank(), 1));
+    EXPECT_EQ(step, 101);
+    std::vector<int64_t> values{sync.rank(), 5 - sync.rank()};
+    EXPECT_OK(sync.Min(std::span<int64_t>(values)));
+    EXPECT_THAT(values, ElementsAre(0, 3));
+    std::vector<double> sums{1.5, static_cast<double>(sync.rank())};
+    EXPECT_OK(sync.Sum(std::span<double>(sums)));
+    EXPECT_THAT(sums, ElementsAre(4.5, 3));
+    std::vector<float> weights(100, static_cast<float>(sync.rank()));
+    EXPECT_OK(sync.Broadcast(std::span<float>(weights), 2));
+    EXPECT_EQ(weights[99], 2);
+  });
+}
+
+TEST_F(GradientSyncTest, AFailureStaysOnTheBoardAsCommunicationAndIsTheAnswerFromThenOn) {
+  auto ranks = Make(2, {});
+  ranks.pop_back();
+  std::vector<double> values{1};
+  EXPECT_THAT(ranks[0]->Sum(std::span<double>(values)), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("rank 1")));
+  EXPECT_EQ(boards_[0].phase, TrainerPhase::kCommunication);
+  EXPECT_THAT(ranks[0]->Barrier(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("rank 1")));
+}
+
+TEST(GradientSyncOfOneTest, LeavesEverythingAsItIsAndCountsNothing) {
+  FakeClock clock;
+  ProgressBoard board;
+  GradientSync sync(nullptr, clock, &board, {});
+  std::vector<float> gradients{1, 2};
+  EXPECT_OK(sync.SumGradients(std::span<float>(gradients)));
+  EXPECT_THAT(gradients, ElementsAre(1, 2));
+  EXPECT_OK(sync.Barrier());
+  ASSERT_OK_AND_ASSIGN(const int64_t step, sync.Agree(7, 0));
+  EXPECT_EQ(step, 7);
+  EXPECT_EQ(sync.size(), 1);
+  EXPECT_EQ(board.collective_sequence, 0u);
+  sync.Abort("no effect");
+}
+
+}  // namespace
+}  // namespace ringmaster::trainer
