@@ -28,6 +28,7 @@ int WorkerCommand(const CommonOptions& common, const WorkerCommandOptions& comma
   options.work_directory = world.current_directory / command.work_directory;
   options.trainer_binary = world.program.parent_path() / "ringmaster-trainer";
   options.guard_binary = world.program;
+  options.connect_timeout = command.connect_timeout;
   auto worker = Worker::Start(options, world.clock);
   if (!worker.ok()) return Fail(worker.status(), world);
   if (common.json) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "cli/job_client.h"
 #include "common/clock.h"
 
@@ -58,6 +59,7 @@ struct WorkerCommandOptions {
   std::string address = {};
   int slots = 0;
   std::filesystem::path work_directory = ".ringmaster/work";
+  absl::Duration connect_timeout = absl::Seconds(30);
 };
 
 int RunCommand(const CommonOptions& common, const JobFileOptions& options, const Surroundings& world);

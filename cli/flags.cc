@@ -7,6 +7,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "cli/spec/suggest.h"
 #include "common/exit_codes.h"
 
@@ -151,6 +152,15 @@ void CommandLine::AddDaemons() {
   worker->add_option("--name", flags_.worker.name, "default: the host's name");
   worker->add_option("--address", flags_.worker.address, "where peers reach this machine; default: as the coordinator sees it");
   worker->add_option("--slots", flags_.worker.slots, "ranks at once; default: usable cores")->check(CLI::Range(1, 4096));
+  worker
+      ->add_option_function<std::string>(
+          "--connect-timeout",
+          [this](const std::string& text) {
+            if (!absl::ParseDuration(text, &flags_.worker.connect_timeout))
+              throw CLI::ValidationError("--connect-timeout", "expected a duration such as 30s, found " + text);
+          },
+          "how long to wait for the coordinator at first")
+      ->default_str("30s");
   worker->add_option("--work-dir", flags_.worker.work_directory, "logs of ranks")->capture_default_str();
 }
 
