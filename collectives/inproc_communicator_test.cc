@@ -12,21 +12,24 @@ using testing::CommunicatorConformance;
 using testing::Group;
 using testing::GroupFactory;
 
-GroupFactory InprocGroup(std::string name, HostCommunicatorOptions options, size_t capacity) {
-  return {std::move(name), [=](int size) {
+GroupFactory InprocGroup(std::string name, HostCommunicatorOptions options, size_t capacity, int64_t largest_count) {
+  return {std::move(name),
+          [=](int size) {
             static const RealClock clock;
             Group group;
             for (std::unique_ptr<Transport>& transport : CreateInprocTransports(size, capacity)) {
               group.push_back(std::make_unique<HostCommunicator>(std::move(transport), clock, options));
             }
             return group;
-          }};
+          },
+          largest_count};
 }
 
 INSTANTIATE_TEST_SUITE_P(Inproc, CommunicatorConformance,
-                         ::testing::Values(InprocGroup("Automatic", {}, 64 * 1024),
-                                           InprocGroup("Ring", {.algorithm = Algorithm::kRing, .chunk_bytes = 4096}, 10'000),
-                                           InprocGroup("SmallChunks", {.chunk_bytes = 1024, .direct_bytes = 64}, 777)),
+                         ::testing::Values(InprocGroup("Automatic", {}, 64 * 1024, 2'000'000),
+                                           InprocGroup("Ring", {.algorithm = Algorithm::kRing, .chunk_bytes = 4096}, 10'000,
+                                                       70'000),
+                                           InprocGroup("SmallChunks", {.chunk_bytes = 1024, .direct_bytes = 64}, 777, 5000)),
                          testing::GroupName);
 
 }  // namespace

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <deque>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,13 +15,13 @@ namespace {
 struct Hub {
   Hub(int size, size_t capacity) : size(size), capacity(capacity), streams(size * size), closed(size, false), woken(size, false) {}
 
-  std::deque<char>& stream(int from, int to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) { return streams[from * size + to]; }
+  std::string& stream(int from, int to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) { return streams[from * size + to]; }
 
   const int size;
   const size_t capacity;
   Mutex mu;
   CondVar changed;
-  std::vector<std::deque<char>> streams ABSL_GUARDED_BY(mu);
+  std::vector<std::string> streams ABSL_GUARDED_BY(mu);
   std::vector<bool> closed ABSL_GUARDED_BY(mu);  // by rank: sends no more
   std::vector<bool> woken ABSL_GUARDED_BY(mu);
 };
@@ -39,12 +39,12 @@ class InprocTransport final : public Transport {
   Transfer Send(int peer, std::span<const iovec> parts) override {
     MutexLock lock(&hub_->mu);
     if (hub_->closed[peer] || hub_->closed[rank_]) return {.closed = true};
-    std::deque<char>& stream = hub_->stream(rank_, peer);
+    std::string& stream = hub_->stream(rank_, peer);
     Transfer sent;
     for (const iovec& part : parts) {
       const size_t bytes = std::min(part.iov_len, hub_->capacity - stream.size());
       const char* data = static_cast<const char*>(part.iov_base);
-      stream.insert(stream.end(), data, data + bytes);
+      stream.append(data, bytes);
       sent.bytes += bytes;
     }
     if (sent.bytes > 0) hub_->changed.SignalAll();
@@ -53,13 +53,14 @@ class InprocTransport final : public Transport {
 
   Transfer Receive(int peer, std::span<const iovec> parts) override {
     MutexLock lock(&hub_->mu);
-    std::deque<char>& stream = hub_->stream(peer, rank_);
+    std::string& stream = hub_->stream(peer, rank_);
     if (stream.empty()) return {.closed = hub_->closed[peer]};
     Transfer received;
     for (const iovec& part : parts) {
       const size_t bytes = std::min(part.iov_len, stream.size());
-      std::copy_n(stream.begin(), bytes, static_cast<char*>(part.iov_base));
-      stream.erase(stream.begin(), stream.begin() + static_cast<std::ptrdiff_t>(bytes));
+      if (bytes == 0) continue;
+      std::memcpy(part.iov_base, stream.data(), bytes);
+      stream.erase(0, bytes);
       received.bytes += bytes;
     }
     if (received.bytes > 0) hub_->changed.SignalAll();

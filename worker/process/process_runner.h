@@ -15,11 +15,11 @@ namespace ringmaster {
 using ProcessId = NumberId<struct ProcessIdTag, int64_t>;  // chosen by the caller, never used twice
 
 struct ProcessSpec {
-  std::vector<std::string> command;      // program (looked up in PATH of `environment` without a '/') and its arguments
-  std::vector<std::string> environment;  // NAME=VALUE, all of it
-  std::string directory;                 // empty = the worker's
-  std::vector<int> cpus;                 // empty = not pinned
-  int board_fd = -1;                     // inherited as descriptor kInheritedBoardFd; borrowed during Start only
+  std::vector<std::string> command = {};      // program (looked up in PATH of `environment` without a '/') and its arguments
+  std::vector<std::string> environment = {};  // NAME=VALUE, all of it
+  std::string directory = {};                 // empty = the worker's
+  std::vector<int> cpus = {};                 // empty = not pinned
+  int board_fd = -1;                          // inherited as descriptor kInheritedBoardFd; borrowed during Start only
 };
 
 inline constexpr int kInheritedBoardFd = 5;
@@ -38,7 +38,7 @@ struct Exited {
   int exit_code = 0;  // 128 + signal for signals
   int signal = 0;
   bool out_of_memory = false;
-  std::string error;  // not empty: it never ran, and why (names the path)
+  std::string error = {};  // not empty: it never ran, and why (names the path)
 };
 
 }  // namespace process_event

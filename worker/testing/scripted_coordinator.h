@@ -22,8 +22,8 @@ class ScriptedCoordinator {
     bool acknowledge_exits = true;
     // How many attachments to refuse first, with this code.
     int refusals = 0;
-    int refusal_code = 6;               // ALREADY_EXISTS
-    std::vector<v1::HostedRank> stale;  // in every Welcome
+    int refusal_code = 6;                    // ALREADY_EXISTS
+    std::vector<v1::HostedRank> stale = {};  // in every Welcome
   };
 
   // Serves when it returns; null: the address cannot be bound.

@@ -11,7 +11,7 @@
 
 int main(int argc, char** argv) {
   if (argc >= 2 && std::strcmp(argv[1], "guard") == 0) return ringmaster::RunGuard(argc - 2, argv + 2);
-  if (argc != 6) return 2;
+  if (argc != 6 || std::strcmp(argv[1], "worker") != 0) return 2;
   const ringmaster::RealClock clock;
   ringmaster::WorkerOptions options;
   options.coordinator = argv[2];

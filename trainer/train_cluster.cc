@@ -1,0 +1,194 @@
+#include "trainer/train_cluster.h"
+
+#include <filesystem>
+#include <fstream>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "collectives/tcp_communicator.h"
+#include "common/status_macros.h"
+#include "gtest/gtest.h"
+#include "trainer/train_loop.h"
+
+namespace ringmaster::trainer {
+namespace {
+
+// Text with a structure that a tiny model learns within some steps.
+std::string TextFile() {
+  const std::string path = ::testing::TempDir() + "/text.txt";
+  std::ofstream out(path, std::ios::binary);
+  for (int i = 0; i < 400; ++i) out << "the ring carries number " << i % 10 << " around\n";
+  return path;
+}
+
+// Breaks the group of all ranks at their n-th all-reduce, as the death of a peer would.
+class BreakingCommunicator final : public Communicator {
+ public:
+  BreakingCommunicator(std::unique_ptr<Communicator> real, int reductions) : real_(std::move(real)), left_(reductions) {}
+
+  int rank() const override { return real_->rank(); }
+  int size() const override { return real_->size(); }
+  absl::Status AllReduce(const void* send, void* receive, int64_t count, DataType type, Reduction reduction,
+                         absl::Duration timeout) override {
+    if (left_ >= 0 && left_-- == 0) return absl::UnavailableError("rank 9 (nowhere, pid 1) closed its connection");
+    return real_->AllReduce(send, receive, count, type, reduction, timeout);
+  }
+  absl::Status ReduceScatter(const void* send, void* receive, int64_t count, DataType type, Reduction reduction,
+                             absl::Duration timeout) override {
+    return real_->ReduceScatter(send, receive, count, type, reduction, timeout);
+  }
+  absl::Status AllGather(const void* send, void* receive, int64_t count, DataType type, absl::Duration timeout) override {
+    return real_->AllGather(send, receive, count, type, timeout);
+  }
+  absl::Status Broadcast(void* buffer, int64_t count, DataType type, int root, absl::Duration timeout) override {
+    return real_->Broadcast(buffer, count, type, root, timeout);
+  }
+  absl::Status Barrier(absl::Duration timeout) override { return real_->Barrier(timeout); }
+  void Abort(std::string_view reason) override { real_->Abort(reason); }
+
+ private:
+  std::unique_ptr<Communicator> real_;
+  int left_;
+};
+
+// The real files behind a hook.
+class HookedFiles final : public CheckpointFiles {
+ public:
+  using Hook = std::function<absl::Status(const std::string& operation, const std::string& path)>;
+  explicit HookedFiles(Hook hook) : hook_(std::move(hook)) {}
+
+  absl::Status MakeDirectories(const std::string& path) override {
+    RM_RETURN_IF_ERROR(hook_("mkdir", path));
+    return real_->MakeDirectories(path);
+  }
+  absl::StatusOr<std::unique_ptr<OutputFile>> Create(const std::string& path) override {
+    RM_RETURN_IF_ERROR(hook_("create", path));
+    return real_->Create(path);
+  }
+  absl::Status Rename(const std::string& from, const std::string& to) override {
+    RM_RETURN_IF_ERROR(hook_("rename", to));
+    return real_->Rename(from, to);
+  }
+  absl::Status SyncDirectory(const std::string& path) override { return real_->SyncDirectory(path); }
+  absl::Status ReplaceSymlink(const std::string& target, const std::string& link) override {
+    RM_RETURN_IF_ERROR(hook_("symlink", link));
+    return real_->ReplaceSymlink(target, link);
+  }
+  absl::Status RemoveFile(const std::string& path) override { return real_->RemoveFile(path); }
+  absl::Status RemoveTree(const std::string& path) override { return real_->RemoveTree(path); }
+  bool Exists(const std::string& path) override { return real_->Exists(path); }
+  absl::StatusOr<std::vector<std::string>> List(const std::string& directory) override { return real_->List(directory); }
+
+ private:
+  const std::unique_ptr<CheckpointFiles> real_ = NewPosixFiles();
+  const Hook hook_;
+};
+
+}  // namespace
+
+std::string FreshDirectory(const std::string& name) {
+  const std::string path = ::testing::TempDir() + "/" + name;
+  std::filesystem::remove_all(path);
+  std::filesystem::create_directories(path);
+  return path;
+}
+
+v1::JobSpec TinyGpt(const std::string& checkpoints) {
+  v1::JobSpec spec;
+  spec.set_name("tiny");
+  v1::Gpt& gpt = *spec.mutable_model()->mutable_gpt();
+  gpt.set_layers(1);
+  gpt.set_heads(2);
+  gpt.set_channels(16);
+  gpt.set_context(8);
+  spec.mutable_data()->mutable_text()->add_files(TextFile());
+  v1::Train& train = *spec.mutable_train();
+  train.set_steps(12);
+  train.set_global_batch(8);
+  train.mutable_optimizer()->mutable_adamw()->set_learning_rate(1e-2);
+  train.mutable_optimizer()->mutable_adamw()->set_weight_decay(0.1);
+  train.mutable_schedule()->mutable_cosine()->set_warmup_steps(3);
+  train.set_clip_norm(1);
+  train.set_seed(7);
+  train.set_validation_samples(40);
+  spec.mutable_checkpoint()->set_directory(checkpoints);
+  spec.mutable_checkpoint()->set_every_steps(4);
+  spec.mutable_collective_timeout()->set_seconds(20);
+  return spec;
+}
+
+std::vector<TrainResult> TrainCluster::RunEpoch(int break_after) {
+  ++epoch_;
+  coordinator_.OpenEpoch(Epoch(epoch_));
+  boards_ = std::vector<ProgressBoard>(static_cast<size_t>(ranks_));
+  std::vector<TrainResult> results(static_cast<size_t>(ranks_));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < ranks_; ++rank) {
+    threads.emplace_back([this, rank, break_after, &results] { results[static_cast<size_t>(rank)] = RunRank(rank, break_after); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return results;
+}
+
+std::string TrainCluster::output() {
+  MutexLock lock(&mu_);
+  return output_;
+}
+
+std::string TrainCluster::warnings() {
+  MutexLock lock(&mu_);
+  return warnings_;
+}
+
+TrainResult TrainCluster::RunRank(int rank, int break_after) {
+  const TrainerIdentity identity = {.coordinator = "memory",
+                                    .job = JobId("tiny-1"),
+                                    .epoch = Epoch(epoch_),
+                                    .rank = Rank(rank),
+                                    .incarnation = Incarnation(static_cast<uint64_t>(100 * epoch_ + rank + 1)),
+                                    .host = "local",
+                                    .address = "127.0.0.1",
+                                    .local_rank = rank,
+                                    .threads = 1};
+  const auto link = coordinator_.LinkFor(identity);
+  HookedFiles files([this, rank](const std::string& operation, const std::string& path) {
+    return file_hook_ ? file_hook_(rank, operation, path) : absl::OkStatus();
+  });
+  const auto connect = [&](int world_size, absl::Duration timeout) -> absl::StatusOr<std::unique_ptr<Communicator>> {
+    const TcpCommunicatorOptions options = {.mesh = {.rank = rank,
+                                                     .size = world_size,
+                                                     .group = "world",
+                                                     .job = "tiny-1",
+                                                     .epoch = epoch_,
+                                                     .host = "local",
+                                                     .pid = 1,
+                                                     .listen_address = "127.0.0.1"},
+                                            .ranks_on_host = 8,
+                                            .host = {}};
+    auto communicator = CreateTcpCommunicator(options, *link, timeout, clock_);
+    if (!communicator.ok()) return communicator.status();
+    return std::make_unique<BreakingCommunicator>(*std::move(communicator), break_after);
+  };
+  const auto print = [this](const std::string& line) {
+    if (print_hook_) print_hook_(line);
+    MutexLock lock(&mu_);
+    absl::StrAppend(&output_, line, "\n");
+  };
+  const auto warn = [this](const std::string& line) {
+    MutexLock lock(&mu_);
+    absl::StrAppend(&warnings_, line, "\n");
+  };
+  TrainLoop loop({.identity = identity,
+                  .link = *link,
+                  .clock = clock_,
+                  .files = files,
+                  .board = boards_[static_cast<size_t>(rank)],
+                  .connect = connect,
+                  .print = print,
+                  .warn = warn});
+  return loop.Run();
+}
+
+}  // namespace ringmaster::trainer
