@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "cli/exit_code.h"
 #include "cli/resume.h"
@@ -23,7 +24,8 @@ constexpr absl::Duration kReconnectFor = absl::Seconds(60);
 absl::StatusOr<std::string> ReadJobFile(const std::string& file) {
   if (file == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
   std::error_code error;
-  if (!std::filesystem::exists(file, error)) return absl::NotFoundError(absl::StrCat(file, ": there is no such job file"));
+  if (!std::filesystem::exists(file, error))
+    return absl::NotFoundError(absl::StrCat(file, ": no such file; expected a job file in YAML or JSON"));
   if (std::filesystem::is_directory(file, error))
     return absl::InvalidArgumentError(absl::StrCat(file, ": expected a job file, found a directory"));
   std::ifstream stream(file, std::ios::binary);
@@ -41,8 +43,16 @@ int Fail(const absl::Status& error, const Surroundings& world) {
 }
 
 absl::StatusOr<std::string> FindCoordinator(const CommonOptions& common, const Surroundings& world) {
-  if (!common.coordinator.empty()) return common.coordinator;
-  if (!world.environment_coordinator.empty()) return world.environment_coordinator;
+  const std::string given = common.coordinator.empty() ? world.environment_coordinator : common.coordinator;
+  if (!given.empty()) {
+    int port = 0;
+    const size_t colon = given.rfind(':');
+    if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(given.substr(colon + 1), &port) || port < 1 || port > 65535) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the coordinator's address: expected HOST:PORT such as 10.0.0.1:7077, found \"", given, "\""));
+    }
+    return given;
+  }
   const std::filesystem::path file = world.current_directory / common.state_directory / "coordinator.address";
   std::ifstream stream(file);
   std::string address;

@@ -23,7 +23,7 @@ absl::StatusOr<std::string> FindCheckpoint(const CommonOptions& common, const st
     for (auto it = found.rbegin(); it != found.rend(); ++it) {
       if (it->row.verified != false) return it->row.info.path();
     }
-    if (!found.empty()) return absl::NotFoundError(found.back().row.problem);
+    if (!found.empty()) return absl::DataLossError(found.back().row.problem);
     return absl::NotFoundError(absl::StrCat(path.string(), ": there is no checkpoint in this directory"));
   }
   if (wanted.find('/') != std::string::npos)
@@ -47,7 +47,7 @@ int TrainerCommand(const CommonOptions& common, const std::string& verb, const s
     words.push_back(*path);
   }
   words.insert(words.end(), arguments.begin(), arguments.end());
-  if (common.json) words.insert(words.end(), {"--output", "json"});
+  if (common.json && verb == "evaluate") words.insert(words.end(), {"--output", "json"});
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);

@@ -72,6 +72,8 @@ int CheckpointsCommand(const CommonOptions& common, const std::string& job_or_di
 int CoordinatorCommand(const CommonOptions& common, const std::string& listen, const Surroundings& world);
 int WorkerCommand(const CommonOptions& common, const WorkerCommandOptions& options, const Surroundings& world);
 int DoctorCommand(const CommonOptions& common, const Surroundings& world);
+// Exits 0 when the coordinator answers: for containers' health checks.
+int HealthCommand(const CommonOptions& common, const Surroundings& world);
 int VersionCommand(const CommonOptions& common, const Surroundings& world);
 
 // generate, evaluate: finds the checkpoint (a path, or a job's newest) and becomes ringmaster-trainer; make-digits only becomes it.

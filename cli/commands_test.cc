@@ -153,7 +153,7 @@ TEST_F(CommandsTest, ABadJobFileIsRefusedBeforeAnyoneIsAsked) {
   EXPECT_EQ(SubmitCommand(common_, {.file = Write("job.yaml", "nmae: a\n")}, world_), 2);
   EXPECT_THAT(err_.str(), HasSubstr("job.yaml:1:1: unknown field \"nmae\"; did you mean \"name\"?"));
   EXPECT_EQ(SubmitCommand(common_, {.file = (directory_ / "none.yaml").string()}, world_), 2);
-  EXPECT_THAT(err_.str(), HasSubstr("none.yaml: there is no such job file"));
+  EXPECT_THAT(err_.str(), HasSubstr("none.yaml: no such file"));
   EXPECT_EQ(SubmitCommand(common_, {.file = directory_.string()}, world_), 2);
   EXPECT_EQ(SubmitCommand(common_, {.file = Write("empty.yaml", "")}, world_), 2);
   EXPECT_EQ(connected_to_, "");
@@ -175,7 +175,7 @@ TEST_F(CommandsTest, LogsHavePrefixes) {
 TEST_F(CommandsTest, CancelOfAFinishedJobFails) {
   State(v1::JOB_STATE_RUNNING);
   EXPECT_EQ(CancelCommand(common_, "j", world_), 0);
-  EXPECT_EQ(CancelCommand(common_, "j", world_), 1);
+  EXPECT_EQ(CancelCommand(common_, "j", world_), 2);
   EXPECT_THAT(err_.str(), HasSubstr("j has finished"));
 }
 

@@ -213,7 +213,7 @@ Finding CheckTrainerBinary(const std::filesystem::path& trainer) {
     return {"trainer", Health::kFail, absl::StrCat(trainer.string(), ": ", Errno()),
             "copy ringmaster-trainer beside the ringmaster executable"};
   }
-  FILE* pipe = popen(absl::StrCat("'", trainer.string(), "' version 2>&1").c_str(), "r");
+  FILE* pipe = popen(absl::StrCat("'", trainer.string(), "' --version 2>&1").c_str(), "r");
   if (pipe == nullptr)
     return {"trainer", Health::kFail, absl::StrCat("cannot be started: ", Errno()), "look at process limits (ulimit -u)"};
   char line[512] = {};

@@ -22,7 +22,9 @@ int ExitCodeOf(const absl::Status& error) {
   switch (error.code()) {
     case absl::StatusCode::kOk: return kExitSucceeded;
     case absl::StatusCode::kInvalidArgument:
-    case absl::StatusCode::kNotFound: return kExitUsage;
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kAlreadyExists:
+    case absl::StatusCode::kFailedPrecondition: return kExitUsage;
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDeadlineExceeded: return kExitUnavailable;
     default: return kExitFailed;

@@ -15,7 +15,8 @@ bool IsFinished(v1::JobState state);
 // where it has none. Never 0 unless the job succeeded.
 int ExitCodeOf(const v1::JobStatus& status);
 
-// Of a call that failed: 2 for what the user must mend, 69 for a coordinator that does not answer, 1 for the rest.
+// Of a call that failed: 2 for what the user must mend (the same call would fail again), 69 for a coordinator that does not answer,
+// 1 for the rest.
 int ExitCodeOf(const absl::Status& error);
 
 }  // namespace ringmaster::cli

@@ -37,7 +37,9 @@ TEST(ExitCodeOfError, TellsTheUsersMistakesFromAMissingCoordinator) {
   EXPECT_EQ(ExitCodeOf(absl::NotFoundError("")), 2);
   EXPECT_EQ(ExitCodeOf(absl::UnavailableError("")), 69);
   EXPECT_EQ(ExitCodeOf(absl::DeadlineExceededError("")), 69);
-  EXPECT_EQ(ExitCodeOf(absl::AlreadyExistsError("")), 1);
+  EXPECT_EQ(ExitCodeOf(absl::AlreadyExistsError("")), 2);
+  EXPECT_EQ(ExitCodeOf(absl::FailedPreconditionError("")), 2);
+  EXPECT_EQ(ExitCodeOf(absl::DataLossError("")), 1);
   EXPECT_EQ(ExitCodeOf(absl::InternalError("")), 1);
   EXPECT_EQ(ExitCodeOf(absl::OkStatus()), 0);
 }

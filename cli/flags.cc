@@ -135,6 +135,10 @@ void CommandLine::AddQueryCommands() {
                          [this](CLI::App*) { return DoctorCommand(flags_.common, world_); });
   AddCoordinator(doctor);
   AddStateDirectory(doctor);
+  CLI::App* health =
+      Add("health", "Ask whether the coordinator answers", [this](CLI::App*) { return HealthCommand(flags_.common, world_); });
+  AddCoordinator(health);
+  AddStateDirectory(health);
   Add("version", "Print the version", [this](CLI::App*) { return VersionCommand(flags_.common, world_); });
 }
 

@@ -16,7 +16,7 @@ absl::StatusOr<std::string> FindCheckpointToResume(const std::string& wanted, co
     if (found.empty()) return absl::NotFoundError(absl::StrCat("--resume ", wanted, ": there is no checkpoint in ", path.string()));
     // A job's or a whole directory stands for its newest.
     const CheckpointRow& row = found.back().row;
-    if (row.verified == false) return absl::NotFoundError(absl::StrCat("--resume ", wanted, ": ", row.problem));
+    if (row.verified == false) return absl::DataLossError(absl::StrCat("--resume ", wanted, ": ", row.problem));
     return row.info.path();
   }
   const std::string& directory = spec.checkpoint().directory();

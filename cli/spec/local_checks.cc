@@ -30,7 +30,7 @@ class LocalChecks {
   int64_t DataFile(const std::string& field, const std::string& path) {
     std::error_code error;
     const fs::file_status status = fs::status(path, error);
-    if (!fs::exists(status)) return Problem(field, path, "expected a file, found nothing there");
+    if (!fs::exists(status)) return Problem(field, path, "expected a file, found none: no such file");
     if (!fs::is_regular_file(status)) return Problem(field, path, "expected a file, found a directory or a device");
     if (access(path.c_str(), R_OK) != 0) return Problem(field, path, absl::StrCat("cannot be read: ", std::strerror(errno)));
     const int64_t bytes = static_cast<int64_t>(fs::file_size(path, error));
@@ -45,8 +45,8 @@ class LocalChecks {
     const std::string head = Head(path, 4 + 4 * static_cast<size_t>(dimensions));
     if (head.size() < 4 || head[0] != 0 || head[1] != 0 || head[2] != 8 || head[3] != dimensions) {
       Problem(field, path,
-              absl::StrCat("expected an uncompressed IDX file of unsigned bytes with ", dimensions,
-                           " dimensions; its first bytes say otherwise"));
+              absl::StrCat("expected an uncompressed IDX file of unsigned bytes with ", dimensions, " dimensions (magic 0 0 8 ",
+                           dimensions, ")", "; its first bytes say otherwise"));
       return;
     }
     int64_t expected = 4 + 4 * dimensions;
@@ -82,15 +82,18 @@ class LocalChecks {
     }
   }
 
+  // Root may write where no directory can be made (/proc), so it is made and, being new and empty, removed again.
   void WritableDirectory(const std::string& field, const std::string& path) {
+    std::vector<fs::path> missing;  // innermost first
     std::error_code error;
-    fs::path existing = path;
-    while (!existing.empty() && !fs::exists(existing, error) && existing.has_relative_path()) existing = existing.parent_path();
-    if (!fs::is_directory(existing, error)) {
-      Problem(field, path, absl::StrCat(existing.string(), " is a file, expected a directory"));
-    } else if (access(existing.c_str(), W_OK | X_OK) != 0) {
-      Problem(field, path, absl::StrCat(existing.string(), " cannot be written: ", std::strerror(errno)));
+    for (fs::path part = path; !fs::exists(part, error) && part.has_relative_path(); part = part.parent_path())
+      missing.push_back(part);
+    fs::create_directories(path, error);
+    if (!fs::is_directory(path) || access(path.c_str(), W_OK | X_OK) != 0) {
+      const std::string reason = error ? error.message() : fs::is_directory(path) ? std::strerror(errno) : "it is a file";
+      Problem(field, path, absl::StrCat("expected a directory that can be written, found: ", reason));
     }
+    for (const fs::path& part : missing) fs::remove(part, error);
   }
 
   void Program(const std::string& program, const std::string& directory, const std::string& search_path) {

@@ -55,7 +55,7 @@ std::string Idx(const std::vector<int>& dimensions, size_t payload) {
 TEST_F(LocalChecksTest, GoodTextPasses) { EXPECT_THAT(CheckLocally(Text(Write("t", std::string(18, 'a'))), ""), IsOk()); }
 
 TEST_F(LocalChecksTest, TextThatIsMissingEmptyTooShortOrADirectory) {
-  ExpectProblem(Text(directory_ / "none"), "none: expected a file, found nothing there");
+  ExpectProblem(Text(directory_ / "none"), "none: expected a file, found none: no such file");
   ExpectProblem(Text(Write("empty", "")), "empty: the file is empty");
   ExpectProblem(Text(Write("short", std::string(17, 'a'))), "8 bytes fall to validation and 9 to training, each needs 9");
   ExpectProblem(Text(directory_), "expected a file, found a directory");
@@ -105,7 +105,7 @@ TEST_F(LocalChecksTest, CheckpointDirectoryBelowAFile) {
   spec.mutable_checkpoint()->set_directory(directory_ / "new" / "deep");
   EXPECT_THAT(CheckLocally(spec, "/usr/bin:/bin"), IsOk());
   spec.mutable_checkpoint()->set_directory(Write("file", "x") + "/deep");
-  ExpectProblem(spec, "file is a file, expected a directory");
+  ExpectProblem(spec, "expected a directory that can be written");
 }
 
 TEST_F(LocalChecksTest, Programs) {

@@ -266,8 +266,9 @@ void CatchingYaml(const std::string& source, bool has_lines, Diagnostics* diagno
     read();
   } catch (const YAML::Exception& error) {
     const bool placed = has_lines && !error.mark.is_null();
-    diagnostics->Add(Location{source, placed ? error.mark.line + 1 : 0, placed ? error.mark.column + 1 : 0},
-                     absl::StrCat("not valid YAML or JSON: ", error.msg));
+    diagnostics->Add(
+        Location{source, placed ? error.mark.line + 1 : 0, placed ? error.mark.column + 1 : 0},
+        absl::StrCat("not valid YAML or JSON", placed ? absl::StrCat(" (line ", error.mark.line + 1, ")") : "", ": ", error.msg));
   }
 }
 
@@ -283,7 +284,8 @@ void ForgetBelow(const std::string& path, FieldLocations* locations) {
 void ReadMessage(const std::string& text, const std::string& source, Message* message, FieldLocations* locations,
                  Diagnostics* diagnostics) {
   if (text.size() > kMaxBytes) {
-    diagnostics->Add({source, 0, 0}, absl::StrCat("a job file has at most ", kMaxBytes, " bytes, this one has ", text.size()));
+    diagnostics->Add({source, 0, 0},
+                     absl::StrCat("larger than a message with a job may be: at most ", kMaxBytes, " bytes, found ", text.size()));
     return;
   }
   CatchingYaml(source, true, diagnostics, [&] {

@@ -251,8 +251,9 @@ TEST(ParseJobSpec, ReportsEveryMistakeInOrder) {
 }
 
 TEST(ParseJobSpec, RefusesAFileThatIsNoJobFile) {
-  EXPECT_THAT(ParseJobSpec(Source(std::string(2 << 20, 'a'))),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 1048576 bytes")));
+  EXPECT_THAT(
+      ParseJobSpec(Source(std::string(2 << 20, 'a'))),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("larger than a message with a job may be: at most 1048576 bytes")));
   EXPECT_THAT(ParseJobSpec(Source(std::string("\x7f"
                                               "ELF\x02\x01\x01\0\0\xff\xfe",
                                               11)))
