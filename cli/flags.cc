@@ -178,11 +178,12 @@ void CommandLine::AddTrainerCommands() {
     sub->add_option("CHECKPOINT|JOB", flags_.job, "a checkpoint's directory, or a job: its newest one")->required();
     AddCoordinator(sub);
     AddStateDirectory(sub);
-    sub->allow_extras()->footer(absl::StrCat("All other options go to `ringmaster-trainer ", name, "`; see its --help."));
+    sub->allow_extras()->fallthrough(false)->footer(
+        absl::StrCat("All other options go to `ringmaster-trainer ", name, "`; see its --help."));
   }
   CLI::App* digits = Add("make-digits", "Draw synthetic digit images into IDX files",
                          [this](CLI::App* app) { return TrainerCommand(flags_.common, "digits", "", app->remaining(), world_); });
-  digits->prefix_command();
+  digits->allow_extras()->fallthrough(false);
 }
 
 // For "rnu": the nearest command; for "--rankz": the nearest option of the command that was named.
@@ -203,7 +204,7 @@ std::string CommandLine::Suggestion(int argc, const char* const* argv) const {
       const std::string name = word.substr(0, word.find('='));
       if (std::find(options.begin(), options.end(), name) != options.end()) continue;
       const std::string nearest = NearestName(name, options);
-      if (!nearest.empty()) return absl::StrCat("; did you mean ", nearest, "?");
+      return absl::StrCat("; unknown option ", name, nearest.empty() ? "" : absl::StrCat(", did you mean ", nearest, "?"));
     } else if (chosen == nullptr) {
       if (std::find(names.begin(), names.end(), word) != names.end()) {
         chosen = app_.get_subcommand(word);
@@ -229,7 +230,8 @@ int CommandLine::Run(int argc, const char* const* argv) {
   }
   flags_.common.json = flags_.output == "json";
   CLI::App* chosen = app_.get_subcommands()[0];
-  if (chosen->count("--resume") > 0) flags_.job_file.resume = flags_.resume.empty() ? "" : flags_.resume[0];
+  if (const CLI::Option* resume = chosen->get_option_no_throw("--resume"); resume != nullptr && resume->count() > 0)
+    flags_.job_file.resume = flags_.resume.empty() ? "" : flags_.resume[0];
   return commands_.at(chosen)(chosen);
 }
 
