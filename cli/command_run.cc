@@ -12,6 +12,7 @@
 #include "cli/spec/local_checks.h"
 #include "cli/spec/spec_parser.h"
 #include "cli/usable_cores.h"
+#include "common/log.h"
 #include "common/mutex.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator.h"
@@ -104,6 +105,7 @@ int SubmitAndFollow(const CommonOptions& common, const v1::JobSpec& spec, const 
 }
 
 int RunEmbedded(const CommonOptions& common, const v1::JobSpec& spec, CancelTarget* target, const Surroundings& world) {
+  SetLogLevel(LogLevel::kWarn);  // the reporter tells the user each change; operators run the two apart
   CoordinatorOptions coordinator_options;
   coordinator_options.state_directory = world.current_directory / common.state_directory;
   const auto coordinator = Coordinator::Start(coordinator_options, world.clock);
