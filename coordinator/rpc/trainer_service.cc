@@ -42,6 +42,9 @@ grpc::ServerUnaryReactor* TrainerService::Join(grpc::CallbackServerContext* cont
       RM_CHECK(response->mutable_spec()->ParseFromString(join.serialized_spec)) << "the spec was stored by us";
       response->set_world_size(join.world_size);
       for (const CheckpointInfo& checkpoint : join.checkpoints) *response->add_checkpoints() = ToProto(checkpoint);
+      // Last: what the user began from counts only until this job has committed one of its own.
+      if (const std::string& resume = response->spec().checkpoint().resume(); !resume.empty())
+        response->add_checkpoints()->set_path(resume);
     }
     reactor->Finish(ToGrpc(status));
   });
