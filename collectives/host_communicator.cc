@@ -187,7 +187,7 @@ absl::Status HostCommunicator::RunExclusive(absl::Duration timeout) {
     const absl::Time now = clock_.Now();
     if (now >= deadline) {
       const absl::Status status = SilentStatus(timeout);
-      TellPeers(FrameTag::kPeerSilent, failure_ == nullptr ? rank() : failure_->culprit);
+      TellPeers(FrameTag::kPeerSilent, SilentRanks().front());
       return status;
     }
     if (!idle) {
@@ -199,6 +199,7 @@ absl::Status HostCommunicator::RunExclusive(absl::Duration timeout) {
       continue;
     }
     transport_->Wait(interests_, deadline - now);
+    LookForEnds();
   }
 }
 
@@ -333,7 +334,10 @@ bool HostCommunicator::PumpReceive(int peer) {
   while (failure_ == nullptr && !stream.closed) {
     if (stream.complete) {
       // All is here, but the peer does not take what it needs from us: only a failure of it can come now.
-      if (sends_[peer].complete) break;
+      if (sends_[peer].complete) {  // it may be in its next operation already: its bytes are not ours to take, but its end is news
+        interests_[peer].end = !stream.end_known;
+        break;
+      }
       if (stream.between_frames()) {
         stream.prefix_bytes = sizeof(FrameHead);
         stream.prefix_done = stream.payload_bytes = stream.payload_done = 0;
@@ -341,7 +345,10 @@ bool HostCommunicator::PumpReceive(int peer) {
     }
     const iovec parts[] = {{stream.prefix + stream.prefix_done, stream.prefix_bytes - stream.prefix_done},
                            {stream.payload + stream.payload_done, ReceiveWindow(peer)}};
-    if (parts[0].iov_len + parts[1].iov_len == 0) break;  // the stage is full: other peers must come first
+    if (parts[0].iov_len + parts[1].iov_len == 0) {  // the stage is full: other peers must come first
+      interests_[peer].end = !stream.end_known;
+      break;
+    }
     const Transfer received = transport_->Receive(peer, parts);
     if (received.closed) {
       stream.closed = true;
@@ -443,6 +450,42 @@ void HostCommunicator::BlameClosed(int peer) {
            absl::UnavailableError(absl::StrCat(transport_->PeerName(peer), " closed its connection", During())));
 }
 
+// A peer that has failed says so behind what cannot be taken now: data that has no room before another peer's data comes (which may
+// be never), or its next Call.
+void HostCommunicator::LookForEnds() {
+  for (int peer = 0; peer < size() && failure_ == nullptr; ++peer) {
+    if (!interests_[peer].end) continue;
+    const std::optional<std::string> remainder = transport_->Remainder(peer);
+    if (!remainder.has_value()) continue;
+    receives_[peer].end_known = true;
+    interests_[peer].end = false;
+    ExamineRemainder(peer, *remainder);
+  }
+}
+
+// `bytes` follow what has been received from `peer`, up to its end. All frames of the plan may be among them: then it is no
+// failure.
+void HostCommunicator::ExamineRemainder(int peer, std::string_view bytes) {
+  const Stream& stream = receives_[peer];
+  const std::vector<Segment>& segments = plan_.from[peer];
+  size_t boundary = stream.payload_bytes - stream.payload_done;
+  for (size_t next = stream.next_segment + 1; boundary <= bytes.size(); ++next) {
+    FrameHead head;
+    if (bytes.size() - boundary < sizeof(head)) {
+      if (next >= segments.size()) return;
+      break;
+    }
+    std::memcpy(&head, bytes.data() + boundary, sizeof(head));
+    if (head.tag != FrameTag::kData) {
+      if (next < segments.size() || head.tag != FrameTag::kCall) HeardFailure(peer, head);
+      return;
+    }
+    if (next >= segments.size()) break;
+    boundary += sizeof(head) + Bytes(segments[next].range.size()) * element_;
+  }
+  BlameClosed(peer);
+}
+
 // `head` is not what the plan expects: the peer's last words, or garbage.
 void HostCommunicator::HeardFailure(int peer, FrameHead head) {
   const std::string teller = absl::StrCat(" (told by rank ", peer, ")");
@@ -472,17 +515,24 @@ void HostCommunicator::HeardFailure(int peer, FrameHead head) {
   }
 }
 
-absl::Status HostCommunicator::SilentStatus(absl::Duration timeout) const {
-  std::vector<std::string> absent, behind;
+// Those that did not call at all; if there are none, those whose bytes are outstanding (they may wait for each other).
+std::vector<int> HostCommunicator::SilentRanks() const {
+  std::vector<int> absent, behind;
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
-    if (!receives_[peer].called) absent.push_back(transport_->PeerName(peer));
-    if (!(receives_[peer].complete && sends_[peer].complete)) behind.push_back(transport_->PeerName(peer));
+    if (!receives_[peer].called) absent.push_back(peer);
+    if (!(receives_[peer].complete && sends_[peer].complete)) behind.push_back(peer);
   }
-  const bool some_absent = !absent.empty();
-  return absl::DeadlineExceededError(absl::StrCat(
-      NameOf(call_.operation), " seq ", call_.sequence, " did not end within ", absl::FormatDuration(timeout), ": waited for ",
-      absl::StrJoin(some_absent ? absent : behind, ", "), some_absent ? ", which did not call it" : ""));
+  return absent.empty() ? behind : absent;
+}
+
+absl::Status HostCommunicator::SilentStatus(absl::Duration timeout) const {
+  const auto name = [this](std::string* text, int peer) {
+    absl::StrAppend(text, transport_->PeerName(peer), receives_[peer].called ? "" : ", which did not call it");
+  };
+  return absl::DeadlineExceededError(absl::StrCat(NameOf(call_.operation), " seq ", call_.sequence, " did not end within ",
+                                                  absl::FormatDuration(timeout), ": waited for ",
+                                                  absl::StrJoin(SilentRanks(), ", ", name)));
 }
 
 void HostCommunicator::TellPeers(FrameTag tag, int culprit) {
@@ -518,6 +568,15 @@ void HostCommunicator::TellPeers(FrameTag tag, int culprit) {
       }
     }
     if (pending) transport_->Wait(interests_, deadline - clock_.Now());
+  }
+  // Who does not take our data would not see us close behind it either. No event tells of delivery.
+  const auto undelivered = [&](int peer) {
+    return peer != rank() && !sends_[peer].closed && (told[peer] < sizeof(head) || !transport_->Delivered(peer));
+  };
+  std::fill(interests_.begin(), interests_.end(), Interest{});
+  for (int peer = 0; peer < size(); ++peer) {
+    while (undelivered(peer) && clock_.Now() < deadline) transport_->Wait(interests_, absl::Milliseconds(1));
+    if (undelivered(peer)) transport_->Reset(peer);
   }
   transport_->CloseSending();
 }

@@ -66,6 +66,7 @@ class HostCommunicator final : public Communicator {
     size_t next_segment = 0;
     bool called = false;  // receiving: the peer's Call has arrived and is ours
     bool closed = false;
+    bool end_known = false;  // receiving: the peer has closed, and all that we need came before
     bool complete = false;
     bool between_frames() const { return prefix_done == prefix_bytes && payload_done == payload_bytes; }
     bool begun() const { return prefix_done > 0; }
@@ -101,7 +102,10 @@ class HostCommunicator final : public Communicator {
   size_t ReceiveWindow(int peer) const;
   void FailWith(FrameTag tag, int culprit, absl::Status status);
   void BlameClosed(int peer);
+  void LookForEnds();
+  void ExamineRemainder(int peer, std::string_view bytes);
   void HeardFailure(int peer, FrameHead head);
+  std::vector<int> SilentRanks() const;
   absl::Status SilentStatus(absl::Duration timeout) const;
   std::string During() const;
   void TellPeers(FrameTag tag, int culprit);

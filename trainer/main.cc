@@ -15,6 +15,7 @@
 #include "common/environment.h"
 #include "common/exit_codes.h"
 #include "common/real_clock.h"
+#include "common/version.h"
 #include "trainer/checkpoint/files.h"
 #include "trainer/session/board_writer.h"
 #include "trainer/session/grpc_coordinator_link.h"
@@ -65,7 +66,7 @@ int Train() {
   SignalWatcher::BlockSignals();
   const auto identity = IdentityFromEnvironment([](const char* name) -> const char* { return std::getenv(name); });
   if (!identity.ok()) {
-    PrintError(absl::StrCat(identity.status().message(), "; a worker starts trainers, see ringmaster run --help"));
+    PrintError(std::string(identity.status().message()));
     return kExitUsage;
   }
   const auto board = BoardWriter::Open(std::getenv(environment::kProgressBoardFd));
@@ -124,6 +125,7 @@ int Report(const absl::Status& status) {
 int Main(int argc, char** argv) {
   CLI::App app("One rank of a Ringmaster job (no arguments; a worker sets its environment), or a tool on checkpoints and data.");
   app.require_subcommand(0, 1);
+  app.set_version_flag("--version", std::string("ringmaster-trainer ") + kVersion);
 
   GenerateRequest generate;
   CLI::App& generate_command = *app.add_subcommand("generate", "Sample text from a checkpoint of a GPT trained on text");

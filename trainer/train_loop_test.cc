@@ -219,8 +219,7 @@ TEST(TrainLoop, DiskFullAtAPeriodicCheckpoint_IsAWarningAndTrainingGoesOn) {
 }
 
 TEST(TrainLoop, DiskFullAtTheFinalCheckpoint_FailsTheRankWithPlaceAndReason) {
-  const std::string directory = FreshDirectory("full-at-the-end");
-  TrainCluster cluster(TinyGpt(directory), 1);
+  TrainCluster cluster(TinyGpt(FreshDirectory("full-at-the-end")), 1);
   cluster.set_file_hook([&](int, const std::string& operation, const std::string& path) {
     const bool is_full = operation == "create" && path.find("step-00000012.tmp-1/") != std::string::npos;
     return is_full ? absl::ErrnoToStatus(ENOSPC, absl::StrCat("cannot write ", path)) : absl::OkStatus();
@@ -229,15 +228,15 @@ TEST(TrainLoop, DiskFullAtTheFinalCheckpoint_FailsTheRankWithPlaceAndReason) {
   const TrainResult result = cluster.RunEpoch()[0];
 
   EXPECT_EQ(result.end, TrainEnd::kFailed);
-  EXPECT_THAT(std::string(result.status.message()), HasSubstr(directory));
+  EXPECT_THAT(std::string(result.status.message()), HasSubstr("full-at-the-end/tiny-1"));
   EXPECT_THAT(std::string(result.status.message()), HasSubstr("No space left on device"));
 }
 
 TEST(TrainLoop, SyntheticDigits_AreLearnedByASmallNetwork) {
   v1::JobSpec spec = TinyGpt(FreshDirectory("digits"));
-  spec.mutable_model()->mutable_cnn()->add_channels(8);
   spec.mutable_model()->mutable_cnn()->add_channels(16);
-  spec.mutable_model()->mutable_cnn()->set_hidden(32);
+  spec.mutable_model()->mutable_cnn()->add_channels(32);
+  spec.mutable_model()->mutable_cnn()->set_hidden(64);
   spec.mutable_data()->mutable_synthetic_digits()->set_train(2000);
   spec.mutable_data()->mutable_synthetic_digits()->set_validation(400);
   v1::Train& train = *spec.mutable_train();

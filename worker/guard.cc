@@ -16,6 +16,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "common/check.h"
 #include "common/file_descriptor.h"
 #include "worker/process/process_tree.h"
 
@@ -74,12 +75,17 @@ std::optional<pid_t> StartProgram(const GuardArguments& arguments) {
   }
   if (program == 0) BecomeProgram(arguments, guard, failure_write.get());
   failure_write.Reset();
-  // Ends when exec closes the other end, or with the reason why there was no exec.
+  // Ends when exec closes the other end, or with the reason why there was no exec. A file system that hangs can make it long: the
+  // end of the worker ends it too.
+  pollfd waits[] = {{failure_read.get(), POLLIN, 0}, {kGuardControlFd, 0, 0}};
+  while (waits[0].revents == 0) {
+    poll(waits, 2, -1);
+    if (waits[1].revents == 0) continue;
+    kill(program, SIGKILL);
+    waits[1].fd = -1;
+  }
   GuardReport failure;
-  ssize_t bytes = 0;
-  do {
-    bytes = read(failure_read.get(), &failure, sizeof(failure));
-  } while (bytes < 0 && errno == EINTR);
+  const ssize_t bytes = read(failure_read.get(), &failure, sizeof(failure));
   if (bytes == sizeof(failure)) {
     waitpid(program, nullptr, 0);
     Report(failure.kind, failure.value);
@@ -91,7 +97,9 @@ std::optional<pid_t> StartProgram(const GuardArguments& arguments) {
 
 class Guard {
  public:
-  Guard(pid_t program, int signals) : program_(program), signals_(signals) {}
+  Guard(pid_t program, int signals) : program_(program), signals_(signals) {
+    RM_CHECK(program > 1) << program;  // kill(-1) would reach the whole machine
+  }
 
   // Returns when no process of the tree is left, with the program's wait status.
   int Watch() {

@@ -27,6 +27,7 @@ namespace {
 
 using ::ringmaster::testing::ProcessWatch;
 using ::ringmaster::testing::ScriptedCoordinator;
+using ::ringmaster::testing::SignalOne;
 using ::ringmaster::testing::StatusIs;
 using ::testing::Contains;
 using ::testing::HasSubstr;
@@ -295,7 +296,7 @@ TEST_F(WorkerTest, CoordinatorRestarts_ProcessesGoOnAndWhatEndedMeanwhileIsRepor
 
   const std::string address = coordinator_->address();
   coordinator_.reset();
-  kill(static_cast<pid_t>(ends->rank().pid()), SIGKILL);
+  SignalOne(static_cast<pid_t>(ends->rank().pid()), SIGKILL);
   ASSERT_TRUE(ended.WaitUntilGone());
   // Two refusals: the coordinator has not noticed the end of the old stream, or the lease ran out.
   coordinator_ = ScriptedCoordinator::Start({.address = address, .refusals = 2, .refusal_code = 6});
@@ -384,6 +385,7 @@ TEST_F(WorkerTest, WorkerIsKilled_ItsRanksAndTheirDaemonsDie) {
   int input[2];
   ASSERT_EQ(pipe2(input, O_CLOEXEC), 0);
   const pid_t worker = fork();
+  ASSERT_GE(worker, 0);
   if (worker == 0) {
     dup2(input[0], 0);
     execl(TestBinary("worker_program").c_str(), "worker_program", "worker", coordinator_->address().c_str(), "w2",
@@ -407,7 +409,7 @@ TEST_F(WorkerTest, WorkerIsKilled_ItsRanksAndTheirDaemonsDie) {
   ASSERT_EQ(family.size(), 6u);
   for (const ProcessWatch& process : family) ASSERT_TRUE(process.valid() && !process.IsGone());
 
-  kill(worker, SIGKILL);
+  SignalOne(worker, SIGKILL);
 
   for (const ProcessWatch& process : family) EXPECT_TRUE(process.WaitUntilGone());
   waitpid(worker, nullptr, 0);

@@ -67,6 +67,12 @@ class InprocTransport final : public Transport {
     return received;
   }
 
+  std::optional<std::string> Remainder(int peer) override {
+    MutexLock lock(&hub_->mu);
+    if (!hub_->closed[peer]) return std::nullopt;
+    return hub_->stream(peer, rank_);
+  }
+
   void Wait(std::span<const Interest> interests, absl::Duration timeout) override {
     MutexLock lock(&hub_->mu);
     bool waited = false;
@@ -84,6 +90,10 @@ class InprocTransport final : public Transport {
     hub_->changed.SignalAll();
   }
 
+  bool Delivered(int /*peer*/) const override { return true; }
+
+  void Reset(int /*peer*/) override { CloseSending(); }
+
   void CloseSending() override {
     MutexLock lock(&hub_->mu);
     hub_->closed[rank_] = true;
@@ -94,6 +104,7 @@ class InprocTransport final : public Transport {
   bool Served(std::span<const Interest> interests) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(hub_->mu) {
     for (int peer = 0; peer < hub_->size; ++peer) {
       if (interests[peer].send && (hub_->closed[peer] || hub_->stream(rank_, peer).size() < hub_->capacity)) return true;
+      if (interests[peer].end && hub_->closed[peer]) return true;
       if (interests[peer].receive && (hub_->closed[peer] || !hub_->stream(peer, rank_).empty())) return true;
     }
     return false;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -63,9 +64,23 @@ Transfer TcpTransport::Receive(int peer, std::span<const iovec> parts) {
   return ToTransfer(recvmsg(peers_[peer].socket.get(), &message, MSG_DONTWAIT), /*zero_is_end=*/true);
 }
 
+std::optional<std::string> TcpTransport::Remainder(int peer) {
+  const int socket = peers_[peer].socket.get();
+  pollfd end{.fd = socket, .events = POLLRDHUP, .revents = 0};
+  if (poll(&end, 1, 0) <= 0) return std::nullopt;
+  int queued = 0;
+  ioctl(socket, FIONREAD, &queued);
+  std::string bytes(static_cast<size_t>(std::max(queued, 0)), 0);
+  size_t copied = 0;
+  if (!bytes.empty()) copied = ToTransfer(recv(socket, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT), false).bytes;
+  bytes.resize(copied);
+  return bytes;
+}
+
 void TcpTransport::Wait(std::span<const Interest> interests, absl::Duration timeout) {
   for (int peer = 0; peer < size(); ++peer) {
-    const short events = static_cast<short>((interests[peer].send ? POLLOUT : 0) | (interests[peer].receive ? POLLIN : 0));
+    const short events = static_cast<short>((interests[peer].send ? POLLOUT : 0) | (interests[peer].receive ? POLLIN : 0) |
+                                            (interests[peer].end ? POLLRDHUP : 0));
     // poll() skips negative descriptors; without it an uninteresting peer that closed would end every wait at once.
     polled_[peer] = {.fd = events == 0 ? -1 : peers_[peer].socket.get(), .events = events, .revents = 0};
   }
@@ -77,6 +92,16 @@ void TcpTransport::Wait(std::span<const Interest> interests, absl::Duration time
 }
 
 void TcpTransport::Wake() { eventfd_write(wake_.get(), 1); }
+
+bool TcpTransport::Delivered(int peer) const {
+  int queued = 0;
+  return ioctl(peers_[peer].socket.get(), TIOCOUTQ, &queued) != 0 || queued == 0;
+}
+
+void TcpTransport::Reset(int peer) {
+  const sockaddr nobody{.sa_family = AF_UNSPEC, .sa_data = {}};
+  connect(peers_[peer].socket.get(), &nobody, sizeof(nobody));  // dissolves the connection: the peer gets a reset
+}
 
 void TcpTransport::CloseSending() {
   for (const TcpPeer& peer : peers_) {

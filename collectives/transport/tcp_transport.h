@@ -31,8 +31,11 @@ class TcpTransport final : public Transport {
   Patience patience() const override { return patience_; }
   Transfer Send(int peer, std::span<const iovec> parts) override;
   Transfer Receive(int peer, std::span<const iovec> parts) override;
+  std::optional<std::string> Remainder(int peer) override;
   void Wait(std::span<const Interest> interests, absl::Duration timeout) override;
   void Wake() override;
+  bool Delivered(int peer) const override;
+  void Reset(int peer) override;
   void CloseSending() override;
 
  private:

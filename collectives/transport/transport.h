@@ -1,7 +1,7 @@
 // Byte streams between the ranks of one group: ordered, reliable, full duplex, one per pair, opened before a Transport exists and
 // never reopened.
 //
-// Threads: one thread at a time calls Send, Receive, Wait and CloseSending; Wake may come from any thread. Nothing here blocks but
+// Threads: one thread at a time calls everything but Wake; Wake may come from any thread. Nothing here blocks but
 // Wait. Implementations: TCP, memory (in one process), a decorator that injects faults.
 #ifndef RINGMASTER_COLLECTIVES_TRANSPORT_TRANSPORT_H_
 #define RINGMASTER_COLLECTIVES_TRANSPORT_TRANSPORT_H_
@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -26,6 +27,7 @@ struct Transfer {
 struct Interest {
   bool send = false;
   bool receive = false;
+  bool end = false;  // it closed, although bytes that nobody has taken may lie before that
 };
 
 // What to do for a while before Wait(), because putting a core to sleep and waking it costs more than most transfers.
@@ -47,12 +49,21 @@ class Transport {
   virtual Transfer Send(int peer, std::span<const iovec> parts) = 0;
   virtual Transfer Receive(int peer, std::span<const iovec> parts) = 0;
 
+  // Once the peer has closed: a copy of all that is still to be received from it. Nothing is taken. Before: nullopt.
+  virtual std::optional<std::string> Remainder(int peer) = 0;
+
   // Returns when an interest may be served, a peer of an interest closed, Wake() was called since the last Wait, or `timeout`
   // passed. May return early.
   virtual void Wait(std::span<const Interest> interests, absl::Duration timeout) = 0;
 
   // The next Wait (or the one in progress) returns at once.
   virtual void Wake() = 0;
+
+  // Whether all that was sent has reached the peer's system (not necessarily the peer).
+  virtual bool Delivered(int peer) const = 0;
+
+  // `peer` sees this rank closed at once; what it has not received yet may be lost.
+  virtual void Reset(int peer) = 0;
 
   // Peers receive what was sent, then see this rank closed. Idempotent.
   virtual void CloseSending() = 0;

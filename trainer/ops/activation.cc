@@ -34,10 +34,6 @@ RM_CLONES void GeluRange(const float* x, int64_t count, float* y) {
   }
 }
 
-RM_CLONES void MaskRange(const float* y, int64_t count, float* gradient) {
-  for (int64_t i = 0; i < count; ++i) gradient[i] = y[i] > 0.0f ? gradient[i] : 0.0f;
-}
-
 // What backward does to one element's gradient, given what forward kept of it.
 struct Gelu {
   RM_INLINE static Vector Backward(Vector kept, Vector gradient) { return gradient * GeluDerivative(kept); }
@@ -117,11 +113,6 @@ void GeluBackward(const float* x, int64_t rows, int64_t columns, float* gradient
 void ReluBackward(const float* y, int64_t rows, int64_t columns, float* gradient, float* bias_gradient) {
   ParallelFor(columns, kColumnGrain,
               [&](int64_t begin, int64_t end, int64_t) { ReluColumns(y, rows, columns, begin, end, gradient, bias_gradient); });
-}
-
-void ReluMask(const float* y, int64_t count, float* gradient) {
-  ParallelFor(count, kElementGrain,
-              [&](int64_t begin, int64_t end, int64_t) { MaskRange(y + begin, end - begin, gradient + begin); });
 }
 
 void BiasBackward(const float* gradient, int64_t rows, int64_t columns, float* bias_gradient) {

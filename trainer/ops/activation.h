@@ -16,9 +16,6 @@ void GeluBackward(const float* x, int64_t rows, int64_t columns, float* gradient
 // (columns).
 void ReluBackward(const float* y, int64_t rows, int64_t columns, float* gradient, float* bias_gradient);
 
-// The same without a bias, over `count` elements.
-void ReluMask(const float* y, int64_t count, float* gradient);
-
 // bias_gradient (columns) += column sums of gradient (rows, columns).
 void BiasBackward(const float* gradient, int64_t rows, int64_t columns, float* bias_gradient);
 

@@ -75,12 +75,19 @@ RM_INLINE void Pack(const HeadShape& head, const float* from, int64_t row_stride
   std::fill(to + head.context * head.padded_size, to + head.matrix(), 0.0f);
 }
 
-// to (head size, padded_context) = transposed rows of one head.
+// to (padded_size, padded_context) = transposed rows of one head; rows beyond the head size hold anything.
 RM_INLINE void PackTransposed(const HeadShape& head, const float* from, int64_t row_stride, float* to) {
-  for (int64_t d = 0; d < head.size; ++d) {
-    float* row = to + d * head.padded_context;
-    for (int64_t t = 0; t < head.context; ++t) row[t] = from[t * row_stride + d];
-    for (int64_t t = head.context; t < head.padded_context; ++t) row[t] = 0.0f;
+  for (int64_t d = 0; d < head.padded_size; d += kLanes) {
+    const int64_t columns = std::min(head.size - d, kLanes);
+    for (int64_t t = 0; t < head.padded_context; t += kLanes) {
+      Vector block[kLanes] = {};
+      for (int64_t i = 0; i < std::min(head.context - t, kLanes); ++i) {
+        const float* row = from + (t + i) * row_stride + d;
+        block[i] = columns == kLanes ? Load(row) : LoadPart(row, columns);
+      }
+      Transpose(block);
+      for (int64_t i = 0; i < kLanes; ++i) Store(to + (d + i) * head.padded_context + t, block[i]);
+    }
   }
 }
 

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "common/status_macros.h"
-#include "trainer/ops/activation.h"
 #include "trainer/tensor/arena.h"
 
 namespace ringmaster::trainer {
@@ -34,8 +33,22 @@ dnnl::reorder::primitive_desc Reorder(const OnednnContext& context, const memory
 
 const memory::dims kStride = {1, 1};
 const memory::dims kPadding = {1, 1};
-const memory::dims kPool = {2, 2};
-const memory::dims kNoPadding = {0, 0};
+
+// Layouts of the form (outer, height, width, inner), which the pooling can walk.
+struct WalkableLayout {
+  memory::format_tag tag;
+  int64_t inner;
+};
+WalkableLayout FindWalkable(const memory::desc& desc) {
+  const int64_t channels = desc.dims()[1];
+  for (const WalkableLayout& layout : {WalkableLayout{memory::format_tag::nChw16c, 16},
+                                       {memory::format_tag::nChw8c, 8},
+                                       {memory::format_tag::nhwc, channels},
+                                       {memory::format_tag::nchw, 1}}) {
+    if (desc == Plain(desc.dims(), layout.tag)) return layout;
+  }
+  return {memory::format_tag::undef, 0};
+}
 
 }  // namespace
 
@@ -67,29 +80,34 @@ void ConvPool::Plan(const OnednnContext& context, const ConvPoolShape& shape, co
   dnnl::post_ops post_ops;
   post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
   relu.set_post_ops(post_ops);
-  const dnnl::convolution_forward::primitive_desc convolution(
-      dnnl::convolution_forward::desc(dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, input,
-                                      Any({shape.outputs, shape.inputs, 3, 3}), bias,
-                                      Any({shape.samples, shape.outputs, shape.height, shape.width}), kStride, kPadding, kPadding),
-      relu, context.engine);
-
-  const memory::dims pooled = {shape.samples, shape.outputs, shape.height / 2, shape.width / 2};
-  const dnnl::pooling_forward::primitive_desc pooling(
-      dnnl::pooling_forward::desc(dnnl::prop_kind::forward_training, dnnl::algorithm::pooling_max, convolution.dst_desc(),
-                                  Any(pooled), kPool, kPool, kNoPadding, kNoPadding),
-      UserScratch(), context.engine);
-  pooled_layout_ = pooling.dst_desc();
+  const auto plan = [&](const memory::desc& output) {
+    return dnnl::convolution_forward::primitive_desc(
+        dnnl::convolution_forward::desc(dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, input,
+                                        Any({shape.outputs, shape.inputs, 3, 3}), bias, output, kStride, kPadding, kPadding),
+        relu, context.engine);
+  };
+  const memory::dims convolved = {shape.samples, shape.outputs, shape.height, shape.width};
+  auto convolution = plan(Any(convolved));
+  WalkableLayout layout = FindWalkable(convolution.dst_desc());
+  if (layout.tag == memory::format_tag::undef) {
+    layout = {memory::format_tag::nchw, 1};
+    convolution = plan(Plain(convolved, layout.tag));
+  }
+  pooled_layout_ = Plain({shape.samples, shape.outputs, shape.height / 2, shape.width / 2}, layout.tag);
+  // Blocks are padded: the elements of the layout tell how many there are.
+  pool_ = {.outer = ScratchElements(convolution.dst_desc()) / (shape.height * shape.width * layout.inner),
+           .height = shape.height,
+           .width = shape.width,
+           .inner = layout.inner};
   output_layout_ = plain_output ? PlainLayout(shape.samples, shape.outputs, shape.height / 2, shape.width / 2) : pooled_layout_;
   reorder_output_needed_ = output_layout_ != pooled_layout_;
   if (reorder_output_needed_) PlanOutputReorders(context);
 
   weights_ = AddBuffer(convolution.weights_desc());
   convolved_ = AddBuffer(convolution.dst_desc());
-  maxima_ = AddBuffer(pooling.workspace_desc());
   const auto reorder = Reorder(context, weights, convolution.weights_desc(), /*add=*/false);
   NeedScratch(reorder.scratchpad_desc());
   NeedScratch(convolution.scratchpad_desc());
-  NeedScratch(pooling.scratchpad_desc());
   reorder_weights_ = OnednnCall(
       context, dnnl::reorder(reorder),
       std::vector<OnednnCall::Argument>{
@@ -100,12 +118,7 @@ void ConvPool::Plan(const OnednnContext& context, const ConvPoolShape& shape, co
                                                            {DNNL_ARG_BIAS, bias},
                                                            {DNNL_ARG_DST, convolution.dst_desc()},
                                                            {DNNL_ARG_SCRATCHPAD, convolution.scratchpad_desc()}});
-  pool_ = OnednnCall(context, dnnl::pooling_forward(pooling),
-                     std::vector<OnednnCall::Argument>{{DNNL_ARG_SRC, convolution.dst_desc()},
-                                                       {DNNL_ARG_DST, pooling.dst_desc()},
-                                                       {DNNL_ARG_WORKSPACE, pooling.workspace_desc()},
-                                                       {DNNL_ARG_SCRATCHPAD, pooling.scratchpad_desc()}});
-  PlanBackward(context, convolution, pooling);
+  PlanBackward(context, convolution);
 }
 
 void ConvPool::PlanOutputReorders(const OnednnContext& context) {
@@ -125,17 +138,13 @@ void ConvPool::PlanOutputReorders(const OnednnContext& context) {
           {DNNL_ARG_FROM, output_layout_}, {DNNL_ARG_TO, pooled_layout_}, {DNNL_ARG_SCRATCHPAD, gradient.scratchpad_desc()}});
 }
 
-void ConvPool::PlanBackward(const OnednnContext& context, const dnnl::convolution_forward::primitive_desc& convolution,
-                            const dnnl::pooling_forward::primitive_desc& pooling) {
+void ConvPool::PlanBackward(const OnednnContext& context, const dnnl::convolution_forward::primitive_desc& convolution) {
   const memory::dims weight_dims = convolution.weights_desc().dims();
   const memory::desc weights = Plain(weight_dims, memory::format_tag::oihw);
   const memory::desc& bias = convolution.bias_desc();
   const memory::desc& input = convolution.src_desc();
   const memory::desc& convolved = convolution.dst_desc();
 
-  const dnnl::pooling_backward::primitive_desc pool_backward(
-      dnnl::pooling_backward::desc(dnnl::algorithm::pooling_max, convolved, pooled_layout_, kPool, kPool, kNoPadding, kNoPadding),
-      UserScratch(), context.engine, pooling);
   const dnnl::convolution_backward_weights::primitive_desc weight_backward(
       dnnl::convolution_backward_weights::desc(dnnl::algorithm::convolution_direct, input, Any(weight_dims), bias, convolved,
                                                kStride, kPadding, kPadding),
@@ -151,15 +160,10 @@ void ConvPool::PlanBackward(const OnednnContext& context, const dnnl::convolutio
   weight_gradient_ = AddBuffer(weight_backward.diff_weights_desc());
   bias_gradient_ = AddBuffer(bias);
   weights_backward_ = AddBuffer(input_backward.weights_desc());
-  for (const memory::desc& scratchpad : {pool_backward.scratchpad_desc(), weight_backward.scratchpad_desc(),
-                                         input_backward.scratchpad_desc(), add.scratchpad_desc(), reorder.scratchpad_desc()}) {
+  for (const memory::desc& scratchpad :
+       {weight_backward.scratchpad_desc(), input_backward.scratchpad_desc(), add.scratchpad_desc(), reorder.scratchpad_desc()}) {
     NeedScratch(scratchpad);
   }
-  pool_backward_ = OnednnCall(context, dnnl::pooling_backward(pool_backward),
-                              std::vector<OnednnCall::Argument>{{DNNL_ARG_DIFF_DST, pooled_layout_},
-                                                                {DNNL_ARG_WORKSPACE, pooling.workspace_desc()},
-                                                                {DNNL_ARG_DIFF_SRC, convolved},
-                                                                {DNNL_ARG_SCRATCHPAD, pool_backward.scratchpad_desc()}});
   weight_backward_ = OnednnCall(context, dnnl::convolution_backward_weights(weight_backward),
                                 std::vector<OnednnCall::Argument>{{DNNL_ARG_SRC, input},
                                                                   {DNNL_ARG_DIFF_DST, convolved},
@@ -187,24 +191,23 @@ absl::Status ConvPool::Forward(const ConvPoolTensors& tensors, float* buffer, fl
   const float* const convolve[] = {tensors.x, buffer + weights_, tensors.bias, buffer + convolved_, scratch};
   RM_RETURN_IF_ERROR(convolve_.Run(convolve));
   float* const pooled = reorder_output_needed_ ? buffer + pooled_ : tensors.y;
-  const float* const pool[] = {buffer + convolved_, pooled, buffer + maxima_, scratch};
-  RM_RETURN_IF_ERROR(pool_.Run(pool));
+  MaxPoolForward(pool_, buffer + convolved_, pooled);
   if (!reorder_output_needed_) return absl::OkStatus();
   const float* const output[] = {pooled, tensors.y, scratch};
   return reorder_output_.Run(output);
 }
 
 absl::Status ConvPool::Backward(const ConvPoolTensors& tensors, float* buffer, float* scratch) {
-  // A pool's gradient goes to its maximum, which passed the ReLU exactly when it is above 0: masking here is a quarter of the work.
-  ReluMask(tensors.y, output_elements(), tensors.dy);
-  float* d_pooled = tensors.dy;
+  // A window's gradient goes to its maximum, which passed the ReLU exactly when it is above 0.
+  const float* pooled = tensors.y;
+  const float* d_pooled = tensors.dy;
   if (reorder_output_needed_) {
+    pooled = buffer + pooled_;
     d_pooled = buffer + d_pooled_;
     const float* const gradient[] = {tensors.dy, d_pooled, scratch};
     RM_RETURN_IF_ERROR(reorder_gradient_.Run(gradient));
   }
-  const float* const pool[] = {d_pooled, buffer + maxima_, buffer + d_convolved_, scratch};
-  RM_RETURN_IF_ERROR(pool_backward_.Run(pool));
+  MaxPoolReluBackward(pool_, buffer + convolved_, pooled, d_pooled, buffer + d_convolved_);
 
   const float* const weight[] = {tensors.x, buffer + d_convolved_, buffer + weight_gradient_, buffer + bias_gradient_, scratch};
   RM_RETURN_IF_ERROR(weight_backward_.Run(weight));

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "trainer/ops/max_pool.h"
 #include "trainer/ops/onednn.h"
 
 namespace ringmaster::trainer {
@@ -56,24 +57,22 @@ class ConvPool {
  private:
   void Plan(const OnednnContext& context, const ConvPoolShape& shape, const Layout& input, bool plain_output);
   void PlanOutputReorders(const OnednnContext& context);
-  void PlanBackward(const OnednnContext& context, const dnnl::convolution_forward::primitive_desc& convolution,
-                    const dnnl::pooling_forward::primitive_desc& pooling);
+  void PlanBackward(const OnednnContext& context, const dnnl::convolution_forward::primitive_desc& convolution);
   int64_t AddBuffer(const dnnl::memory::desc& desc);
   void NeedScratch(const dnnl::memory::desc& desc);
 
   int64_t outputs_ = 0;
   Layout output_layout_;
   Layout pooled_layout_;
+  MaxPoolShape pool_;
   bool reorder_output_needed_ = false;
   int64_t buffer_elements_ = 0;
   int64_t scratch_elements_ = 0;
 
   OnednnCall reorder_weights_;
   OnednnCall convolve_;
-  OnednnCall pool_;
   OnednnCall reorder_output_;
   OnednnCall reorder_gradient_;
-  OnednnCall pool_backward_;
   OnednnCall weight_backward_;
   OnednnCall add_weight_gradient_;
   OnednnCall reorder_weights_backward_;
@@ -84,7 +83,6 @@ class ConvPool {
   int64_t convolved_ = 0;
   int64_t pooled_ = 0;  // with plain output: before the reorder
   int64_t d_pooled_ = 0;
-  int64_t maxima_ = 0;  // which element each pool took
   int64_t d_convolved_ = 0;
   int64_t weight_gradient_ = 0;
   int64_t bias_gradient_ = 0;

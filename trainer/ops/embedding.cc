@@ -21,9 +21,8 @@ RM_CLONES void BackwardColumns(const EmbeddingShape& shape, const int32_t* token
   const int64_t rows = shape.sequences * shape.context;
   for (int64_t row = 0; row < rows; ++row) {
     const float* in = dy + row * shape.channels;
-    float* token = token_gradient + tokens[row] * shape.channels;
-    float* position = position_gradient + row % shape.context * shape.channels;
-#pragma GCC ivdep  // the two tables are different parameters
+    float* __restrict token = token_gradient + tokens[row] * shape.channels;
+    float* __restrict position = position_gradient + row % shape.context * shape.channels;
     for (int64_t c = begin; c < end; ++c) {
       token[c] += in[c];
       position[c] += in[c];

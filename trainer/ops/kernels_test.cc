@@ -10,6 +10,7 @@
 #include "trainer/ops/activation.h"
 #include "trainer/ops/cross_entropy.h"
 #include "trainer/ops/embedding.h"
+#include "trainer/ops/max_pool.h"
 #include "trainer/ops/philox.h"
 
 namespace ringmaster::trainer {
@@ -91,6 +92,20 @@ TEST(CrossEntropy, UnusedRowsGetNoGradient) {
   EXPECT_NEAR(result.loss, 2 * std::log(5.0), 1e-6);
   for (int i = 0; i < 5; ++i) EXPECT_EQ(logits[10 + i], 0.0f);
   EXPECT_NE(logits[0], 0.0f);
+}
+
+TEST(MaxPool, TheFirstOfEqualMaximaGetsTheGradient_AndEdgesGetNone) {
+  const MaxPoolShape shape = {.outer = 1, .height = 3, .width = 5, .inner = 1};
+  const std::vector<float> x = {1, 4, 0, 0, 9,  //
+                                4, 2, 0, 0, 9,  //
+                                9, 9, 9, 9, 9};
+  std::vector<float> y(2);
+  std::vector<float> dx(15, 7.0f);
+  MaxPoolForward(shape, x.data(), y.data());
+  EXPECT_EQ(y, (std::vector<float>{4, 0}));
+  const std::vector<float> dy = {3, 5};
+  MaxPoolReluBackward(shape, x.data(), y.data(), dy.data(), dx.data());
+  EXPECT_EQ(dx, (std::vector<float>{0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}));  // the second window did not pass the ReLU
 }
 
 TEST(EmbeddingBackward, RepeatedTokensAddUp) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #define RM_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #define RM_INLINE [[gnu::always_inline]] inline
@@ -32,22 +33,41 @@ RM_INLINE void StorePart(float* p, Vector v, int64_t count) { std::memcpy(p, &v,
 
 RM_INLINE Vector Max(Vector a, Vector b) { return a > b ? a : b; }
 
-// Lanes are added as a tree.
+// Halves the vector until one lane is left: lanes meet in the same order on every instruction set.
+template <typename Combine>
+RM_INLINE float Reduce(Vector v, const Combine& combine) {
+  const auto eight =
+      combine(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7), __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
+  const auto four = combine(__builtin_shufflevector(eight, eight, 0, 1, 2, 3), __builtin_shufflevector(eight, eight, 4, 5, 6, 7));
+  const auto pairs = combine(four, __builtin_shufflevector(four, four, 2, 3, 2, 3));
+  return combine(pairs, __builtin_shufflevector(pairs, pairs, 1, 1, 1, 1))[0];
+}
 RM_INLINE float HorizontalSum(Vector v) {
-  float lanes[kLanes];
-  std::memcpy(lanes, &v, sizeof(v));
-  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
-    for (int64_t i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  }
-  return lanes[0];
+  return Reduce(
+      v, [](auto a, auto b) __attribute__((always_inline)) { return a + b; });
 }
 RM_INLINE float HorizontalMax(Vector v) {
-  float lanes[kLanes];
-  std::memcpy(lanes, &v, sizeof(v));
-  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
-    for (int64_t i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+  return Reduce(
+      v, [](auto a, auto b) __attribute__((always_inline)) { return a > b ? a : b; });
+}
+
+// Swaps blocks of kBlock lanes between rows that are kBlock apart: the four stages (8, 4, 2, 1) transpose (Eklundh 1972).
+template <int kBlock, int... kLane>
+RM_INLINE void TransposeStage(Vector (&rows)[kLanes], std::integer_sequence<int, kLane...>) {
+  for (int i = 0; i < kLanes; ++i) {
+    if ((i & kBlock) != 0) continue;
+    const Vector a = rows[i];
+    const Vector b = rows[i + kBlock];
+    rows[i] = __builtin_shufflevector(a, b, ((kLane & kBlock) != 0 ? 16 + kLane - kBlock : kLane)...);
+    rows[i + kBlock] = __builtin_shufflevector(a, b, ((kLane & kBlock) != 0 ? 16 + kLane : kLane + kBlock)...);
   }
-  return lanes[0];
+}
+RM_INLINE void Transpose(Vector (&rows)[kLanes]) {
+  constexpr auto lanes = std::make_integer_sequence<int, kLanes>();
+  TransposeStage<8>(rows, lanes);
+  TransposeStage<4>(rows, lanes);
+  TransposeStage<2>(rows, lanes);
+  TransposeStage<1>(rows, lanes);
 }
 
 // e^x within 2 ulp for x in [-87, 88], clamped outside. Cody-Waite reduction and the polynomial of Cephes' expf.

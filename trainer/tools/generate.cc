@@ -1,5 +1,7 @@
 #include "trainer/tools/generate.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -45,6 +47,9 @@ int32_t SampleToken(std::span<const float> logits, double temperature, int64_t t
 }
 
 absl::Status Generate(const GenerateRequest& request, const std::function<void(std::string_view)>& write) {
+  // One short sequence at a time gains nothing from threads, and waiting for each other they lose much where cores are busy. It
+  // also makes the text independent of OMP_NUM_THREADS.
+  omp_set_num_threads(1);
   RM_ASSIGN_OR_RETURN(CheckpointReader reader, CheckpointReader::Open(request.checkpoint));
   const v1::JobSpec spec = SpecOf(reader);
   if (!spec.model().has_gpt() || !spec.data().has_text()) {

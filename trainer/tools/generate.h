@@ -19,7 +19,7 @@ struct GenerateRequest {
   std::string prompt;
   int64_t bytes = 500;
   double temperature = 0.8;  // 0 = always the most likely byte
-  int64_t top_k = 0;       // among this many most likely bytes; 0 = all
+  int64_t top_k = 0;         // among this many most likely bytes; 0 = all
   uint64_t seed = 0;
 };
 

@@ -102,7 +102,10 @@ class GuardedProcessRunner final : public ProcessRunner {
     process.oom_kills_before = ReadOomKills("/proc/self/cgroup", "/sys/fs/cgroup");
     const absl::Status started = Spawn(spec, &process);
     if (started.ok()) {
-      Watch(id, process);
+      for (FileDescriptor* fd : {&process.report, &process.output[0], &process.output[1]}) SetNonBlocking(*fd);
+      // Output waits in its pipe until Started is out: a program may write before its guard has told of it.
+      Watch(id, process.report, kReport);
+      Watch(id, process.pidfd, kGuard);
       return;
     }
     processes_.erase(id);
@@ -225,14 +228,9 @@ class GuardedProcessRunner final : public ProcessRunner {
     return absl::OkStatus();
   }
 
-  void Watch(ProcessId id, GuardedProcess& process) {
-    const std::pair<FileDescriptor*, Source> sources[] = {
-        {&process.report, kReport}, {&process.output[0], kStdout}, {&process.output[1], kStderr}, {&process.pidfd, kGuard}};
-    for (const auto& [fd, source] : sources) {
-      if (source != kGuard) SetNonBlocking(*fd);
-      epoll_event event{EPOLLIN, {.u64 = static_cast<uint64_t>(id.value()) << kSourceBits | source}};
-      RM_CHECK(epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd->get(), &event) == 0) << ErrorText(errno);
-    }
+  void Watch(ProcessId id, FileDescriptor& fd, Source source) {
+    epoll_event event{EPOLLIN, {.u64 = static_cast<uint64_t>(id.value()) << kSourceBits | source}};
+    RM_CHECK(epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd.get(), &event) == 0) << ErrorText(errno);
   }
 
   void Command(ProcessId id, char command) {
@@ -263,6 +261,8 @@ class GuardedProcessRunner final : public ProcessRunner {
         case GuardReport::Kind::kStarted:
           process.pid = report.value;
           Emit(id, process_event::Started{process.pid});
+          Watch(id, process.output[0], kStdout);
+          Watch(id, process.output[1], kStderr);
           break;
         case GuardReport::Kind::kExited: process.wait_status = report.value; break;
         case GuardReport::Kind::kExecFailed:

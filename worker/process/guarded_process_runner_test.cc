@@ -52,8 +52,13 @@ class GuardTest : public ::testing::Test {
     runner_->Start(id_, {.command = command});
     ASSERT_TRUE(records_.WaitForOutput(id_, "ready"));
     program_ = static_cast<pid_t>(records_[id_].pid);
-    daemon_.emplace(NumberAfter(records_[id_].out, "daemon"));
-    child_.emplace(NumberAfter(records_[id_].out, "child"));
+    ASSERT_GT(program_, 1);
+    const pid_t daemon = NumberAfter(records_[id_].out, "daemon");
+    const pid_t child = NumberAfter(records_[id_].out, "child");
+    ASSERT_GT(daemon, 0);
+    ASSERT_GT(child, 0);
+    daemon_.emplace(daemon);
+    child_.emplace(child);
   }
 
   void ExpectFamilyGone() {
@@ -84,7 +89,7 @@ TEST_F(GuardTest, ProgramExits_WhatItLeftBehindIsGoneBeforeTheExitIsTold) {
 TEST_F(GuardTest, ProgramIsKilled_ItsFamilyIsGoneBeforeTheExitIsTold) {
   StartFamily({"wait"});
 
-  kill(program_, SIGKILL);
+  SignalOne(program_, SIGKILL);
   ASSERT_TRUE(records_.WaitForExit(id_));
 
   EXPECT_EQ(records_[id_].exited->signal, SIGKILL);
@@ -97,7 +102,7 @@ TEST_F(GuardTest, GuardIsKilled_ProgramAndFamilyAreGoneBeforeTheExitIsTold) {
   const pid_t guard = ParentOf(program_);
   ASSERT_EQ(ParentOf(guard), getpid());
 
-  kill(guard, SIGKILL);
+  SignalOne(guard, SIGKILL);
   ASSERT_TRUE(records_.WaitForExit(id_));
 
   EXPECT_EQ(records_[id_].exited->signal, SIGKILL);
@@ -111,7 +116,7 @@ TEST_F(GuardTest, GuardIsKilled_OtherRanksGoOn) {
   const ProcessWatch other_program(static_cast<pid_t>(records_[other].pid));
   StartFamily({"wait"});
 
-  kill(ParentOf(program_), SIGKILL);
+  SignalOne(ParentOf(program_), SIGKILL);
   ASSERT_TRUE(records_.WaitForExit(id_));
 
   EXPECT_FALSE(other_program.IsGone());
@@ -133,7 +138,7 @@ TEST_F(GuardTest, Kill_TakesTheWholeTreeAlsoDaemonsOfItsOwnSession) {
 
 TEST_F(GuardTest, Terminate_ReachesAStoppedProgram) {
   StartFamily({"wait"});
-  kill(program_, SIGSTOP);
+  SignalOne(program_, SIGSTOP);
 
   runner_->Terminate(id_);
   ASSERT_TRUE(records_.WaitForExit(id_));
@@ -144,7 +149,7 @@ TEST_F(GuardTest, Terminate_ReachesAStoppedProgram) {
 
 TEST_F(GuardTest, Destroy_WorksWithAStoppedGuard) {
   StartFamily({"wait"});
-  kill(ParentOf(program_), SIGSTOP);
+  SignalOne(ParentOf(program_), SIGSTOP);
 
   runner_->Kill(id_);
   runner_->Destroy(id_);

@@ -57,6 +57,7 @@ class ProcessRecorder {
       record.pid = started->pid;
       ++record.starts;
     } else if (const auto* output = std::get_if<process_event::Output>(&event.what)) {
+      EXPECT_EQ(record.starts, 1) << "output before Started";
       (output->is_stderr ? record.err : record.out) += output->bytes;
     } else {
       record.exited = std::get<process_event::Exited>(event.what);

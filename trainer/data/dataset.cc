@@ -1,4 +1,5 @@
 #include "trainer/data/dataset.h"
+
 #include "trainer/data/image_dataset.h"
 #include "trainer/data/sequence_dataset.h"
 

@@ -1,0 +1,54 @@
+// What a job does next: every move goes through the table in job_table.h. Pure: works on a Turn, decides by records and effects.
+// Two kinds of functions: those an event calls, and Settle/OpenEpochIfPossible, which look at the state alone and bring it to rest
+// (lost workers, passed deadlines, everything ended). So a step whose records could not be stored can simply be repeated.
+#ifndef RINGMASTER_COORDINATOR_CORE_JOB_MACHINE_H_
+#define RINGMASTER_COORDINATOR_CORE_JOB_MACHINE_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "coordinator/core/placement.h"
+#include "coordinator/core/turn.h"
+
+namespace ringmaster::coordinator {
+
+// How long a rank that reports "a peer was lost" may be the only cause known before all ranks are stopped.
+inline constexpr absl::Duration kCauseWindow = absl::Seconds(1);
+// How long a worker that came back without a rank has to report that rank's exit.
+inline constexpr absl::Duration kExitReportWindow = absl::Seconds(2);
+inline constexpr int kExitCancelled = 128 + 15;  // its ranks got SIGTERM
+
+// How a rank ended, as told by its worker or concluded from its worker's end.
+struct RankEnd {
+  Rank rank;
+  bool lost = false;
+  int exit_code = 0;
+  int signal = 0;
+  bool out_of_memory = false;
+  std::string reason = {};
+  std::vector<std::string> stderr_tail = {};
+};
+
+absl::Status CancelByUser(Turn& turn, const JobId& id);
+void NoteRankStarted(Turn& turn, const JobId& id, Rank rank, int64_t pid, const std::string& device);
+void NoteRankEnded(Turn& turn, const JobId& id, const RankEnd& end);
+
+// Ranks of lost workers, passed deadlines, ends.
+void Settle(Turn& turn, const JobId& id);
+// Pending, or Recovering and ready: opens an epoch when there is room, else says why not.
+void OpenEpochIfPossible(Turn& turn, const JobId& id);
+absl::Time NextDeadline(const JobEntry& entry, absl::Time now);
+
+// Attached workers with the slots that `job` may use (null: a job that does not exist yet).
+std::vector<Host> HostsFor(const Job* job, const Jobs& jobs, const Membership& membership);
+PlacementRequest RequestFor(const Job& job);
+
+// To one worker, or to all workers of the job's current epoch when `only` is null.
+void SendAssigns(Turn& turn, const Job& job, const WorkerId* only);
+void SendStops(Turn& turn, const JobId& id, const WorkerId* only);
+
+}  // namespace ringmaster::coordinator
+
+#endif  // RINGMASTER_COORDINATOR_CORE_JOB_MACHINE_H_

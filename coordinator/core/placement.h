@@ -1,0 +1,43 @@
+// Which rank goes to which host. Pure arithmetic on a list of hosts.
+#ifndef RINGMASTER_COORDINATOR_CORE_PLACEMENT_H_
+#define RINGMASTER_COORDINATOR_CORE_PLACEMENT_H_
+
+#include <string>
+#include <vector>
+
+#include "coordinator/core/types.h"
+
+namespace ringmaster::coordinator {
+
+// node2 < node10: runs of digits compare as numbers.
+bool NaturalLess(const std::string& a, const std::string& b);
+
+// An attached worker as placement sees it.
+struct Host {
+  WorkerId worker;
+  Incarnation incarnation;
+  std::string address;
+  int slots = 0;
+  std::vector<int> free_slots;  // ascending; free for the job that is placed
+};
+
+struct PlacementRequest {
+  int world_size = 1;
+  int nodes = 0;  // with slots_per_node: this many hosts with so many ranks each; 0 = wherever slots are free
+  int slots_per_node = 0;
+  std::vector<WorkerId> previous;  // hosts of the epoch before, in their order: those that are alive keep it
+  std::vector<WorkerId> avoid;     // just failed: used only when nothing else is free
+};
+
+struct Placement {
+  std::vector<RankPlace> ranks;  // world_size of them, or empty
+  std::string waiting_reason;    // in words, when empty: "needs 4 slots, 2 are alive: h1, h2"
+};
+
+// First start: natural host order, filled host by host. Later: hosts of the epoch before keep their place, new ones take the places
+// of those that are gone. Ranks of a host are neighbours. Incarnations of the ranks are left to the caller.
+Placement PlaceRanks(const PlacementRequest& request, std::vector<Host> hosts);
+
+}  // namespace ringmaster::coordinator
+
+#endif  // RINGMASTER_COORDINATOR_CORE_PLACEMENT_H_

@@ -1,0 +1,153 @@
+// What workers say.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/exit_codes.h"
+#include "coordinator/core/job_machine.h"
+#include "coordinator/core/machine.h"
+
+namespace ringmaster::coordinator::handlers {
+namespace {
+
+// The place of a rank that this worker hosts and that counts; null for anything old.
+const RankPlace* CurrentPlace(const Turn& turn, const Worker& worker, const HostedRank& hosted) {
+  const JobEntry* entry = turn.jobs.Find(hosted.job);
+  if (entry == nullptr || entry->job.epoch != hosted.epoch || IsFinished(entry->job.state)) return nullptr;
+  const Job& job = entry->job;
+  if (hosted.rank.value() < 0 || hosted.rank.value() >= static_cast<int>(job.ranks.size())) return nullptr;
+  const RankPlace& place = job.ranks[hosted.rank.value()];
+  if (place.worker != worker.id || place.worker_incarnation != worker.incarnation) return nullptr;
+  if (place.incarnation != hosted.incarnation || IsEnded(place.state)) return nullptr;
+  return &place;
+}
+
+void TakeProgress(Turn& turn, const HostedRank& hosted, const Progress& progress) {
+  JobLive& live = turn.live(hosted.job);
+  live.ranks[hosted.rank] = {progress.step, progress.phase};
+  // All ranks see the same step and loss; rank 0 also has what only one rank knows.
+  if (hosted.rank == Rank(0) || !live.ranks.contains(Rank(0))) live.progress = progress;
+  live.best_step = std::max(live.best_step, progress.step);
+  turn.changed.emplace(hosted.job, false);
+}
+
+std::string SignalName(int signal) {
+  const char* name = sigabbrev_np(signal);
+  return name == nullptr ? absl::StrCat("signal ", signal) : absl::StrCat("SIG", name);
+}
+
+std::string ExitReason(const RankExited& event) {
+  if (!event.error.empty()) return absl::StrCat("could not be started: ", event.error);
+  if (event.signal != 0) return absl::StrCat("killed by ", SignalName(event.signal), event.out_of_memory ? " (out of memory)" : "");
+  if (event.exit_code == kExitPeerLost) return absl::StrCat("exited with code ", event.exit_code, " (it lost a peer)");
+  return absl::StrCat("exited with code ", event.exit_code);
+}
+
+// Ranks that this worker should have, after it attached again in the same life.
+void ReconcileJob(Turn& turn, const Worker& worker, const JobId& id, const std::vector<HostedRank>& running) {
+  const Job& job = turn.job(id);
+  bool any_here = false, any_known_to_worker = false, any_unsent = false;
+  std::vector<Rank> absent;
+  for (size_t i = 0; i < job.ranks.size(); ++i) {
+    const RankPlace& place = job.ranks[i];
+    if (place.worker != worker.id || place.worker_incarnation != worker.incarnation || IsEnded(place.state)) continue;
+    any_here = true;
+    const Rank rank(static_cast<int>(i));
+    const bool runs = std::any_of(running.begin(), running.end(), [&](const HostedRank& hosted) {
+      return hosted.job == id && hosted.epoch == job.epoch && hosted.rank == rank && hosted.incarnation == place.incarnation;
+    });
+    if (runs || place.state != RankState::kAssigned) any_known_to_worker = true;
+    if (place.state == RankState::kAssigned) any_unsent = true;
+    if (!runs) absent.push_back(rank);
+  }
+  if (!any_here) return;
+  if (job.state == JobState::kRecovering || job.state == JobState::kDraining) {
+    if (turn.jobs.Find(id)->live.stop_sent) SendStops(turn, id, &worker.id);
+  } else if (any_unsent && !any_known_to_worker) {
+    // Decided but perhaps never told: the coordinator or the connection went away in between. It is safe to repeat.
+    SendAssigns(turn, turn.job(id), &worker.id);
+    return;
+  }
+  for (const Rank rank : absent) turn.live(id).missing.emplace(rank, turn.now + kExitReportWindow);
+}
+
+}  // namespace
+
+void Handle(Turn& turn, const WorkerHello& event) {
+  absl::StatusOr<Membership::Attached> attached = turn.membership.Attach(event, turn.now);
+  if (!attached.ok()) return turn.Do(CloseStream{event.stream, attached.status()});
+  if (attached->superseded.has_value()) {
+    turn.Do(CloseStream{*attached->superseded, absl::AbortedError("this worker has attached again on another connection")});
+  }
+  const Worker& worker = *turn.membership.Find(event.worker);
+  SendWelcome welcome{event.stream, turn.membership.options().lease, {}};
+  std::vector<HostedRank> current;
+  for (const HostedRank& hosted : event.running) {
+    (CurrentPlace(turn, worker, hosted) == nullptr ? welcome.stale : current).push_back(hosted);
+  }
+  turn.Say(absl::StrCat("worker=", event.worker.value(), " state=attached address=", event.address, " slots=", event.slots,
+                        " running=", event.running.size(), " stale=", welcome.stale.size()));
+  turn.Do(std::move(welcome));
+  for (const HostedRank& hosted : current) {
+    turn.live(hosted.job).missing.erase(hosted.rank);
+    NoteRankStarted(turn, hosted.job, hosted.rank, hosted.pid, "");
+  }
+  const std::vector<JobId> order = turn.jobs.order;
+  for (const JobId& id : order) {
+    if (!IsFinished(turn.job(id).state)) ReconcileJob(turn, worker, id, event.running);
+  }
+}
+
+void Handle(Turn& turn, const WorkerHeartbeat& event) {
+  const Worker* worker = turn.membership.FindByStream(event.stream);
+  if (worker == nullptr) return;
+  turn.membership.Heard(event.stream, event.master_port, turn.now);
+  for (const RankProgress& rank : event.ranks) {
+    if (CurrentPlace(turn, *worker, rank.rank) == nullptr) continue;
+    NoteRankStarted(turn, rank.rank.job, rank.rank.rank, rank.rank.pid, "");
+    TakeProgress(turn, rank.rank, rank.progress);
+  }
+}
+
+void Handle(Turn& turn, const RankStarted& event) {
+  const Worker* worker = turn.membership.FindByStream(event.stream);
+  if (worker == nullptr || CurrentPlace(turn, *worker, event.rank) == nullptr) return;
+  turn.live(event.rank.job).missing.erase(event.rank.rank);
+  NoteRankStarted(turn, event.rank.job, event.rank.rank, event.rank.pid, event.device);
+}
+
+void Handle(Turn& turn, const RankExited& event) {
+  const Worker* worker = turn.membership.FindByStream(event.stream);
+  if (worker == nullptr) return;
+  if (const RankPlace* place = CurrentPlace(turn, *worker, event.rank); place != nullptr) {
+    if (place->pid == 0 && event.rank.pid != 0) NoteRankStarted(turn, event.rank.job, event.rank.rank, event.rank.pid, "");
+    TakeProgress(turn, event.rank, event.last_progress);
+    // A process that could not be started has no code of its own.
+    const int exit_code = event.exit_code == 0 && !event.error.empty() ? kExitFailed : event.exit_code;
+    NoteRankEnded(turn, event.rank.job,
+                  {.rank = event.rank.rank,
+                   .exit_code = exit_code,
+                   .signal = event.signal,
+                   .out_of_memory = event.out_of_memory,
+                   .reason = ExitReason(event),
+                   .stderr_tail = event.stderr_tail});
+  }
+  turn.Do(SendExitSeen{event.stream, event.rank});
+}
+
+void Handle(Turn& turn, const WorkerGoodbye& event) {
+  const Worker* worker = turn.membership.FindByStream(event.stream);
+  if (worker == nullptr) return;
+  turn.Say(absl::StrCat("worker=", worker->id.value(), " state=left reason=\"", event.reason, "\""));
+  turn.membership.Left(event.stream, event.reason);
+}
+
+void Handle(Turn& turn, const StreamClosed& event) {
+  const Worker* worker = turn.membership.FindByStream(event.stream);
+  if (worker == nullptr) return;
+  turn.Say(absl::StrCat("worker=", worker->id.value(), " state=disconnected"));
+  turn.membership.Disconnected(event.stream, turn.now);
+}
+
+}  // namespace ringmaster::coordinator::handlers

@@ -1,0 +1,30 @@
+#include "coordinator/rpc/job_watchers.h"
+
+#include <utility>
+#include <vector>
+
+namespace ringmaster::coordinator {
+
+void JobWatchers::Add(const JobId& job, std::weak_ptr<JobWatcher> watcher) {
+  MutexLock lock(&mu_);
+  watchers_.emplace(job, std::move(watcher));
+}
+
+void JobWatchers::Tell(const JobEntry& entry, bool progress_only, absl::Time now) {
+  std::vector<std::shared_ptr<JobWatcher>> told;
+  {
+    MutexLock lock(&mu_);
+    auto [it, end] = watchers_.equal_range(entry.job.id);
+    while (it != end) {
+      if (std::shared_ptr<JobWatcher> watcher = it->second.lock()) {
+        told.push_back(std::move(watcher));
+        ++it;
+      } else {
+        it = watchers_.erase(it);  // its stream has ended
+      }
+    }
+  }
+  for (const auto& watcher : told) watcher->OnJob(entry, progress_only, now);
+}
+
+}  // namespace ringmaster::coordinator
