@@ -1,6 +1,6 @@
 // Which checkpoints of one job exist. A checkpoint exists when it is committed and not refused; before that it is a set of shards
-// that ranks of one epoch have reported. Two phases: every rank reports its shard of (epoch, step); when all are there rank 0 writes
-// the manifest and commits; the commit moves "latest" and only then retention names what may be deleted.
+// that ranks of one epoch have reported. Two phases: every rank reports its shard of (epoch, step); when all are there rank 0
+// writes the manifest and commits; the commit moves "latest" and only then retention names what may be deleted.
 #ifndef RINGMASTER_COORDINATOR_CORE_CHECKPOINT_LEDGER_H_
 #define RINGMASTER_COORDINATOR_CORE_CHECKPOINT_LEDGER_H_
 
@@ -38,7 +38,7 @@ class CheckpointLedger {
 
   // --- Reading ---
   std::vector<int> MissingRanks(int64_t step, int world_size) const;
-  std::vector<ShardInfo> Shards(int64_t step) const;  // by rank
+  std::vector<ShardInfo> Shards(int64_t step) const;                           // by rank
   const std::vector<CheckpointInfo>& committed() const { return committed_; }  // not refused; oldest first
   const std::vector<CheckpointInfo>& to_delete() const { return to_delete_; }  // answer to the last commit
   int64_t latest_step() const { return committed_.empty() ? -1 : committed_.back().step; }

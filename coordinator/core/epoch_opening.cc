@@ -103,8 +103,8 @@ void OpenEpochIfPossible(Turn& turn, const JobId& id) {
     if (turn.jobs.Find(id)->live.waiting_reason == placement.waiting_reason) return;
     turn.live(id).waiting_reason = placement.waiting_reason;
     turn.changed[id] = true;
-    turn.Say(absl::StrCat("job=", id.value(), " epoch=", turn.job(id).epoch.value(), " state=", Name(turn.job(id).state), " waits=\"",
-                          placement.waiting_reason, "\""));
+    turn.Say(absl::StrCat("job=", id.value(), " epoch=", turn.job(id).epoch.value(), " state=", Name(turn.job(id).state),
+                          " waits=\"", placement.waiting_reason, "\""));
     return;
   }
   for (RankPlace& place : placement.ranks) place.incarnation = Incarnation(turn.Draw());

@@ -113,9 +113,9 @@ struct RefuseCheckpoint {
 struct Restarted {};  // the log was replayed: workers get their grace from now
 struct Tick {};       // NextDeadline() has come
 
-using EventBody = std::variant<SubmitJob, CancelJob, WorkerHello, WorkerHeartbeat, RankStarted, RankExited, WorkerGoodbye, StreamClosed,
-                               JoinEpoch, PublishKey, AwaitKey, ReportShard, AwaitShards, CommitCheckpoint, RefuseCheckpoint,
-                               Restarted, Tick>;
+using EventBody =
+    std::variant<SubmitJob, CancelJob, WorkerHello, WorkerHeartbeat, RankStarted, RankExited, WorkerGoodbye, StreamClosed,
+                 JoinEpoch, PublishKey, AwaitKey, ReportShard, AwaitShards, CommitCheckpoint, RefuseCheckpoint, Restarted, Tick>;
 
 struct Event {
   EventBody body;

@@ -19,9 +19,8 @@ RankPlace* FindRank(Job& job, Epoch epoch, Rank rank) {
 void InsertFailure(const Failure& failure, std::vector<Failure>* failures) {
   auto position = failures->end();
   if (failure.exit_code != kExitPeerLost) {
-    position = std::find_if(failures->begin(), failures->end(), [&](const Failure& other) {
-      return other.epoch == failure.epoch && other.exit_code == kExitPeerLost;
-    });
+    position = std::find_if(failures->begin(), failures->end(),
+                            [&](const Failure& other) { return other.epoch == failure.epoch && other.exit_code == kExitPeerLost; });
   }
   failures->insert(position, failure);
 }

@@ -69,7 +69,7 @@ struct JobLive {
   std::optional<Progress> progress;
   std::map<Rank, RankView> ranks;
   int64_t best_step = 0;
-  std::string waiting_reason;                // why no epoch can be opened now
+  std::string waiting_reason;  // why no epoch can be opened now
   std::optional<absl::Time> time_limit_at;
   std::optional<absl::Time> cause_deadline;  // Recovering: until then a better cause than "a peer was lost" may come
   std::optional<absl::Time> restart_at;      // Recovering: back-off

@@ -12,8 +12,8 @@ namespace {
 
 void AbortWaiters(Turn& turn, const JobId& id, const std::string& reason) {
   JobLive& live = turn.live(id);
-  const absl::Status status = absl::AbortedError(
-      absl::StrCat("job ", id.value(), ": epoch ", turn.job(id).epoch.value(), " is over: ", reason));
+  const absl::Status status =
+      absl::AbortedError(absl::StrCat("job ", id.value(), ": epoch ", turn.job(id).epoch.value(), " is over: ", reason));
   for (const JobLive::KeyWaiter& waiter : live.key_waiters) turn.Refuse(waiter.call, status);
   for (const JobLive::ShardWaiter& waiter : live.shard_waiters) turn.Refuse(waiter.call, status);
   live.key_waiters.clear();
@@ -115,10 +115,10 @@ void SettleLostRanks(Turn& turn, const JobId& id) {
     const std::string host = absl::StrCat("lost: host ", place.worker.value(), " is gone: ");
     if (!turn.membership.IsAlive(place.worker, place.worker_incarnation)) {
       const Worker* worker = turn.membership.Find(place.worker);
-      const std::string why = worker == nullptr         ? "it is not known any more"
-                              : worker->alive           ? "its worker was restarted"
+      const std::string why = worker == nullptr                                 ? "it is not known any more"
+                              : worker->alive                                   ? "its worker was restarted"
                               : worker->incarnation != place.worker_incarnation ? "its worker was restarted"
-                                                        : worker->gone_reason;
+                                                                                : worker->gone_reason;
       NoteRankEnded(turn, id, {.rank = Rank(i), .lost = true, .exit_code = kExitFailed, .reason = host + why});
       continue;
     }
@@ -151,9 +151,10 @@ void SettleWaiters(Turn& turn, const JobId& id) {
   }
   for (const JobLive::KeyWaiter& waiter : live.key_waiters) {
     if (!due(waiter)) continue;
-    turn.Refuse(waiter.call, absl::DeadlineExceededError(absl::StrCat(
-                                 "key \"", waiter.key, "\" of job ", id.value(), " epoch ", job.epoch.value(), " was not set in time; ",
-                                 absent.empty() ? "all ranks have joined" : absl::StrCat("not joined: rank ", absent))));
+    turn.Refuse(waiter.call,
+                absl::DeadlineExceededError(absl::StrCat(
+                    "key \"", waiter.key, "\" of job ", id.value(), " epoch ", job.epoch.value(), " was not set in time; ",
+                    absent.empty() ? "all ranks have joined" : absl::StrCat("not joined: rank ", absent))));
   }
   for (const JobLive::ShardWaiter& waiter : live.shard_waiters) {
     if (!due(waiter)) continue;
@@ -177,7 +178,8 @@ void SettleRunning(Turn& turn, const JobId& id) {
   if (job.state != JobState::kStarting) return;
   const RankState ready = job.spec.joins ? RankState::kJoined : RankState::kStarted;
   if (std::all_of(job.ranks.begin(), job.ranks.end(), [&](const RankPlace& place) { return place.state >= ready; })) {
-    ChangeState(turn, id, {.state = JobState::kRunning, .reason = job.spec.joins ? "every rank has joined" : "every rank has started"});
+    ChangeState(turn, id,
+                {.state = JobState::kRunning, .reason = job.spec.joins ? "every rank has joined" : "every rank has started"});
   }
 }
 

@@ -18,8 +18,8 @@ absl::Status NoSuchJob(const std::string& job, const Jobs& jobs) {
     absl::StrAppend(&names, names.empty() ? "" : ", ", it->value());
   }
   if (static_cast<int>(jobs.order.size()) > kMostNames) absl::StrAppend(&names, " and ", jobs.order.size() - kMostNames, " older");
-  return absl::NotFoundError(
-      absl::StrCat("there is no job \"", job, "\"; ", names.empty() ? "no job was submitted yet" : absl::StrCat("there are: ", names)));
+  return absl::NotFoundError(absl::StrCat("there is no job \"", job, "\"; ",
+                                          names.empty() ? "no job was submitted yet" : absl::StrCat("there are: ", names)));
 }
 
 JobId NewJobId(Turn& turn, const std::string& name) {
@@ -42,9 +42,9 @@ void Handle(Turn& turn, const SubmitJob& event) {
   }
   for (const auto& [id, entry] : turn.jobs.by_id) {
     if (entry->job.spec.name == event.spec.name && !IsFinished(entry->job.state)) {
-      return turn.Refuse(event.call, absl::AlreadyExistsError(absl::StrCat(
-                                         "a job named \"", event.spec.name, "\" is live: ", id.value(), " (", Name(entry->job.state),
-                                         "); cancel it or give this one another name")));
+      return turn.Refuse(
+          event.call, absl::AlreadyExistsError(absl::StrCat("a job named \"", event.spec.name, "\" is live: ", id.value(), " (",
+                                                            Name(entry->job.state), "); cancel it or give this one another name")));
     }
   }
   const JobId id = NewJobId(turn, event.spec.name);

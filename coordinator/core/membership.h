@@ -25,10 +25,10 @@ struct Worker {
   int master_port = 0;
   std::optional<StreamId> stream;  // attached when set
   absl::Time last_heard;
-  bool alive = false;           // its ranks count: attached, or gone for less than its time
-  absl::Time lost_at;           // when alive: it stops being so unless it is heard
-  std::string silence;          // why it would be lost at lost_at: "no heartbeat for 5.0 s"
-  std::string gone_reason;      // when not alive, in words
+  bool alive = false;       // its ranks count: attached, or gone for less than its time
+  absl::Time lost_at;       // when alive: it stops being so unless it is heard
+  std::string silence;      // why it would be lost at lost_at: "no heartbeat for 5.0 s"
+  std::string gone_reason;  // when not alive, in words
 };
 
 class Membership {

@@ -27,9 +27,9 @@ std::string WaitingReason(const PlacementRequest& request, const std::vector<Hos
     for (const Host& host : hosts) {
       if (static_cast<int>(host.free_slots.size()) >= request.slots_per_node) names.push_back(host.worker.value());
     }
-    std::string reason = absl::StrCat("needs ", request.nodes, request.nodes == 1 ? " host" : " hosts", " with ",
-                                      Slots(request.slots_per_node), " free, ", names.size(), names.size() == 1 ? " has" : " have",
-                                      " that of ", hosts.size(), " alive");
+    std::string reason =
+        absl::StrCat("needs ", request.nodes, request.nodes == 1 ? " host" : " hosts", " with ", Slots(request.slots_per_node),
+                     " free, ", names.size(), names.size() == 1 ? " has" : " have", " that of ", hosts.size(), " alive");
     return names.empty() ? reason : absl::StrCat(reason, ": ", absl::StrJoin(names, ", "));
   }
   int alive = 0, free = 0;
@@ -129,7 +129,8 @@ bool NaturalLess(const std::string& a, const std::string& b) {
 }
 
 Placement PlaceRanks(const PlacementRequest& request, std::vector<Host> hosts) {
-  std::sort(hosts.begin(), hosts.end(), [](const Host& a, const Host& b) { return NaturalLess(a.worker.value(), b.worker.value()); });
+  std::sort(hosts.begin(), hosts.end(),
+            [](const Host& a, const Host& b) { return NaturalLess(a.worker.value(), b.worker.value()); });
   const std::vector<Share> chosen = ChooseHosts(request, Candidates(request, hosts));
   Placement placement;
   if (chosen.empty()) {

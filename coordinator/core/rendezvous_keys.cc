@@ -7,7 +7,8 @@ namespace ringmaster::coordinator {
 absl::Status RendezvousKeys::Check(const std::string& key, const std::string& value) const {
   if (const std::string* found = Find(key); found != nullptr) {
     if (*found == value) return absl::OkStatus();
-    return absl::AlreadyExistsError(absl::StrCat("key \"", key, "\" was set before, to another value of ", found->size(), " bytes"));
+    return absl::AlreadyExistsError(
+        absl::StrCat("key \"", key, "\" was set before, to another value of ", found->size(), " bytes"));
   }
   if (values_.size() >= kMostKeys || bytes_ + key.size() + value.size() > kMostBytes) {
     return absl::ResourceExhaustedError(

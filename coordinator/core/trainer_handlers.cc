@@ -20,7 +20,8 @@ absl::Status CheckCaller(const Turn& turn, const RankIdentity& identity, JobEven
   const Job& job = entry->job;
   const std::string who = absl::StrCat("rank ", identity.rank.value(), " of job ", job.id.value());
   if (identity.epoch != job.epoch) {
-    return absl::AbortedError(absl::StrCat(who, ": epoch ", identity.epoch.value(), " is not the current one, ", job.epoch.value()));
+    return absl::AbortedError(
+        absl::StrCat(who, ": epoch ", identity.epoch.value(), " is not the current one, ", job.epoch.value()));
   }
   const Cell cell = Lookup(job.state, event);
   if (cell.action == Action::kRefuse) return Refusal(job, event, cell.refusal);
@@ -67,7 +68,8 @@ void Handle(Turn& turn, const PublishKey& event) {
   if (const absl::Status status = CheckCaller(turn, event.identity, JobEvent::kPublish); !status.ok()) {
     return turn.Refuse(event.call, status);
   }
-  if (const absl::Status status = turn.job(id).keys.Check(event.key, event.value); !status.ok()) return turn.Refuse(event.call, status);
+  if (const absl::Status status = turn.job(id).keys.Check(event.key, event.value); !status.ok())
+    return turn.Refuse(event.call, status);
   if (turn.job(id).keys.Find(event.key) == nullptr) turn.Emit(KeyPublished{id, event.identity.epoch, event.key, event.value});
   turn.Answer(event.call, std::monostate());
   JobLive& live = turn.live(id);
@@ -95,7 +97,8 @@ void Handle(Turn& turn, const ReportShard& event) {
   }
   const CheckpointLedger& ledger = turn.job(id).ledger;
   if (!ledger.IsReported(event.step, event.shard)) {
-    if (const absl::Status status = ledger.CheckReport(event.step, event.shard); !status.ok()) return turn.Refuse(event.call, status);
+    if (const absl::Status status = ledger.CheckReport(event.step, event.shard); !status.ok())
+      return turn.Refuse(event.call, status);
     turn.Emit(ShardReported{id, event.identity.epoch, event.step, event.shard});
   }
   turn.Answer(event.call, std::monostate());

@@ -237,7 +237,9 @@ CheckpointCommitted DecodeCommitted(const v1::StoredRecord& in) {
 
 ShardReported DecodeShard(const v1::StoredRecord& in) {
   const v1::StoredShardReported& reported = in.shard_reported();
-  return {JobId(in.job()), Epoch(reported.epoch()), reported.step(),
+  return {JobId(in.job()),
+          Epoch(reported.epoch()),
+          reported.step(),
           {Rank(reported.rank()), reported.file(), reported.bytes(), reported.crc32c(), reported.detail()}};
 }
 
@@ -277,7 +279,8 @@ absl::StatusOr<Record> DecodeRecord(const std::string& bytes) {
       const v1::StoredRankStarted& started = in.rank_started();
       return RankStartedRecord{job, Epoch(started.epoch()), Rank(started.rank()), started.pid(), started.device()};
     }
-    case v1::StoredRecord::kRankJoined: return RankJoinedRecord{job, Epoch(in.rank_joined().epoch()), Rank(in.rank_joined().rank())};
+    case v1::StoredRecord::kRankJoined:
+      return RankJoinedRecord{job, Epoch(in.rank_joined().epoch()), Rank(in.rank_joined().rank())};
     case v1::StoredRecord::kRankEnded: return DecodeRankEnded(in);
     case v1::StoredRecord::kKeyPublished:
       return KeyPublished{job, Epoch(in.key_published().epoch()), in.key_published().key(), in.key_published().value()};

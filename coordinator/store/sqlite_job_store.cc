@@ -39,7 +39,8 @@ class SqliteJobStore final : public JobStore {
     RM_ASSIGN_OR_RETURN(const int64_t version, QueryInteger("PRAGMA user_version"));
     if (version != 0 && version != kSchemaVersion) {
       return absl::FailedPreconditionError(absl::StrCat("job store ", file_.string(), " has format ", version,
-                                                        "; this program reads format ", kSchemaVersion, ": was it written by a newer one?"));
+                                                        "; this program reads format ", kSchemaVersion,
+                                                        ": was it written by a newer one?"));
     }
     RM_RETURN_IF_ERROR(
         Execute("CREATE TABLE IF NOT EXISTS records (number INTEGER PRIMARY KEY, crc INTEGER NOT NULL, bytes BLOB NOT NULL)"));
@@ -50,18 +51,20 @@ class SqliteJobStore final : public JobStore {
   }
 
   absl::Status Append(const std::vector<std::string>& records) override {
-    return InTransaction([&]() -> absl::Status {
-      RM_ASSIGN_OR_RETURN(Statement insert, Prepare("INSERT INTO records (number, crc, bytes) VALUES (?, ?, ?)"));
-      int64_t number = next_;
-      for (const std::string& record : records) {
-        sqlite3_bind_int64(insert.get(), 1, number);
-        sqlite3_bind_int64(insert.get(), 2, RecordCrc(number, record.data(), record.size()));
-        sqlite3_bind_blob64(insert.get(), 3, record.data(), record.size(), SQLITE_STATIC);
-        RM_RETURN_IF_ERROR(RunOnce(insert.get()));
-        ++number;
-      }
-      return absl::OkStatus();
-    }, static_cast<int64_t>(records.size()));
+    return InTransaction(
+        [&]() -> absl::Status {
+          RM_ASSIGN_OR_RETURN(Statement insert, Prepare("INSERT INTO records (number, crc, bytes) VALUES (?, ?, ?)"));
+          int64_t number = next_;
+          for (const std::string& record : records) {
+            sqlite3_bind_int64(insert.get(), 1, number);
+            sqlite3_bind_int64(insert.get(), 2, RecordCrc(number, record.data(), record.size()));
+            sqlite3_bind_blob64(insert.get(), 3, record.data(), record.size(), SQLITE_STATIC);
+            RM_RETURN_IF_ERROR(RunOnce(insert.get()));
+            ++number;
+          }
+          return absl::OkStatus();
+        },
+        static_cast<int64_t>(records.size()));
   }
 
   absl::Status Replay(const std::function<absl::Status(int64_t number, const std::string& bytes)>& visit) override {
@@ -75,24 +78,26 @@ class SqliteJobStore final : public JobStore {
       const void* blob = sqlite3_column_blob(select.get(), 2);
       const std::string bytes(static_cast<const char*>(blob), blob == nullptr ? 0 : sqlite3_column_bytes(select.get(), 2));
       if (const uint32_t found = RecordCrc(number, bytes.data(), bytes.size()); found != crc) {
-        return absl::DataLossError(absl::StrCat("job store ", file_.string(), ": record ", number, " of ", bytes.size(),
-                                                " bytes is damaged: CRC32C ", absl::Hex(found, absl::kZeroPad8), ", expected ",
-                                                absl::Hex(static_cast<uint64_t>(crc), absl::kZeroPad8),
-                                                "; restore the file from a backup, or move the state directory away to begin anew"));
+        return absl::DataLossError(
+            absl::StrCat("job store ", file_.string(), ": record ", number, " of ", bytes.size(), " bytes is damaged: CRC32C ",
+                         absl::Hex(found, absl::kZeroPad8), ", expected ", absl::Hex(static_cast<uint64_t>(crc), absl::kZeroPad8),
+                         "; restore the file from a backup, or move the state directory away to begin anew"));
       }
       RM_RETURN_IF_ERROR(visit(number, bytes));
     }
   }
 
   absl::Status Compact(const std::vector<int64_t>& superseded) override {
-    return InTransaction([&]() -> absl::Status {
-      RM_ASSIGN_OR_RETURN(Statement remove, Prepare("DELETE FROM records WHERE number = ?"));
-      for (const int64_t number : superseded) {
-        sqlite3_bind_int64(remove.get(), 1, number);
-        RM_RETURN_IF_ERROR(RunOnce(remove.get()));
-      }
-      return absl::OkStatus();
-    }, 0);
+    return InTransaction(
+        [&]() -> absl::Status {
+          RM_ASSIGN_OR_RETURN(Statement remove, Prepare("DELETE FROM records WHERE number = ?"));
+          for (const int64_t number : superseded) {
+            sqlite3_bind_int64(remove.get(), 1, number);
+            RM_RETURN_IF_ERROR(RunOnce(remove.get()));
+          }
+          return absl::OkStatus();
+        },
+        0);
   }
 
  private:
@@ -160,8 +165,8 @@ absl::StatusOr<std::unique_ptr<JobStore>> OpenSqliteJobStore(const std::filesyst
   const int rc = sqlite3_open_v2(file.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr);
   Database db(raw);
   if (rc != SQLITE_OK) {
-    return absl::UnavailableError(
-        absl::StrCat("job store ", file.string(), " cannot be opened: ", raw == nullptr ? sqlite3_errstr(rc) : sqlite3_errmsg(raw)));
+    return absl::UnavailableError(absl::StrCat("job store ", file.string(),
+                                               " cannot be opened: ", raw == nullptr ? sqlite3_errstr(rc) : sqlite3_errmsg(raw)));
   }
   auto store = std::make_unique<SqliteJobStore>(file, std::move(db));
   RM_RETURN_IF_ERROR(store->Initialize());

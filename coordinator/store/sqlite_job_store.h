@@ -1,5 +1,5 @@
-// Records in one SQLite file (WAL, synchronous=FULL): a record is on disk when Append returns. Each carries a CRC32C over its number
-// and bytes, because SQLite itself does not notice flipped bits.
+// Records in one SQLite file (WAL, synchronous=FULL): a record is on disk when Append returns. Each carries a CRC32C over its
+// number and bytes, because SQLite itself does not notice flipped bits.
 #ifndef RINGMASTER_COORDINATOR_STORE_SQLITE_JOB_STORE_H_
 #define RINGMASTER_COORDINATOR_STORE_SQLITE_JOB_STORE_H_
 
