@@ -4,9 +4,12 @@
 
 namespace ringmaster::cli {
 
-int HealthCommand(const CommonOptions& common, const Surroundings& world) {
+int HealthCommand(const CommonOptions& common, absl::Duration wait, const Surroundings& world) {
   const auto client = Connect(common, world);
   if (!client.ok()) return Fail(client.status(), world);
+  if (wait > absl::ZeroDuration()) {
+    if (const absl::Status connected = (*client)->AwaitConnection(wait); !connected.ok()) return Fail(connected, world);
+  }
   const auto version = (*client)->GetVersion();
   if (!version.ok()) return Fail(version.status(), world);
   if (common.json) {

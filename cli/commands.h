@@ -73,7 +73,8 @@ int CoordinatorCommand(const CommonOptions& common, const std::string& listen, c
 int WorkerCommand(const CommonOptions& common, const WorkerCommandOptions& options, const Surroundings& world);
 int DoctorCommand(const CommonOptions& common, const Surroundings& world);
 // Exits 0 when the coordinator answers: for containers' health checks.
-int HealthCommand(const CommonOptions& common, const Surroundings& world);
+// wait: how long it may take until it does.
+int HealthCommand(const CommonOptions& common, absl::Duration wait, const Surroundings& world);
 int VersionCommand(const CommonOptions& common, const Surroundings& world);
 
 // generate, evaluate: finds the checkpoint (a path, or a job's newest) and becomes ringmaster-trainer; make-digits only becomes it.

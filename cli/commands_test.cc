@@ -30,6 +30,7 @@ class BorrowedClient final : public JobClient {
   absl::StatusOr<std::vector<v1::WorkerStatus>> ListWorkers() override { return client_.ListWorkers(); }
   absl::StatusOr<v1::DialBackResponse> DialBack(const std::string& address) override { return client_.DialBack(address); }
   absl::StatusOr<v1::GetVersionResponse> GetVersion() override { return client_.GetVersion(); }
+  absl::Status AwaitConnection(absl::Duration timeout) override { return client_.AwaitConnection(timeout); }
   absl::Status Watch(const std::string& job, const std::function<void(const v1::JobStatus&)>& f) override {
     return client_.Watch(job, f);
   }

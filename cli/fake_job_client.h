@@ -105,6 +105,11 @@ class FakeJobClient final : public JobClient {
     return response;
   }
 
+  absl::Status AwaitConnection(absl::Duration) override {
+    MutexLock lock(&mu_);
+    return broken_;
+  }
+
   absl::Status Watch(const std::string& job, const std::function<void(const v1::JobStatus&)>& on_status) override {
     for (size_t next = 0;; ++next) {
       v1::JobStatus status;

@@ -23,6 +23,7 @@ struct Flags {
   std::string job;
   bool history = false;
   bool verify = false;
+  absl::Duration wait;
   int rank = -1;
   LogsOptions logs;
   std::string listen = "127.0.0.1:7077";
@@ -63,6 +64,14 @@ class CommandLine {
   void AddStateDirectory(CLI::App* sub) {
     sub->add_option("--state-dir", flags_.common.state_directory, "records of jobs, and coordinator.address")
         ->capture_default_str();
+  }
+  CLI::Option* AddDuration(CLI::App* sub, const std::string& name, absl::Duration* value, const std::string& help) {
+    return sub->add_option_function<std::string>(
+        name,
+        [name, value](const std::string& text) {
+          if (!absl::ParseDuration(text, value)) throw CLI::ValidationError(name, "expected a duration such as 30s, found " + text);
+        },
+        help);
   }
   void AddJob(CLI::App* sub) {
     sub->add_option("JOB", flags_.job, "a job's id, or a name: its newest job")->required();
@@ -135,8 +144,9 @@ void CommandLine::AddQueryCommands() {
                          [this](CLI::App*) { return DoctorCommand(flags_.common, world_); });
   AddCoordinator(doctor);
   AddStateDirectory(doctor);
-  CLI::App* health =
-      Add("health", "Ask whether the coordinator answers", [this](CLI::App*) { return HealthCommand(flags_.common, world_); });
+  CLI::App* health = Add("health", "Ask whether the coordinator answers",
+                         [this](CLI::App*) { return HealthCommand(flags_.common, flags_.wait, world_); });
+  AddDuration(health, "--wait", &flags_.wait, "wait so long for it to come up");
   AddCoordinator(health);
   AddStateDirectory(health);
   Add("version", "Print the version", [this](CLI::App*) { return VersionCommand(flags_.common, world_); });
@@ -156,14 +166,7 @@ void CommandLine::AddDaemons() {
   worker->add_option("--name", flags_.worker.name, "default: the host's name");
   worker->add_option("--address", flags_.worker.address, "where peers reach this machine; default: as the coordinator sees it");
   worker->add_option("--slots", flags_.worker.slots, "ranks at once; default: usable cores")->check(CLI::Range(1, 4096));
-  worker
-      ->add_option_function<std::string>(
-          "--connect-timeout",
-          [this](const std::string& text) {
-            if (!absl::ParseDuration(text, &flags_.worker.connect_timeout))
-              throw CLI::ValidationError("--connect-timeout", "expected a duration such as 30s, found " + text);
-          },
-          "how long to wait for the coordinator at first")
+  AddDuration(worker, "--connect-timeout", &flags_.worker.connect_timeout, "how long to wait for the coordinator at first")
       ->default_str("30s");
   worker->add_option("--work-dir", flags_.worker.work_directory, "logs of ranks")->capture_default_str();
 }

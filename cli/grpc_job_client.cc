@@ -25,7 +25,8 @@ class GrpcJobClient final : public JobClient {
     arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
     arguments.SetMaxReceiveMessageSize(64 << 20);
-    stub_ = v1::JobService::NewStub(grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments));
+    channel_ = grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments);
+    stub_ = v1::JobService::NewStub(channel_);
   }
 
   absl::StatusOr<std::string> Submit(const v1::JobSpec& spec, const std::string& request_id) override {
@@ -85,6 +86,12 @@ class GrpcJobClient final : public JobClient {
     v1::GetVersionResponse response;
     RM_RETURN_IF_ERROR(Call(&v1::JobService::Stub::GetVersion, v1::GetVersionRequest(), &response));
     return response;
+  }
+
+  absl::Status AwaitConnection(absl::Duration timeout) override {
+    if (channel_->WaitForConnected(gpr_time_from_millis(absl::ToInt64Milliseconds(timeout), GPR_TIMESPAN))) return absl::OkStatus();
+    return absl::UnavailableError(
+        absl::StrCat("no coordinator answers at ", address_, " within ", absl::FormatDuration(timeout), ": is it running there?"));
   }
 
   absl::Status Watch(const std::string& job, const std::function<void(const v1::JobStatus&)>& on_status) override {
@@ -153,6 +160,7 @@ class GrpcJobClient final : public JobClient {
   }
 
   const std::string address_;
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::JobService::Stub> stub_;
   Mutex mu_;
   bool aborted_ ABSL_GUARDED_BY(mu_) = false;

@@ -26,6 +26,8 @@ class JobClient {
   virtual absl::StatusOr<std::vector<v1::WorkerStatus>> ListWorkers() = 0;
   virtual absl::StatusOr<v1::DialBackResponse> DialBack(const std::string& address) = 0;
   virtual absl::StatusOr<v1::GetVersionResponse> GetVersion() = 0;
+  // Waits until something listens there. UNAVAILABLE: nothing did within `timeout`.
+  virtual absl::Status AwaitConnection(absl::Duration timeout) = 0;
 
   // Calls `on_status` from this thread until the job has finished (OK) or the stream breaks. CANCELLED: Abort() was called.
   virtual absl::Status Watch(const std::string& job, const std::function<void(const v1::JobStatus&)>& on_status) = 0;

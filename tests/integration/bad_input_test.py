@@ -64,7 +64,7 @@ def missing_spec_file(box):
     return run(box, box.path("nowhere.yaml"))
 
 
-@case(2, "line 3")
+@case(2, "broken.yaml:4", "sequence")
 def broken_yaml(box):
     box.path("broken.yaml").write_text("name: x\ntrain:\n  steps: [1, 2\n")
     return run(box, box.path("broken.yaml"))
@@ -163,7 +163,7 @@ def second_coordinator_on_one_state_directory(box):
     return ringmaster("coordinator", "--listen", "127.0.0.1:0", "--state-dir", box.path("state"))
 
 
-@case(2, "already", "twice")
+@case(2, "is live", "twice")
 def duplicate_job_name(box):
     coordinator = box.coordinator()
     ringmaster("submit", box.job("twice"), "--coordinator", coordinator.address, check=0)

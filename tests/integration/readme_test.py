@@ -25,13 +25,17 @@ with Sandbox() as sandbox:
             script.append(f"echo '$ '{line!r}")
             script.append(START_BACKGROUND.replace("{line}", line) if "background" in kind else line)
     script.append("echo TOUR-COMPLETE")
+    output = sandbox.path("output")
     try:
-        done = subprocess.run(["bash", "-c", "\n".join(script)], cwd=sandbox.directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=280, stdin=subprocess.DEVNULL, env={**os.environ, "HOME": str(sandbox.directory)})
+        # Into a file: what stays in the background keeps a pipe open.
+        with open(output, "wb") as sink:
+            code = subprocess.run(["bash", "-c", "\n".join(script)], cwd=sandbox.directory, stdout=sink, stderr=subprocess.STDOUT, timeout=280,
+                                  stdin=subprocess.DEVNULL, env={**os.environ, "HOME": str(sandbox.directory)}).returncode
     finally:
         pids = sandbox.path("pids")
         for pid in pids.read_text().split() if pids.exists() else []:
             subprocess.run(["kill", "-KILL", pid], capture_output=True)
-    print(done.stdout[-6000:])
-    assert done.returncode == 0 and "TOUR-COMPLETE" in done.stdout, f"exit code {done.returncode}"
+    text = output.read_text(errors="replace")
+    print(text[-6000:])
+    assert code == 0 and "TOUR-COMPLETE" in text, f"exit code {code}"
     print(f"{len(blocks)} passed, 0 failed")

@@ -14,6 +14,9 @@ Environment BuildRankEnvironment(const RankPlace& place, const Environment& oper
   Environment result = {
       {"TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"},
       {environment::kThreads, number(std::max(1, place.usable_cores / std::max(1, place.local_world_size)))},
+      // Spin for about as long as a wake-up costs (50 us), not for milliseconds: workers that share a host, as in tests and
+      // containers, would otherwise starve each other.
+      {"GOMP_SPINCOUNT", "1000"},
   };
   for (const auto& [name, value] : operator_environment) result[name] = value;
 

@@ -39,7 +39,7 @@ TEST(RankEnvironment, WithoutAnyoneElse_IsExactlyTheContract) {
                   Pair("ROLE_WORLD_SIZE", "8"), Pair("MASTER_ADDR", "10.0.0.1"), Pair("MASTER_PORT", "40001"),
                   Pair("TORCHELASTIC_RESTART_COUNT", "3"), Pair("TORCHELASTIC_MAX_RESTARTS", "7"),
                   Pair("TORCHELASTIC_RUN_ID", "char-gpt-7f3k2"), Pair("TORCHELASTIC_USE_AGENT_STORE", "False"),
-                  Pair("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"), Pair("OMP_NUM_THREADS", "2"),
+                  Pair("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"), Pair("OMP_NUM_THREADS", "2"), Pair("GOMP_SPINCOUNT", "1000"),
                   Pair("RINGMASTER_COORDINATOR", "10.0.0.9:7077"), Pair("RINGMASTER_JOB", "char-gpt-7f3k2"),
                   Pair("RINGMASTER_EPOCH", "4"), Pair("RINGMASTER_INCARNATION", "18446744073709551615"),
                   Pair("RINGMASTER_HOST", "h2"), Pair("RINGMASTER_ADDRESS", "10.0.0.2"), Pair("RINGMASTER_PROGRESS_BOARD_FD", "5"),
