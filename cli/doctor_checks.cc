@@ -14,10 +14,12 @@
 #include <cstring>
 #include <thread>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "cli/capture_output.h"
 #include "cli/job_text.h"
 #include "cli/local_address.h"
 #include "cli/usable_cores.h"
@@ -213,16 +215,13 @@ Finding CheckTrainerBinary(const std::filesystem::path& trainer) {
     return {"trainer", Health::kFail, absl::StrCat(trainer.string(), ": ", Errno()),
             "copy ringmaster-trainer beside the ringmaster executable"};
   }
-  FILE* pipe = popen(absl::StrCat("'", trainer.string(), "' --version 2>&1").c_str(), "r");
-  if (pipe == nullptr)
-    return {"trainer", Health::kFail, absl::StrCat("cannot be started: ", Errno()), "look at process limits (ulimit -u)"};
-  char line[512] = {};
-  const bool spoke = fgets(line, sizeof(line), pipe) != nullptr;
-  const int status = pclose(pipe);
-  std::string detail = spoke ? line : "";
-  while (!detail.empty() && (detail.back() == '\n' || detail.back() == ' ')) detail.pop_back();
-  if (status == 0) return {"trainer", Health::kOk, detail};
-  return {"trainer", Health::kFail, detail.empty() ? absl::StrCat("it ends with status ", status) : detail,
+  const absl::StatusOr<CapturedOutput> output = CaptureOutput({trainer.string(), "--version"});
+  if (!output.ok()) {
+    return {"trainer", Health::kFail, std::string(output.status().message()), "look at process limits (ulimit -u)"};
+  }
+  const std::string said(absl::StripTrailingAsciiWhitespace(output->text));
+  if (output->exit_code == 0) return {"trainer", Health::kOk, said};
+  return {"trainer", Health::kFail, said.empty() ? absl::StrCat("it ends with exit code ", output->exit_code) : said,
           "a missing libdnnl.so.2 comes with `apt-get install libdnnl2`"};
 }
 
