@@ -84,4 +84,9 @@ bool CheckpointLedger::HasCommitted(const std::string& path) const {
   return std::any_of(committed_.begin(), committed_.end(), [&](const CheckpointInfo& c) { return c.path == path; });
 }
 
+bool CheckpointLedger::HasCommitted(int64_t step, Epoch epoch) const {
+  return std::any_of(committed_.begin(), committed_.end(),
+                     [&](const CheckpointInfo& c) { return c.step == step && c.epoch == epoch; });
+}
+
 }  // namespace ringmaster::coordinator

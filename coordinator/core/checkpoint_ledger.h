@@ -43,6 +43,7 @@ class CheckpointLedger {
   const std::vector<CheckpointInfo>& to_delete() const { return to_delete_; }  // answer to the last commit
   int64_t latest_step() const { return committed_.empty() ? -1 : committed_.back().step; }
   bool HasCommitted(const std::string& path) const;
+  bool HasCommitted(int64_t step, Epoch epoch) const;
 
   bool operator==(const CheckpointLedger&) const = default;
 

@@ -76,7 +76,10 @@ void Fold(const RankEnded& record, Job& job) {
     place->state = record.state;
     place->exit_code = record.exit_code;
   }
-  if (record.failure.has_value()) InsertFailure(*record.failure, &job.failures);
+  if (!record.failure.has_value()) return;
+  InsertFailure(*record.failure, &job.failures);
+  // "It lost a peer" is what is said until the peer's own failure is known.
+  if (job.state == JobState::kRecovering) job.reason = Describe(*RootCause(job));
 }
 
 void Fold(const KeyPublished& record, Job& job) {

@@ -18,7 +18,8 @@ namespace ringmaster::coordinator {
 inline constexpr absl::Duration kCauseWindow = absl::Seconds(1);
 // How long a worker that came back without a rank has to report that rank's exit.
 inline constexpr absl::Duration kExitReportWindow = absl::Seconds(2);
-inline constexpr int kExitCancelled = 128 + 15;  // its ranks got SIGTERM
+// As a program that its user has interrupted (128 + SIGINT): what a cancelled job's `run` and `watch` exit with too.
+inline constexpr int kExitCancelled = 130;
 
 // How a rank ended, as told by its worker or concluded from its worker's end.
 struct RankEnd {

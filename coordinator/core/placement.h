@@ -25,8 +25,8 @@ struct PlacementRequest {
   int world_size = 1;
   int nodes = 0;  // with slots_per_node: this many hosts with so many ranks each; 0 = wherever slots are free
   int slots_per_node = 0;
-  std::vector<WorkerId> previous;  // hosts of the epoch before, in their order: those that are alive keep it
-  std::vector<WorkerId> avoid;     // just failed: used only when nothing else is free
+  std::vector<WorkerId> previous = {};  // hosts of the epoch before, in their order: those that are alive keep it
+  std::vector<WorkerId> avoid = {};     // just failed: used only when nothing else is free
 };
 
 struct Placement {

@@ -95,7 +95,14 @@ void Handle(Turn& turn, const ReportShard& event) {
   if (const absl::Status status = CheckCaller(turn, event.identity, JobEvent::kReportShard); !status.ok()) {
     return turn.Refuse(event.call, status);
   }
+  if (event.shard.rank != event.identity.rank) {
+    return turn.Refuse(event.call, absl::InvalidArgumentError(absl::StrCat("rank ", event.identity.rank.value(),
+                                                                           " cannot report the shard of rank ",
+                                                                           event.shard.rank.value(), ": each reports its own")));
+  }
   const CheckpointLedger& ledger = turn.job(id).ledger;
+  // Repeated because its answer was lost, while rank 0 had all it needed to commit.
+  if (ledger.HasCommitted(event.step, event.identity.epoch)) return turn.Answer(event.call, std::monostate());
   if (!ledger.IsReported(event.step, event.shard)) {
     if (const absl::Status status = ledger.CheckReport(event.step, event.shard); !status.ok())
       return turn.Refuse(event.call, status);
@@ -127,6 +134,11 @@ void Handle(Turn& turn, const CommitCheckpoint& event) {
   if (event.identity.rank != Rank(0)) {
     return turn.Refuse(event.call, absl::InvalidArgumentError(absl::StrCat("rank ", event.identity.rank.value(),
                                                                            " cannot commit a checkpoint: rank 0 does")));
+  }
+  if (event.checkpoint.epoch != event.identity.epoch) {
+    return turn.Refuse(event.call, absl::InvalidArgumentError(absl::StrCat(
+                                       "checkpoint of step ", event.checkpoint.step, " says epoch ", event.checkpoint.epoch.value(),
+                                       ", it is committed in epoch ", event.identity.epoch.value())));
   }
   if (!turn.job(id).ledger.IsLatest(event.checkpoint)) {
     const int world_size = static_cast<int>(turn.job(id).ranks.size());

@@ -1,0 +1,150 @@
+#include "coordinator/core/invariants.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <tuple>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+
+namespace ringmaster::coordinator {
+namespace {
+
+template <typename... Parts>
+absl::Status Broken(const Parts&... parts) {
+  return absl::InternalError(absl::StrCat(parts...));
+}
+
+bool IsArrow(JobState from, JobState to) {
+  switch (to) {
+    case JobState::kPending: return false;
+    case JobState::kStarting: return from == JobState::kPending || from == JobState::kRecovering;
+    case JobState::kRunning: return from == JobState::kStarting;
+    case JobState::kRecovering: return from == JobState::kStarting || from == JobState::kRunning;
+    case JobState::kDraining: return from == JobState::kStarting || from == JobState::kRunning || from == JobState::kRecovering;
+    case JobState::kSucceeded: return from == JobState::kDraining;
+    case JobState::kFailed: return from == JobState::kDraining || from == JobState::kRecovering;
+    case JobState::kCancelled: return from == JobState::kDraining || from == JobState::kPending;
+  }
+  return false;
+}
+
+absl::Status CheckRanks(const Job& job) {
+  const std::string& id = job.id.value();
+  const size_t expected = job.epoch == Epoch() ? 0 : static_cast<size_t>(job.spec.world_size);
+  if (job.ranks.size() != expected) return Broken(id, ": ", job.ranks.size(), " ranks, expected ", expected);
+  if ((job.epoch == Epoch()) != (job.epochs.empty())) return Broken(id, ": epoch ", job.epoch.value(), " is not in its list");
+  std::set<WorkerId> hosts;
+  for (size_t i = 0; i < job.ranks.size(); ++i) {
+    const RankPlace& place = job.ranks[i];
+    const bool first_of_host = i == 0 || job.ranks[i - 1].worker != place.worker;
+    if (first_of_host && !hosts.insert(place.worker).second)
+      return Broken(id, ": ranks of ", place.worker.value(), " are torn apart");
+    if (place.group_rank != static_cast<int>(hosts.size()) - 1) return Broken(id, ": rank ", i, " has a wrong group rank");
+    if (place.local_rank != (first_of_host ? 0 : job.ranks[i - 1].local_rank + 1))
+      return Broken(id, ": rank ", i, " has a wrong local rank");
+    if (IsFinished(job.state) && !IsEnded(place.state)) return Broken(id, " is ", Name(job.state), " with a live rank ", i);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckCheckpoints(const Job& job) {
+  const std::vector<CheckpointInfo>& committed = job.ledger.committed();
+  for (size_t i = 1; i < committed.size(); ++i) {
+    if (committed[i].step <= committed[i - 1].step) return Broken(job.id.value(), ": committed steps do not grow");
+  }
+  if (static_cast<int>(committed.size()) > std::max(2, job.spec.keep_checkpoints))
+    return Broken(job.id.value(), " keeps too many checkpoints");
+  for (const CheckpointInfo& old : job.ledger.to_delete()) {
+    if (job.ledger.HasCommitted(old.path)) return Broken(job.id.value(), ": ", old.path, " is committed and to be deleted");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckJobs(const Jobs& jobs) {
+  std::map<std::tuple<WorkerId, Incarnation, int>, JobId> owners;
+  std::map<std::string, JobId> names;
+  if (jobs.order.size() != jobs.by_id.size()) return Broken(jobs.order.size(), " jobs in order, ", jobs.by_id.size(), " by id");
+  for (const JobId& id : jobs.order) {
+    const JobEntry* entry = jobs.Find(id);
+    if (entry == nullptr) return Broken("job ", id.value(), " is gone");
+    RM_RETURN_IF_ERROR(CheckRanks(entry->job));
+    RM_RETURN_IF_ERROR(CheckCheckpoints(entry->job));
+    if (IsFinished(entry->job.state)) continue;
+    if (!names.emplace(entry->job.spec.name, id).second) return Broken("two live jobs are named ", entry->job.spec.name);
+    for (const RankPlace& place : entry->job.ranks) {
+      if (IsEnded(place.state)) continue;
+      const auto [owner, fresh] = owners.emplace(std::tuple(place.worker, place.worker_incarnation, place.slot), id);
+      if (!fresh)
+        return Broken("slot ", place.slot, " of ", place.worker.value(), " has ranks of ", owner->second.value(), " and ",
+                      id.value());
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status InvariantChecker::CheckRecord(const Record& record) {
+  const JobId& id = JobOf(record);
+  const JobEntry* entry = replayed_.Find(id);
+  if (std::holds_alternative<JobAccepted>(record)) {
+    if (!ids_.insert(id).second) return Broken("job id ", id.value(), " was given before");
+    return absl::OkStatus();
+  }
+  if (entry == nullptr) return Broken("a record of the unknown job ", id.value());
+  const Job& job = entry->job;
+  if (IsFinished(job.state)) return Broken(id.value(), " is ", Name(job.state), " and gets another record");
+  if (const auto* changed = std::get_if<StateChanged>(&record); changed != nullptr) {
+    if (!IsArrow(job.state, changed->state)) return Broken(id.value(), ": ", Name(job.state), " -> ", Name(changed->state));
+    if (IsFinished(changed->state) && (changed->state == JobState::kSucceeded) != (changed->exit_code == 0)) {
+      return Broken(id.value(), " is ", Name(changed->state), " with exit code ", changed->exit_code);
+    }
+    if (job.state == JobState::kDraining && changed->state != job.outcome)
+      return Broken(id.value(), " ends in another way than decided");
+  }
+  if (const auto* opened = std::get_if<EpochOpened>(&record); opened != nullptr) {
+    if (!IsArrow(job.state, JobState::kStarting)) return Broken(id.value(), ": an epoch is opened in ", Name(job.state));
+    if (opened->epoch != job.epoch.Next())
+      return Broken(id.value(), ": epoch ", opened->epoch.value(), " after ", job.epoch.value());
+    for (const RankPlace& place : job.ranks) {
+      if (!IsEnded(place.state)) return Broken(id.value(), ": an epoch is opened while a rank of the one before lives");
+    }
+    for (const RankPlace& place : opened->ranks) {
+      if (!incarnations_.insert(place.incarnation.value()).second) return Broken(id.value(), ": an incarnation was given before");
+    }
+  }
+  if (const auto* committed = std::get_if<CheckpointCommitted>(&record); committed != nullptr) {
+    if (committed->checkpoint.step <= job.ledger.latest_step()) return Broken(id.value(), ": the latest checkpoint moves back");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status InvariantChecker::Check(const Machine& machine, const Outcome& outcome, absl::Time now) {
+  for (const Record& record : outcome.records) {
+    RM_RETURN_IF_ERROR(CheckRecord(record));
+    Apply(record, &replayed_);
+    log_.push_back(record);
+  }
+  for (const Effect& effect : outcome.effects) {
+    const auto* reply = std::get_if<Reply>(&effect);
+    if (reply != nullptr && !answered_.insert(reply->call.value()).second)
+      return Broken("call ", reply->call.value(), " is answered twice");
+  }
+  RM_RETURN_IF_ERROR(CheckJobs(machine.jobs()));
+  RM_RETURN_IF_ERROR(SameJobs(replayed_, machine.jobs()));
+  if (machine.NextDeadline() <= now) return Broken("a deadline that has come is left after the step");
+  return absl::OkStatus();
+}
+
+absl::Status SameJobs(const Jobs& a, const Jobs& b) {
+  if (a.order != b.order) return Broken("other jobs, or another order");
+  for (const JobId& id : a.order) {
+    if (!(a.Find(id)->job == b.Find(id)->job)) return Broken("job ", id.value(), " differs");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace ringmaster::coordinator
