@@ -101,8 +101,8 @@ int Main(int argc, char** argv) {
   if (algorithm == "direct") host.algorithm = Algorithm::kDirect;
   if (argc > 3) host.chunk_bytes = static_cast<uint32_t>(std::atoi(argv[3]));
   if (argc > 4) host.direct_bytes = static_cast<uint32_t>(std::atoi(argv[4]));
-  char directory[] = "/tmp/communicator_bench.XXXXXX";
-  if (mkdtemp(directory) == nullptr) return 1;
+  std::string directory = std::filesystem::temp_directory_path() / "communicator_bench.XXXXXX";
+  if (mkdtemp(directory.data()) == nullptr) return std::perror(directory.c_str()), 1;
   std::vector<pid_t> children;
   for (int rank = 0; rank < ranks; ++rank) {
     const pid_t child = fork();

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstring>
 #include <functional>
+#include <future>
 #include <memory>
 #include <random>
 #include <string>
@@ -15,13 +16,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "collectives/communicator.h"
+#include "collectives/communicator_group.h"
 #include "common/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace ringmaster::testing {
-
-using Group = std::vector<std::unique_ptr<Communicator>>;  // by rank
 
 struct GroupFactory {
   std::string name;
@@ -30,19 +30,6 @@ struct GroupFactory {
 };
 
 inline std::string GroupName(const ::testing::TestParamInfo<GroupFactory>& info) { return info.param.name; }
-
-constexpr absl::Duration kLong = absl::Seconds(60);  // never passes in a test that passes
-
-// Runs `body` for every rank at once, one thread each.
-inline std::vector<absl::Status> OnAllRanks(Group& group, const std::function<absl::Status(Communicator&)>& body) {
-  std::vector<absl::Status> results(group.size());
-  std::vector<std::thread> threads;
-  for (size_t rank = 0; rank < group.size(); ++rank) {
-    threads.emplace_back([&, rank] { results[rank] = body(*group[rank]); });
-  }
-  for (std::thread& thread : threads) thread.join();
-  return results;
-}
 
 // Small whole numbers: every sum is exact in every type (for u8 up to 8 ranks), so equality is equality.
 template <typename T>
@@ -404,6 +391,33 @@ TEST_P(CommunicatorConformance, AbortWakesABlockedCallAndTellsTheOthers) {
     EXPECT_THAT(results[1], StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr("rank 0")));
     EXPECT_THAT(group[0]->Barrier(kLong), StatusIs(absl::StatusCode::kAborted, "the job was cancelled"));
     EXPECT_THAT(group[2]->Barrier(kLong), ::testing::Not(IsOk()));
+  }
+}
+
+// At some point between and in the operations of a busy group, from a thread that issues none.
+TEST_P(CommunicatorConformance, AbortFromAnotherThreadEndsABusyGroup) {
+  for (int after = 1; after <= 20; ++after) {
+    Group group = Make(3);
+    std::promise<void> busy;
+    std::thread aborter([&] {
+      busy.get_future().wait();
+      group[1]->Abort("enough");
+    });
+    const auto results = OnAllRanks(group, [&](Communicator& ranks) {
+      std::vector<float> data(after % 2 == 0 ? 100 : 20'000);
+      absl::Status status;
+      for (int done = 0; status.ok(); ++done) {
+        if (done == after && ranks.rank() == 0) busy.set_value();
+        status =
+            ranks.AllReduce(data.data(), data.data(), static_cast<int64_t>(data.size()), DataType::kF32, Reduction::kSum, kLong);
+      }
+      return status;
+    });
+    aborter.join();
+    EXPECT_THAT(results[1], StatusIs(absl::StatusCode::kAborted, "enough"));
+    for (const int rank : {0, 2}) {
+      EXPECT_THAT(results[rank], StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr("rank 1 (")));
+    }
   }
 }
 

@@ -85,9 +85,13 @@ class HostCommunicator final : public Communicator {
     char* receive = nullptr;
   };
 
+  static size_t Bytes(int64_t count) { return static_cast<size_t>(count); }
+
   absl::Status Run(const Call& call, Buffers buffers, absl::Duration timeout);
   absl::Status RunExclusive(absl::Duration timeout);
   void MakePlan();
+
+  // host_communicator_streams.cc
   void StartStreams();
   bool PumpAll();  // true when a byte moved
   bool PumpSend(int peer);
@@ -100,6 +104,8 @@ class HostCommunicator final : public Communicator {
   bool Finished() const;
   bool Available(const plan::Segment& segment) const;
   size_t ReceiveWindow(int peer) const;
+
+  // host_communicator_failures.cc
   void FailWith(FrameTag tag, int culprit, absl::Status status);
   void BlameClosed(int peer);
   void LookForEnds();

@@ -16,14 +16,16 @@ absl::Status MemoryRendezvous::Publish(const std::string& key, const std::string
 }
 
 absl::StatusOr<std::string> MemoryRendezvous::Await(const std::string& key, absl::Duration timeout) {
+  const absl::Time deadline = clock_.Now() + timeout;
   MutexLock lock(&mu_);
-  // A wake-up for another key does not shorten the wait: one more full wait per published key at most.
   while (true) {
     if (over_) return absl::AbortedError("the epoch is over");
     if (const auto entry = values_.find(key); entry != values_.end()) return entry->second;
-    if (!changed_.WaitFor(&mu_, timeout)) {
+    const absl::Duration left = deadline - clock_.Now();
+    if (left <= absl::ZeroDuration()) {
       return absl::DeadlineExceededError(absl::StrCat("nobody published key ", key, " within ", absl::FormatDuration(timeout)));
     }
+    changed_.WaitFor(&mu_, left);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "collectives/rendezvous.h"
+#include "common/clock.h"
 #include "common/mutex.h"
 
 namespace ringmaster {
@@ -13,6 +14,8 @@ namespace ringmaster {
 // Thread-safe.
 class MemoryRendezvous final : public Rendezvous {
  public:
+  explicit MemoryRendezvous(const Clock& clock) : clock_(clock) {}
+
   absl::Status Publish(const std::string& key, const std::string& value) override;
   absl::StatusOr<std::string> Await(const std::string& key, absl::Duration timeout) override;
 
@@ -20,6 +23,7 @@ class MemoryRendezvous final : public Rendezvous {
   void EndEpoch();
 
  private:
+  const Clock& clock_;
   Mutex mu_;
   CondVar changed_;
   bool over_ ABSL_GUARDED_BY(mu_) = false;

@@ -23,7 +23,7 @@ const RealClock& TestClock() {
 
 GroupFactory TcpGroup(std::string name, HostCommunicatorOptions host, std::string address) {
   return {std::move(name), [=](int size) {
-            MemoryRendezvous rendezvous;
+            MemoryRendezvous rendezvous(TestClock());
             std::vector<absl::StatusOr<std::unique_ptr<Communicator>>> made(size);
             std::vector<std::thread> threads;
             for (int rank = 0; rank < size; ++rank) {

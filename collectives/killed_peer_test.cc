@@ -1,0 +1,171 @@
+// Ranks as processes: what the others learn when one is killed or stopped.
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "collectives/tcp_communicator.h"
+#include "common/file_descriptor.h"
+#include "common/real_clock.h"
+#include "common/status_matchers.h"
+
+namespace ringmaster {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using testing::StatusIs;
+
+constexpr int kSize = 3;
+constexpr int kVictim = 2;
+constexpr absl::Duration kLong = absl::Seconds(60);
+
+struct Pipe {
+  Pipe() {
+    int ends[2] = {-1, -1};
+    EXPECT_EQ(pipe(ends), 0);
+    read = FileDescriptor(ends[0]);
+    write = FileDescriptor(ends[1]);
+  }
+  FileDescriptor read, write;
+};
+
+// Everything published travels in one write, which is whole for a reader.
+std::string ReadMessage(const FileDescriptor& pipe, absl::Duration timeout) {
+  pollfd ready{.fd = pipe.get(), .events = POLLIN, .revents = 0};
+  std::array<char, 4096> text{};
+  if (poll(&ready, 1, static_cast<int>(absl::ToInt64Milliseconds(timeout))) <= 0) return "";
+  const ssize_t bytes = read(pipe.get(), text.data(), text.size());
+  return {text.data(), static_cast<size_t>(std::max<ssize_t>(bytes, 0))};
+}
+
+void WriteMessage(const FileDescriptor& pipe, const std::string& text) {
+  EXPECT_EQ(write(pipe.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+}
+
+// Pipes between processes that were forked after its making. The mesh publishes one key per rank, which ends in the rank.
+class PipeRendezvous final : public Rendezvous {
+ public:
+  void SetRank(int rank) { rank_ = rank; }
+
+  absl::Status Publish(const std::string&, const std::string& value) override {
+    for (int peer = 0; peer < kSize; ++peer) WriteMessage(pipes_[rank_][peer].write, value);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::string> Await(const std::string& key, absl::Duration timeout) override {
+    int peer = -1;
+    if (!absl::SimpleAtoi(key.substr(key.rfind('/') + 1), &peer)) return absl::InternalError(key);
+    std::string value = ReadMessage(pipes_[peer][rank_].read, timeout);
+    if (value.empty()) return absl::DeadlineExceededError(key);
+    return value;
+  }
+
+ private:
+  int rank_ = 0;
+  std::array<std::array<Pipe, kSize>, kSize> pipes_;  // [from][to]
+};
+
+absl::StatusOr<std::unique_ptr<Communicator>> Join(int rank, PipeRendezvous& rendezvous, const Clock& clock) {
+  rendezvous.SetRank(rank);
+  const TcpCommunicatorOptions options{.mesh = {.rank = rank,
+                                                .size = kSize,
+                                                .group = "world",
+                                                .job = "killed",
+                                                .epoch = 1,
+                                                .host = "here",
+                                                .pid = getpid(),
+                                                .listen_address = "127.0.0.1"},
+                                       .ranks_on_host = 1000,
+                                       .host = {}};
+  return CreateTcpCommunicator(options, rendezvous, kLong, clock);
+}
+
+// All-reduces until one fails.
+absl::Status RunUntilBroken(Communicator& ranks, int64_t count, absl::Duration timeout) {
+  std::vector<float> data(count);
+  absl::Status status;
+  while (status.ok()) status = ranks.AllReduce(data.data(), data.data(), count, DataType::kF32, Reduction::kMax, timeout);
+  return status;
+}
+
+class KilledPeerTest : public ::testing::Test {
+ protected:
+  // Ranks 1 and 2 run in processes of their own; `strike` happens to rank 2's, and the statuses of rank 0 (here) and of rank 1 come
+  // back.
+  void Run(const std::function<void(pid_t)>& strike, int64_t count, absl::Duration timeout) {
+    Pipe told;
+    PipeRendezvous rendezvous;
+    const RealClock clock;
+    for (int rank = 1; rank < kSize; ++rank) {
+      const pid_t child = fork();
+      ASSERT_GE(child, 0);
+      if (child == 0) {
+        auto ranks = Join(rank, rendezvous, clock);
+        const absl::Status status = ranks.ok() ? RunUntilBroken(**ranks, count, rank == 1 ? timeout : kLong) : ranks.status();
+        if (rank == 1) WriteMessage(told.write, status.ToString());
+        _exit(0);
+      }
+      children_[rank] = child;
+    }
+    auto ranks = Join(0, rendezvous, clock);
+    ASSERT_OK(ranks);
+    std::vector<float> data(count);
+    for (int round = 0; round < 3; ++round) {
+      ASSERT_OK((*ranks)->AllReduce(data.data(), data.data(), count, DataType::kF32, Reduction::kMax, kLong));
+    }
+    strike(children_[kVictim]);
+    here_ = RunUntilBroken(**ranks, count, timeout);
+    there_ = ReadMessage(told.read, kLong);
+  }
+
+  void TearDown() override { EndChildren(); }
+
+  void EndChildren() {
+    for (pid_t& child : children_) {
+      if (child <= 0) continue;
+      kill(child, SIGKILL);
+      waitpid(child, nullptr, 0);
+      child = 0;
+    }
+  }
+
+  std::string VictimsName() const { return absl::StrCat("rank 2 (host here, pid ", children_[kVictim], ")"); }
+
+  std::array<pid_t, kSize> children_{};
+  absl::Status here_;
+  std::string there_;
+};
+
+TEST_F(KilledPeerTest, SurvivorsNameRankHostAndPidOfAKilledProcess) {
+  for (const int64_t count : {10, 100'000}) {
+    Run([](pid_t victim) { kill(victim, SIGKILL); }, count, kLong);
+    EXPECT_THAT(here_, StatusIs(absl::StatusCode::kUnavailable,
+                                HasSubstr(absl::StrCat(VictimsName(), " closed its connection during all_reduce seq "))));
+    EXPECT_THAT(there_, AllOf(HasSubstr("UNAVAILABLE"), HasSubstr(VictimsName())));
+    EndChildren();
+  }
+}
+
+TEST_F(KilledPeerTest, AStoppedProcessIsNamedAtTheDeadline) {
+  const auto stop = [](pid_t victim) {
+    kill(victim, SIGSTOP);
+    waitpid(victim, nullptr, WUNTRACED);
+  };
+  Run(stop, 10, absl::Seconds(2));  // of which the operations before the stop need microseconds
+  EXPECT_THAT(here_, StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr(VictimsName())));
+  EXPECT_THAT(there_, AllOf(HasSubstr("DEADLINE_EXCEEDED"), HasSubstr(VictimsName())));
+}
+
+}  // namespace
+}  // namespace ringmaster
