@@ -83,6 +83,7 @@ class WiredCoordinator final : public Coordinator {
       workers_.Stop();
     }
     driver_.Stop();
+    watchers_.Stop();
     if (server_ != nullptr) {
       server_->Shutdown(absl::ToChronoTime(clock_.WallNow() + kShutdownGrace));
       server_->Wait();
