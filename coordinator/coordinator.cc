@@ -43,7 +43,9 @@ class WiredCoordinator final : public Coordinator {
 
   absl::Status Start(const CoordinatorOptions& options) {
     RM_RETURN_IF_ERROR(driver_.Load());
-    for (const JobId& job : driver_.machine().jobs().order) logs_.Open(job);
+    for (const auto& [id, entry] : driver_.machine().jobs().by_id) {
+      if (!coordinator::IsFinished(entry->job.state)) logs_.Open(id);
+    }
     RM_RETURN_IF_ERROR(coordinator::CheckCanListen(options.listen_address));
     if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::EnableDefaultHealthCheckService(true);
@@ -81,6 +83,7 @@ class WiredCoordinator final : public Coordinator {
       workers_.Stop();
     }
     driver_.Stop();
+    watchers_.Stop();
     if (server_ != nullptr) {
       server_->Shutdown(absl::ToChronoTime(clock_.WallNow() + kShutdownGrace));
       server_->Wait();

@@ -25,6 +25,9 @@ std::string Frame(const v1::LogLine& line) {
   return framed + bytes;
 }
 
+// About what a line takes in the file, the same for every line of this length.
+int64_t BytesOf(const v1::LogLine& line) { return static_cast<int64_t>(line.text().size()) + 32; }
+
 uint32_t LengthAt(const char* bytes) {
   uint32_t length = 0;
   for (size_t i = 0; i < kLengthBytes; ++i) length |= uint32_t{static_cast<uint8_t>(bytes[i])} << (8 * i);
@@ -42,7 +45,26 @@ void LogStore::Open(const JobId& job) {
   std::filesystem::create_directories(directory_, ignored);
   FileDescriptor file(open(PathOf(job).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
   if (!file.valid()) LogWarn("job=%s logs are not kept: %s: %s", job.value(), PathOf(job).string(), std::strerror(errno));
-  files_[job].file = std::move(file);
+  JobFile& job_file = files_[job];
+  job_file.file = std::move(file);
+  TakeUp(job_file, job);
+}
+
+// Counts what earlier lives have written, and cuts half a record at the end: it would hide all later ones.
+void LogStore::TakeUp(JobFile& job_file, const JobId& job) {
+  if (!job_file.file.valid()) return;
+  int64_t offset = 0;
+  while (true) {
+    const absl::StatusOr<Batch> batch = Read(job, offset);
+    if (!batch.ok()) return LogWarn("job=%s %s", job.value(), batch.status().ToString());
+    for (const v1::LogLine& line : batch->lines) job_file.bytes_of_rank[line.rank()] += BytesOf(line);
+    offset = batch->next_offset;
+    if (batch->at_end) break;
+  }
+  const off_t size = lseek(job_file.file.get(), 0, SEEK_END);
+  if (size <= offset) return;
+  LogWarn("job=%s %d bytes of half a line are cut: %s", job.value(), size - offset, PathOf(job).string());
+  if (ftruncate(job_file.file.get(), offset) != 0) job_file.file.Reset();
 }
 
 void LogStore::Append(const JobId& job, const v1::LogLines& lines) {
@@ -65,7 +87,7 @@ void LogStore::Write(JobFile& job_file, const JobId& job, const v1::LogLines& li
     int64_t& used = job_file.bytes_of_rank[line.rank()];
     if (used > most_bytes_per_rank_) continue;
     if (line.text().size() > kLongestLine / 2) line.mutable_text()->resize(kLongestLine / 2);
-    used += static_cast<int64_t>(line.text().size()) + 32;
+    used += BytesOf(line);
     if (used > most_bytes_per_rank_) {
       line.set_text("[the coordinator keeps no more lines of this rank; its worker's files have them]");
     }

@@ -54,6 +54,7 @@ class LogStore {
   };
 
   std::filesystem::path PathOf(const JobId& job) const;
+  void TakeUp(JobFile& job_file, const JobId& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Write(JobFile& job_file, const JobId& job, const v1::LogLines& lines) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const std::filesystem::path directory_;

@@ -27,4 +27,16 @@ void JobWatchers::Tell(const JobEntry& entry, bool progress_only, absl::Time now
   for (const auto& watcher : told) watcher->OnJob(entry, progress_only, now);
 }
 
+void JobWatchers::Stop() {
+  std::vector<std::shared_ptr<JobWatcher>> watchers;
+  {
+    MutexLock lock(&mu_);
+    for (const auto& [job, weak] : watchers_) {
+      if (std::shared_ptr<JobWatcher> watcher = weak.lock(); watcher != nullptr) watchers.push_back(std::move(watcher));
+    }
+    watchers_.clear();
+  }
+  for (const auto& watcher : watchers) watcher->OnStop();
+}
+
 }  // namespace ringmaster::coordinator

@@ -16,6 +16,8 @@ class JobWatcher {
  public:
   virtual ~JobWatcher() = default;
   virtual void OnJob(const JobEntry& entry, bool progress_only, absl::Time now) = 0;
+  // The coordinator stops: its client is to try again.
+  virtual void OnStop() = 0;
 };
 
 // Thread-safe.
@@ -23,6 +25,8 @@ class JobWatchers {
  public:
   void Add(const JobId& job, std::weak_ptr<JobWatcher> watcher);
   void Tell(const JobEntry& entry, bool progress_only, absl::Time now);
+  // Ends all of them. After the driver has stopped, so that none comes later.
+  void Stop();
 
  private:
   Mutex mu_;

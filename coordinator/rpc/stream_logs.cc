@@ -41,6 +41,8 @@ class LogStream final : public UserStream<v1::StreamLogsResponse>, public JobWat
     Wake();
   }
 
+  void OnStop() override { End(absl::UnavailableError("the coordinator is stopping")); }
+
  private:
   Next Produce() override {
     JobId job;

@@ -25,6 +25,8 @@ class WatchJobStream final : public UserStream<v1::WatchJobResponse>, public Job
     Wake();
   }
 
+  void OnStop() override { End(absl::UnavailableError("the coordinator is stopping")); }
+
  private:
   Next Produce() override {
     MutexLock lock(&mu_);
