@@ -93,7 +93,7 @@ std::string Scenario::Play(const std::string& line) {
 // cancel JOB                       attach WORKER [slots=N] [life=N] [without=RANK,...]     heartbeat WORKER [JOB RANK step=N]
 // disconnect|silence|goodbye WORKER
 // start-all JOB                    every assigned rank starts and joins
-// started|exited RANK [job=JOB] [epoch=N] [code=N] [signal=N] [oom=1] [error=WORD] [step=N] [tail=WORD]
+// started|exited RANK [job=JOB] [epoch=N] [incarnation=N] [code=N] [signal=N] [oom=1] [error=WORD] [step=N]
 // join|publish|await|report|await-shards|commit|refuse RANK ... [job=JOB] [epoch=N] [incarnation=N]
 // advance D                        restart                          status JOB
 void Scenario::Perform(const Command& command) {
@@ -176,7 +176,9 @@ void Scenario::Attach(const Command& command) {
 HostedRank Scenario::Hosted(const Command& command, const Job& job, int rank) const {
   const Epoch epoch(command.Number("epoch", job.epoch.value()));
   const bool known = rank < static_cast<int>(job.ranks.size());
-  return {job.id, epoch, ringmaster::Rank(rank), known ? job.ranks[rank].incarnation : Incarnation(1), 100 * epoch.value() + rank};
+  Incarnation incarnation = known ? job.ranks[rank].incarnation : Incarnation(1);
+  if (command.options.contains("incarnation")) incarnation = Incarnation(static_cast<uint64_t>(command.Number("incarnation", 1)));
+  return {job.id, epoch, ringmaster::Rank(rank), incarnation, 100 * epoch.value() + rank};
 }
 
 void Scenario::Rank(const Command& command) {
@@ -215,8 +217,7 @@ void Scenario::Trainer(const Command& command) {
   const JobEntry* entry = machine_.jobs().Find(IdOf(command.Text("job", "")));
   if (entry == nullptr) return Line("error: unknown line or job");
   const HostedRank hosted = Hosted(command, entry->job, std::atoi(command.Word(0).c_str()));
-  RankIdentity identity{hosted.job, hosted.epoch, hosted.rank, hosted.incarnation};
-  if (command.options.contains("incarnation")) identity.incarnation = Incarnation(command.Number("incarnation", 1));
+  const RankIdentity identity{hosted.job, hosted.epoch, hosted.rank, hosted.incarnation};
   const CallId call(next_call_++);
   const int64_t step = command.Number("step", 0);
   const std::string path = absl::StrCat("/c/step-", step);
