@@ -26,9 +26,9 @@ GroupFactory InprocGroup(std::string name, HostCommunicatorOptions options, size
 }
 
 INSTANTIATE_TEST_SUITE_P(Inproc, CommunicatorConformance,
-                         ::testing::Values(InprocGroup("Automatic", {}, 512 * 1024, 2'000'000),
+                         ::testing::Values(InprocGroup("Automatic", {}, 512 * 1024, testing::kLargestCount),
                                            InprocGroup("Ring", {.algorithm = Algorithm::kRing, .chunk_bytes = 4096}, 10'000,
-                                                       70'000),
+                                                       testing::kSeveralChunks),
                                            InprocGroup("SmallChunks", {.chunk_bytes = 1024, .direct_bytes = 64}, 3001, 5000)),
                          testing::GroupName);
 

@@ -21,8 +21,9 @@ const RealClock& TestClock() {
   return clock;
 }
 
-GroupFactory TcpGroup(std::string name, HostCommunicatorOptions host, std::string address) {
-  return {std::move(name), [=](int size) {
+GroupFactory TcpGroup(std::string name, HostCommunicatorOptions host, std::string address, int64_t largest_count) {
+  return {std::move(name),
+          [=](int size) {
             MemoryRendezvous rendezvous(TestClock());
             std::vector<absl::StatusOr<std::unique_ptr<Communicator>>> made(size);
             std::vector<std::thread> threads;
@@ -48,13 +49,14 @@ GroupFactory TcpGroup(std::string name, HostCommunicatorOptions host, std::strin
               group.push_back(std::move(communicator).value());
             }
             return group;
-          }};
+          },
+          largest_count};
 }
 
 INSTANTIATE_TEST_SUITE_P(Tcp, CommunicatorConformance,
-                         ::testing::Values(TcpGroup("Automatic", {}, "127.0.0.1"),
-                                           TcpGroup("Ring", {.algorithm = Algorithm::kRing}, "127.0.0.1"),
-                                           TcpGroup("Ipv6", {.chunk_bytes = 32 * 1024}, "::1")),
+                         ::testing::Values(TcpGroup("Automatic", {}, "127.0.0.1", testing::kLargestCount),
+                                           TcpGroup("Ring", {.algorithm = Algorithm::kRing}, "127.0.0.1", testing::kSeveralChunks),
+                                           TcpGroup("Ipv6", {.chunk_bytes = 32 * 1024}, "::1", testing::kSeveralChunks)),
                          testing::GroupName);
 
 }  // namespace
