@@ -14,9 +14,8 @@ absl::Status MemoryCoordinator::Admit(const TrainerIdentity& identity) const {
                                          identity.epoch.value(), " is not the current one, ", epoch_.value()));
 }
 
-template <typename Ready>
 absl::Status MemoryCoordinator::WaitUntil(const TrainerIdentity& identity, absl::Duration timeout, const std::string& what,
-                                          const Ready& ready) {
+                                          absl::FunctionRef<bool()> ready) {
   const absl::Time deadline = clock_.Now() + timeout;
   while (true) {
     if (!away_) {
@@ -62,7 +61,8 @@ class MemoryCoordinator::Link final : public CoordinatorLink {
 
   absl::StatusOr<std::string> Await(const std::string& key, absl::Duration timeout) override {
     MutexLock lock(&at_.mu_);
-    RM_RETURN_IF_ERROR(at_.WaitUntil(identity_, timeout, absl::StrCat("key ", key), [&] { return at_.keys_.contains(key); }));
+    RM_RETURN_IF_ERROR(at_.WaitUntil(identity_, timeout, absl::StrCat("key ", key),
+                                     [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(at_.mu_) { return at_.keys_.contains(key); }));
     return at_.keys_.at(key);
   }
 
@@ -76,8 +76,8 @@ class MemoryCoordinator::Link final : public CoordinatorLink {
 
   absl::StatusOr<std::vector<v1::ShardInfo>> AwaitShards(int64_t step, absl::Duration timeout) override {
     MutexLock lock(&at_.mu_);
-    RM_RETURN_IF_ERROR(
-        at_.WaitUntil(identity_, timeout, absl::StrCat("all shards of step ", step), [&] { return at_.HasAllShards(step); }));
+    RM_RETURN_IF_ERROR(at_.WaitUntil(identity_, timeout, absl::StrCat("all shards of step ", step),
+                                     [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(at_.mu_) { return at_.HasAllShards(step); }));
     std::vector<v1::ShardInfo> shards;
     for (const auto& [rank, shard] : at_.shards_[step]) shards.push_back(shard);
     return shards;

@@ -40,9 +40,8 @@ class MemoryCoordinator {
   class Link;
 
   absl::Status Admit(const TrainerIdentity& identity) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  template <typename Ready>
-  absl::Status WaitUntil(const TrainerIdentity& identity, absl::Duration timeout, const std::string& what, const Ready& ready)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status WaitUntil(const TrainerIdentity& identity, absl::Duration timeout, const std::string& what,
+                         absl::FunctionRef<bool()> ready) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   bool HasAllShards(int64_t step) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<std::vector<v1::CheckpointInfo>> Commit(const v1::CheckpointInfo& checkpoint) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
