@@ -57,7 +57,6 @@ class FaultyTransport final : public Transport {
   const Fault fault_;
   std::atomic<bool>* const fired_;
   State state_ = State::kWell;
-  bool due_ = false;
   bool met_ = false;
   int64_t moved_ = 0;
   int delayed_calls_ = 0;
