@@ -211,8 +211,8 @@ def flipped_manifest(box):
 @case(1, "No space left")
 def full_disk(box):
     """The checkpoint directory is a file system of 256 KiB, in a mount namespace of its own."""
-    if os.geteuid() != 0:
-        return None
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+        return None  # not root, or a root that is no mount point (a plain chroot)
     small = box.path("small")
     small.mkdir()
     spec = spec_with(box, "checkpoint.directory", str(small))
@@ -247,7 +247,7 @@ def main():
             try:
                 done = function(box)
                 if done is None:
-                    print(f"skip  {function.__name__}")
+                    print(f"SKIPPED: bad_input_test.py: {function.__name__}: no mount namespaces here")
                     continue
                 text = (done.stdout + done.stderr).lower()
                 if done.returncode != code:
