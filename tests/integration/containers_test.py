@@ -15,6 +15,7 @@ import tarfile
 from harness import RINGMASTER, ROOT, Sandbox, find_binary, skip
 
 NETNS = f"rmc{os.getpid()}"
+NETWORK = f"ring{os.getpid()}"  # podman keeps networks for the whole machine
 IMAGE = "localhost/ringmaster-test"
 
 CONTAINERS_CONF = """[containers]
@@ -72,10 +73,11 @@ def scenario(podman, sandbox):
     shared = sandbox.path("shared")
     shared.mkdir()
     shared.chmod(0o777)
-    podman("network", "create", "ring")
+    podman("network", "create", NETWORK)
 
     def start(name, *command):
-        podman("run", "-d", "--name", name, "--hostname", name, "--network", "ring", "-e", "RINGMASTER_COORDINATOR=coordinator:7077",
+        podman("run", "-d", "--name", name, "--hostname", name, "--network", NETWORK, "-e", "RINGMASTER_COORDINATOR=coordinator:7077",
+               "-e", "OMP_NUM_THREADS=1",  # the workers share one host and cannot know of each other
                "-v", f"{shared}:/checkpoints", "-v", f"{ROOT}/examples:/srv/examples:ro", IMAGE, *command)
 
     def ask(*command, timeout=60, check=True):
@@ -128,7 +130,7 @@ def main():
                 scenario(podman, sandbox)
             finally:
                 podman("rm", "-af", "-t", "0", check=False)
-                podman("network", "rm", "-f", "ring", check=False)
+                podman("network", "rm", "-f", NETWORK, check=False)
                 podman("rmi", "-af", check=False)
                 subprocess.run(["umount", "-R", str(sandbox.path("graph"))], capture_output=True)
                 subprocess.run(["umount", str(sandbox.path("graph") / "overlay")], capture_output=True)
