@@ -1,8 +1,8 @@
 // Bytes between two ranks of a group: frames, each an 8-byte head and what the head announces. Little-endian.
 //
-// Every operation begins with a Call frame on every stream, so that ranks which call different things find out before they use each
-// other's data; then come the data frames of the plan, each with a length that the receiver knows beforehand. A rank that fails
-// finishes the frame it is in, says why in a Failure head, and closes.
+// Every operation begins with a WireCall frame on every stream, so that ranks which call different things find out before they use
+// each other's data; then come the data frames of the plan, each with a length that the receiver knows beforehand. A rank that
+// fails finishes the frame it is in, says why in a Failure head, and closes.
 #ifndef RINGMASTER_COLLECTIVES_FRAMES_H_
 #define RINGMASTER_COLLECTIVES_FRAMES_H_
 
@@ -10,14 +10,14 @@
 #include <cstdint>
 #include <string>
 
-#include "collectives/types.h"
+#include "collectives/call.h"
 
 namespace ringmaster {
 
 static_assert(std::endian::native == std::endian::little, "frames are written as they lie in memory");
 
 enum class FrameTag : uint32_t {
-  kCall = 0x434d5201,  // value: sizeof(Call)
+  kCall = 0x434d5201,  // value: sizeof(WireCall)
   kData = 0x434d5202,  // value: bytes that follow
   // Failures; value: the rank that is to blame.
   kPeerClosed = 0x434d5211,
@@ -33,10 +33,8 @@ struct FrameHead {
 };
 static_assert(sizeof(FrameHead) == 8);
 
-enum class Operation : uint8_t { kAllReduce, kReduceScatter, kAllGather, kBroadcast, kBarrier };
-
 // Equal on all ranks, or the operation fails.
-struct Call {
+struct WireCall {
   uint64_t sequence = 0;
   int64_t count = 0;
   int32_t root = 0;
@@ -47,13 +45,12 @@ struct Call {
   uint32_t chunk_bytes = 0;
   uint32_t direct_bytes = 0;
 
-  bool operator==(const Call&) const = default;
+  bool operator==(const WireCall&) const = default;
 };
-static_assert(sizeof(Call) == 32);
+static_assert(sizeof(WireCall) == 32);
 
-// "all_reduce", ..; "all_reduce(count 10, f32, sum)".
-const char* NameOf(Operation operation);
-std::string Describe(const Call& call);
+// "all_reduce(count 10, f32, sum)".
+std::string Describe(const WireCall& call);
 
 }  // namespace ringmaster
 

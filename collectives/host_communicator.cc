@@ -12,19 +12,6 @@
 #include "common/status_macros.h"
 
 namespace ringmaster {
-namespace {
-
-absl::Status CheckCount(int64_t count, int64_t parts, DataType type) {
-  if (BytesPerElement(type) == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("element type ", static_cast<int>(type), " does not exist"));
-  }
-  const int64_t limit = std::numeric_limits<int64_t>::max() / 16 / parts;
-  if (count >= 0 && count <= limit) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("count is ", count, "; it must be from 0 to ", limit));
-}
-
-}  // namespace
-
 HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const Clock& clock, const HostCommunicatorOptions& options)
     : transport_(std::move(transport)), clock_(clock), options_(options), stage_bytes_(2 * size_t{options.chunk_bytes}) {
   RM_CHECK(std::has_single_bit(options.chunk_bytes) && options.chunk_bytes >= 8) << "chunk_bytes " << options.chunk_bytes;
@@ -42,40 +29,34 @@ HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const C
 
 HostCommunicator::~HostCommunicator() { transport_->CloseSending(); }
 
-absl::Status HostCommunicator::AllReduce(const void* send, void* receive, int64_t count, DataType type, Reduction reduction,
-                                         absl::Duration timeout) {
-  RM_RETURN_IF_ERROR(CheckCount(count, 1, type));
-  const Call call{.count = count, .operation = Operation::kAllReduce, .type = type, .reduction = reduction};
-  return Run(call, {static_cast<const char*>(send), static_cast<char*>(receive)}, timeout);
-}
-
-absl::Status HostCommunicator::ReduceScatter(const void* send, void* receive, int64_t count, DataType type, Reduction reduction,
-                                             absl::Duration timeout) {
-  RM_RETURN_IF_ERROR(CheckCount(count, size(), type));
-  const Call call{.count = count, .operation = Operation::kReduceScatter, .type = type, .reduction = reduction};
-  const size_t own_slice = Bytes(count) * BytesPerElement(type) * rank();
-  return Run(call, {static_cast<const char*>(send), static_cast<char*>(receive) - own_slice}, timeout);
-}
-
-absl::Status HostCommunicator::AllGather(const void* send, void* receive, int64_t count, DataType type, absl::Duration timeout) {
-  RM_RETURN_IF_ERROR(CheckCount(count, size(), type));
-  const size_t slice_bytes = Bytes(count) * BytesPerElement(type);
-  char* const own_slice = static_cast<char*>(receive) + slice_bytes * rank();
-  if (send != own_slice && count > 0) std::memcpy(own_slice, send, slice_bytes);
-  const Call call{.count = count, .operation = Operation::kAllGather, .type = type};
-  return Run(call, {static_cast<const char*>(receive), static_cast<char*>(receive)}, timeout);
-}
-
-absl::Status HostCommunicator::Broadcast(void* buffer, int64_t count, DataType type, int root, absl::Duration timeout) {
-  RM_RETURN_IF_ERROR(CheckCount(count, 1, type));
-  if (root < 0 || root >= size()) {
-    return absl::InvalidArgumentError(absl::StrCat("broadcast root is ", root, "; ranks are 0 to ", size() - 1));
+absl::Status HostCommunicator::Execute(const Call& call, absl::Duration timeout) {
+  const WireCall wire{
+      .count = call.count, .root = call.root, .operation = call.operation, .type = call.type, .reduction = call.reduction};
+  const char* const send = static_cast<const char*>(call.send);
+  char* const receive = static_cast<char*>(call.receive);
+  const size_t part_bytes = Bytes(call.count) * BytesPerElement(call.type);
+  switch (call.operation) {
+    case Operation::kAllReduce: return RunOne(wire, {send, receive}, timeout);
+    case Operation::kReduceScatter: return RunOne(wire, {send, receive - part_bytes * rank()}, timeout);
+    case Operation::kAllGather: {
+      char* const own_slice = receive + part_bytes * rank();
+      if (send != own_slice && call.count > 0) std::memcpy(own_slice, send, part_bytes);
+      return RunOne(wire, {receive, receive}, timeout);
+    }
+    case Operation::kBroadcast: {
+      if (rank() == call.root && send != receive && call.count > 0) std::memcpy(receive, send, part_bytes);
+      return RunOne(wire, {receive, receive}, timeout);
+    }
+    case Operation::kBarrier: return RunOne(wire, {}, timeout);
+    default: return absl::UnimplementedError(absl::StrCat(NameOf(call.operation), " over streams"));
   }
-  const Call call{.count = count, .root = root, .operation = Operation::kBroadcast, .type = type};
-  return Run(call, {static_cast<const char*>(buffer), static_cast<char*>(buffer)}, timeout);
 }
 
-absl::Status HostCommunicator::Barrier(absl::Duration timeout) { return Run(Call{}, {}, timeout); }
+absl::Status HostCommunicator::ExchangePointToPoint(std::span<const Call>, absl::Duration) {
+  return absl::UnimplementedError("send and receive over streams");
+}
+
+std::string HostCommunicator::Explain(const Call& call) const { return Describe(call); }
 
 void HostCommunicator::Abort(std::string_view reason) {
   {
@@ -95,7 +76,7 @@ void HostCommunicator::Abort(std::string_view reason) {
   busy_ = false;
 }
 
-absl::Status HostCommunicator::Run(const Call& call, Buffers buffers, absl::Duration timeout) {
+absl::Status HostCommunicator::RunOne(const WireCall& call, Buffers buffers, absl::Duration timeout) {
   {
     MutexLock lock(&mu_);
     if (!broken_.ok()) return broken_;
@@ -144,7 +125,7 @@ void HostCommunicator::MakePlan() {
         return plan::RingBroadcast(layout, call_.root, &plan_);
       }
       return plan::DirectBroadcast(layout, call_.root, &plan_);
-    case Operation::kBarrier: return plan::DirectAllGather(layout, &plan_);  // of nothing: every rank waits for every Call
+    default: return plan::DirectAllGather(layout, &plan_);  // a barrier: of nothing, every rank waits for every WireCall
   }
 }
 

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,17 +42,15 @@ class HostCommunicator final : public Communicator {
 
   int rank() const override { return transport_->rank(); }
   int size() const override { return transport_->size(); }
-  absl::Status AllReduce(const void* send, void* receive, int64_t count, DataType type, Reduction reduction,
-                         absl::Duration timeout) override;
-  absl::Status ReduceScatter(const void* send, void* receive, int64_t count, DataType type, Reduction reduction,
-                             absl::Duration timeout) override;
-  absl::Status AllGather(const void* send, void* receive, int64_t count, DataType type, absl::Duration timeout) override;
-  absl::Status Broadcast(void* buffer, int64_t count, DataType type, int root, absl::Duration timeout) override;
-  absl::Status Barrier(absl::Duration timeout) override;
   void Abort(std::string_view reason) override;
+  std::string Explain(const Call& call) const override;
+
+ protected:
+  absl::Status Execute(const Call& call, absl::Duration timeout) override;
+  absl::Status ExchangePointToPoint(std::span<const Call> calls, absl::Duration timeout) override;
 
  private:
-  static constexpr size_t kCallBytes = sizeof(FrameHead) + sizeof(Call);
+  static constexpr size_t kCallBytes = sizeof(FrameHead) + sizeof(WireCall);
   static constexpr size_t kPrefixBytes = kCallBytes + sizeof(FrameHead);
 
   // One direction to or from one peer during one operation. `prefix` holds the heads of the frame that is moving (the first frame
@@ -87,7 +86,7 @@ class HostCommunicator final : public Communicator {
 
   static size_t Bytes(int64_t count) { return static_cast<size_t>(count); }
 
-  absl::Status Run(const Call& call, Buffers buffers, absl::Duration timeout);
+  absl::Status RunOne(const WireCall& call, Buffers buffers, absl::Duration timeout);
   absl::Status RunExclusive(absl::Duration timeout);
   void MakePlan();
 
@@ -122,7 +121,7 @@ class HostCommunicator final : public Communicator {
   const size_t stage_bytes_;  // per peer: contributions that arrived and are not yet added
 
   // The operation in progress: its thread's.
-  Call call_;
+  WireCall call_;
   Buffers buffers_;
   size_t element_ = 1;
   plan::Plan plan_;

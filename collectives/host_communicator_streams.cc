@@ -24,7 +24,7 @@ void HostCommunicator::StartStreams() {
   if (plan_.keep_input && call_.count > 0) std::memcpy(kept_input_.get(), buffers_.send, Bytes(call_.count) * element_);
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
-    const FrameHead head{FrameTag::kCall, sizeof(Call)};
+    const FrameHead head{FrameTag::kCall, sizeof(WireCall)};
     Stream& send = sends_[peer];
     send = Stream{};
     std::memcpy(send.prefix, &head, sizeof(head));
@@ -195,10 +195,10 @@ void HostCommunicator::AcceptPrefix(int peer, size_t before) {
   if (!stream.called) {
     if (arrived(sizeof(FrameHead))) {
       std::memcpy(&head, stream.prefix, sizeof(head));
-      if (head.tag != FrameTag::kCall || head.value != sizeof(Call)) return HeardFailure(peer, head);
+      if (head.tag != FrameTag::kCall || head.value != sizeof(WireCall)) return HeardFailure(peer, head);
     }
     if (!arrived(kCallBytes)) return;
-    Call theirs;
+    WireCall theirs;
     std::memcpy(&theirs, stream.prefix + sizeof(FrameHead), sizeof(theirs));
     stream.called = true;
     if (theirs != call_) {

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -30,23 +31,19 @@ class BreakingCommunicator final : public Communicator {
 
   int rank() const override { return real_->rank(); }
   int size() const override { return real_->size(); }
-  absl::Status AllReduce(const void* send, void* receive, int64_t count, DataType type, Reduction reduction,
-                         absl::Duration timeout) override {
-    if (left_ >= 0 && left_-- == 0) return absl::UnavailableError("rank 9 (nowhere, pid 1) closed its connection");
-    return real_->AllReduce(send, receive, count, type, reduction, timeout);
-  }
-  absl::Status ReduceScatter(const void* send, void* receive, int64_t count, DataType type, Reduction reduction,
-                             absl::Duration timeout) override {
-    return real_->ReduceScatter(send, receive, count, type, reduction, timeout);
-  }
-  absl::Status AllGather(const void* send, void* receive, int64_t count, DataType type, absl::Duration timeout) override {
-    return real_->AllGather(send, receive, count, type, timeout);
-  }
-  absl::Status Broadcast(void* buffer, int64_t count, DataType type, int root, absl::Duration timeout) override {
-    return real_->Broadcast(buffer, count, type, root, timeout);
-  }
-  absl::Status Barrier(absl::Duration timeout) override { return real_->Barrier(timeout); }
   void Abort(std::string_view reason) override { real_->Abort(reason); }
+  std::string Explain(const Call& call) const override { return real_->Explain(call); }
+
+ protected:
+  absl::Status Execute(const Call& call, absl::Duration timeout) override {
+    if (call.operation == Operation::kAllReduce && left_ >= 0 && left_-- == 0) {
+      return absl::UnavailableError("rank 9 (nowhere, pid 1) closed its connection");
+    }
+    return real_->Run(call, timeout);
+  }
+  absl::Status ExchangePointToPoint(std::span<const Call> calls, absl::Duration timeout) override {
+    return real_->RunGroup(calls, timeout);
+  }
 
  private:
   std::unique_ptr<Communicator> real_;
