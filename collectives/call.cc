@@ -7,13 +7,12 @@
 namespace ringmaster {
 namespace {
 
-// Bytes of all parts together stay far from the end of int64_t.
-constexpr int64_t kMostElements = std::numeric_limits<int64_t>::max() / 16;
+// Bytes of all parts together stay far from the end of int64_t, for as many ranks as there can be.
+constexpr int64_t kMostElements = std::numeric_limits<int64_t>::max() >> 20;
 
-absl::Status CheckCount(int64_t count, int64_t parts) {
-  const int64_t limit = kMostElements / parts;
-  if (count >= 0 && count <= limit) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("count is ", count, "; it must be from 0 to ", limit));
+absl::Status CheckCount(int64_t count) {
+  if (count >= 0 && count <= kMostElements) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("count is ", count, "; it must be from 0 to ", kMostElements));
 }
 
 absl::Status CheckCounts(std::span<const int64_t> counts, const char* name, int size) {
@@ -21,7 +20,7 @@ absl::Status CheckCounts(std::span<const int64_t> counts, const char* name, int 
     return absl::InvalidArgumentError(absl::StrCat(name, " has ", counts.size(), " entries; the group has ", size, " ranks"));
   }
   for (const int64_t count : counts) {
-    if (absl::Status status = CheckCount(count, size); !status.ok()) {
+    if (absl::Status status = CheckCount(count); !status.ok()) {
       return absl::InvalidArgumentError(absl::StrCat(name, ": ", std::string(status.message())));
     }
   }
@@ -112,7 +111,7 @@ absl::Status Validate(const Call& call, int rank, int size) {
   if (IsPointToPoint(call.operation) && (call.root < 0 || call.root >= size || call.root == rank)) {
     return error("peer is ", call.root, "; it must be another rank of 0 to ", size - 1);
   }
-  absl::Status counts = CheckCount(call.count, size);
+  absl::Status counts = CheckCount(call.count);
   if (call.operation == Operation::kReduceScatterV || call.operation == Operation::kAllGatherV ||
       call.operation == Operation::kAllToAllV) {
     counts = CheckCounts(call.send_counts, "send_counts", size);

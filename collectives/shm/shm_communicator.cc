@@ -1,0 +1,254 @@
+#include "collectives/shm/shm_communicator.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "collectives/reduce.h"
+#include "common/status_macros.h"
+
+namespace ringmaster {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr uint64_t kPrivate = std::numeric_limits<uint64_t>::max();
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Communicator>> ShmCommunicator::Create(shm::GroupMemory memory, std::vector<FileDescriptor> sockets,
+                                                                      const Clock& clock, ShmCommunicatorOptions options,
+                                                                      absl::Duration timeout) {
+  std::unique_ptr<ShmCommunicator> made(new ShmCommunicator(std::move(memory), std::move(sockets), clock, std::move(options)));
+  RM_RETURN_IF_ERROR(made->Meet(timeout));
+  return made;
+}
+
+ShmCommunicator::ShmCommunicator(shm::GroupMemory memory, std::vector<FileDescriptor> sockets, const Clock& clock,
+                                 ShmCommunicatorOptions options)
+    : memory_(std::move(memory)),
+      segment_(memory_.segment),
+      tuning_(options.tuning),
+      regroup_(std::move(options.regroup)),
+      sync_(segment_, clock, std::move(options.sync)),
+      watch_(std::move(sockets)),
+      scratch_(new char[static_cast<size_t>(tuning_.cross_memory_chunk)]),
+      writes_(static_cast<size_t>(sync_.size())),
+      reads_(static_cast<size_t>(sync_.size())) {
+  operands_.reserve(static_cast<size_t>(size()));
+  results_.reserve(static_cast<size_t>(size()));
+}
+
+ShmCommunicator::~ShmCommunicator() { watch_.Stop(); }
+
+// The first operations of a group: they find out together what the system lets them do.
+absl::Status ShmCommunicator::Meet(absl::Duration timeout) {
+  segment_.state(rank()).pid = getpid();
+  segment_.state(rank()).send.store(reinterpret_cast<const char*>(&probe_word_));
+  sync_.Announce();
+  RM_RETURN_IF_ERROR(watch_.Start([this](int peer) { sync_.PeerClosed(peer); }));
+  RM_RETURN_IF_ERROR(Barrier(timeout));
+  sync_.Start();
+  ProbeCrossMemory();
+  RM_RETURN_IF_ERROR(Barrier(timeout));
+  sync_.CountFromHere();
+  cross_memory_ = segment_.control().no_cross_memory.load() == 0;
+  return absl::OkStatus();
+}
+
+absl::Status ShmCommunicator::Execute(const Call& call, absl::Duration timeout) {
+  if (size() == 1) {
+    if (!sync_.whole()) return sync_.status();
+    RunAlone(call);
+    return absl::OkStatus();
+  }
+  if (!sync_.whole()) [[unlikely]]
+    return sync_.status();
+  sync_.Begin(call, /*collective=*/true, timeout);
+  const bool is_small = call.operation == Operation::kAllReduce &&
+                        call.count * static_cast<int64_t>(BytesPerElement(call.type)) <= tuning_.one_shot_bytes;
+  if (!(is_small ? SmallAllReduce(call) : Dispatch(call))) [[unlikely]]
+    return sync_.status();
+  sync_.Finish();
+  return absl::OkStatus();
+}
+
+bool ShmCommunicator::Dispatch(const Call& call) {
+  shm::PostedCall posted = shm::Post(call);
+  const Way way = Choose(call);
+  if (way == Way::kOneShot) return OneShot(call, posted);
+  const bool may_be_registered = call.operation == Operation::kAllReduce || call.operation == Operation::kReduceScatter ||
+                                 call.operation == Operation::kAllGather;
+  if (may_be_registered) posted.where = RegisteredOffsets(call);
+  if (way == Way::kCrossMemory) {
+    shm::RankState& state = segment_.state(rank());
+    state.send.store(static_cast<const char*>(call.send), std::memory_order_relaxed);
+    state.receive.store(static_cast<char*>(call.receive), std::memory_order_relaxed);
+  }
+  if (!PostAndMeet(posted, nullptr, 0)) return false;
+  if (may_be_registered && posted.where != kPrivate) {
+    const auto same = [&](int peer) { return segment_.slot(sync_.sequence(), peer).call.where == posted.where; };
+    bool all = true;
+    for (int peer = 0; peer < size(); ++peer) all = all && same(peer);
+    if (all) return RegisteredOperation(call, posted.where);
+  }
+  switch (call.operation) {
+    case Operation::kAllReduce: return way == Way::kCrossMemory ? CrossMemoryAllReduce(call) : TwoShotReduce(call);
+    case Operation::kReduce: return TwoShotReduce(call);
+    case Operation::kReduceScatter:
+    case Operation::kReduceScatterV: return ReduceParts(call);
+    case Operation::kAllGather:
+    case Operation::kAllGatherV:
+    case Operation::kBroadcast: return PublishParts(call);
+    default: return ExchangeParts(call);
+  }
+}
+
+// By sizes that all ranks know alike.
+ShmCommunicator::Way ShmCommunicator::Choose(const Call& call) const {
+  const int64_t element = static_cast<int64_t>(BytesPerElement(call.type));
+  const int64_t part = call.count * element;
+  const auto slot = static_cast<int64_t>(segment_.sizes().slot_bytes);
+  switch (call.operation) {
+    case Operation::kBarrier: return Way::kOneShot;
+    case Operation::kAllReduce:
+      if (part <= tuning_.one_shot_bytes) return Way::kOneShot;
+      return cross_memory_ && part >= tuning_.cross_memory_bytes ? Way::kCrossMemory : Way::kTwoShot;
+    case Operation::kReduce: return part <= tuning_.one_shot_bytes ? Way::kOneShot : Way::kTwoShot;
+    case Operation::kAllGather:
+    case Operation::kBroadcast: return part <= slot ? Way::kOneShot : Way::kTwoShot;
+    case Operation::kGather: return part <= slot ? Way::kOneShot : Way::kRings;
+    case Operation::kReduceScatter:
+    case Operation::kScatter:
+    case Operation::kAllToAll: return part * size() <= slot ? Way::kOneShot : Way::kRings;
+    case Operation::kReduceScatterV: return shm::SumOf(call.send_counts) * element <= slot ? Way::kOneShot : Way::kRings;
+    case Operation::kAllGatherV: return shm::SumOf(call.send_counts) * element <= slot ? Way::kOneShot : Way::kTwoShot;
+    default: return Way::kRings;
+  }
+}
+
+// Says what this rank calls, and waits until all ranks have called the same.
+bool ShmCommunicator::PostAndMeet(const shm::PostedCall& posted, const void* operand, size_t bytes) {
+  const uint64_t sequence = sync_.sequence();
+  shm::Slot& mine = segment_.slot(sequence, rank());
+  mine.call = posted;
+  if (bytes > 0) std::memcpy(mine.data, operand, bytes);
+  sync_.Publish(mine.sequence, sequence);
+  for (int peer = 0; peer < size(); ++peer) {
+    if (peer == rank()) continue;
+    const shm::Slot& theirs = segment_.slot(sequence, peer);
+    if (!sync_.Await(theirs.sequence, sequence, peer)) [[unlikely]]
+      return false;
+    const bool is_v =
+        posted.where != theirs.call.where && (theirs.call.what & 0xff) >= static_cast<uint64_t>(Operation::kReduceScatterV);
+    if (theirs.call.what != posted.what || theirs.call.count != posted.count || is_v) [[unlikely]]
+      return Mismatch(peer);
+  }
+  return true;
+}
+
+bool ShmCommunicator::Mismatch(int peer) {
+  const uint64_t sequence = sync_.sequence();
+  const shm::PostedCall& mine = segment_.slot(sequence, rank()).call;
+  const shm::PostedCall& theirs = segment_.slot(sequence, peer).call;
+  const bool counts = Describe(mine) == Describe(theirs);
+  return sync_.Break(
+      shm::Cause::kMismatch, peer,
+      absl::StrCat("rank ", rank(), " called ", Describe(mine), " as operation ", sync_.number(), " of its group, ",
+                   sync_.NameOf(peer), " called ", Describe(theirs), " as operation ", sync_.number(),
+                   counts ? " with other counts by rank" : "", ": all ranks must make the same calls in the same order"));
+}
+
+// The operation of a group of one.
+void ShmCommunicator::RunAlone(const Call& call) const {
+  const int64_t count = call.send_counts.empty() ? call.count : call.send_counts[0];
+  if (IsReduction(call.operation)) {
+    const void* const operand = call.send;
+    void* const result = call.receive;
+    ReduceInOrder({&operand, 1}, {&result, 1}, count, call.type, call.reduction);
+  } else if (count > 0 && call.send != call.receive) {
+    std::memcpy(call.receive, call.send, static_cast<size_t>(count) * BytesPerElement(call.type));
+  }
+}
+
+// Units of 64 bytes from the beginning of the heap: those of `send` above those of `receive`; kPrivate when they do not lie there.
+uint64_t ShmCommunicator::RegisteredOffsets(const Call& call) const {
+  const char* const heap = memory_.heaps[static_cast<size_t>(rank())];
+  const auto offset = [&](const void* buffer) {
+    const auto distance = static_cast<size_t>(static_cast<const char*>(buffer) - heap);
+    return distance < memory_.heap_limit && distance % 64 == 0 ? distance / 64 : kPrivate;
+  };
+  // In place, one of the buffers is a part of the other and lies elsewhere on every rank: told apart here, put back where it is
+  // used.
+  const void* send = call.send;
+  const void* receive = call.receive;
+  const size_t part = static_cast<size_t>(call.count) * BytesPerElement(call.type) * static_cast<size_t>(rank());
+  if (call.operation == Operation::kReduceScatter && receive == static_cast<const char*>(send) + part) receive = send;
+  if (call.operation == Operation::kAllGather && send == static_cast<const char*>(receive) + part) send = receive;
+  const uint64_t of_send = offset(send), of_receive = offset(receive);
+  if (of_send == kPrivate || of_receive == kPrivate) return kPrivate;
+  return of_send << 32 | of_receive;
+}
+
+// Where the part of `part_of` lies in the vector of all parts.
+ShmCommunicator::Range ShmCommunicator::PartOf(const Call& call, int part_of) const {
+  const size_t element = BytesPerElement(call.type);
+  if (call.send_counts.empty()) {
+    const size_t part = static_cast<size_t>(call.count) * element;
+    return {part * static_cast<size_t>(part_of), part};
+  }
+  const auto index = static_cast<size_t>(part_of);
+  return {static_cast<size_t>(shm::SumOf(call.send_counts.first(index))) * element,
+          static_cast<size_t>(call.send_counts[index]) * element};
+}
+
+// `chunks` more have been through the staging areas, whether this rank had to do with them or not.
+void ShmCommunicator::Advance(uint64_t chunks) {
+  chunks_done_ += chunks;
+  shm::RankState& state = segment_.state(rank());
+  state.staged.store(chunks_done_, std::memory_order_release);
+  state.reduced.store(chunks_done_, std::memory_order_release);
+  sync_.Publish(state.consumed, chunks_done_);
+}
+
+absl::StatusOr<RegisteredBuffer> ShmCommunicator::Register(int64_t bytes, absl::Duration timeout) {
+  if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat("a buffer of ", bytes, " bytes"));
+  const size_t room = (static_cast<size_t>(bytes) + kHugePage - 1) / kHugePage * kHugePage;
+  const size_t offset = heap_used_;
+  absl::Status grown =
+      room <= memory_.heap_limit - offset
+          ? memory_.grow(offset + room)
+          : absl::ResourceExhaustedError(absl::StrCat("registered buffers of a group end at ", memory_.heap_limit, " bytes; ",
+                                                      offset, " are taken, ", bytes, " more were asked"));
+  int64_t answer[] = {bytes, -bytes, grown.ok() ? 1 : 0};  // least and greatest wish, everybody has it
+  RM_RETURN_IF_ERROR(AllReduce(answer, answer, 3, DataType::kI64, Reduction::kMin, timeout));
+  if (!grown.ok()) return grown;
+  if (answer[2] == 0) return absl::ResourceExhaustedError(absl::StrCat("a peer has no room for a buffer of ", bytes, " bytes"));
+  if (answer[0] != bytes || answer[1] != -bytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("this rank registers ", bytes, " bytes, others from ", answer[0], " to ", -answer[1]));
+  }
+  heap_used_ += room;
+  // Addresses are not used again: buffers are few and live as long as their group.
+  return RegisteredBuffer(memory_.heaps[static_cast<size_t>(rank())] + offset, bytes, [owner = memory_.owner] {});
+}
+
+absl::StatusOr<std::unique_ptr<Communicator>> ShmCommunicator::Regroup(std::span<const int> members, const std::string& name,
+                                                                       absl::Duration timeout) {
+  if (!regroup_) return Communicator::Regroup(members, name, timeout);
+  return regroup_(members, name, timeout);
+}
+
+std::string ShmCommunicator::Explain(const Call& call) const {
+  switch (Choose(call)) {
+    case Way::kOneShot: return absl::StrCat(Describe(call), ": shared memory, one shot");
+    case Way::kCrossMemory: return absl::StrCat(Describe(call), ": shared memory, cross memory; registered buffers without copies");
+    case Way::kRings: return absl::StrCat(Describe(call), ": shared memory, rings");
+    default: return absl::StrCat(Describe(call), ": shared memory, two shot; registered buffers without copies");
+  }
+}
+
+}  // namespace ringmaster

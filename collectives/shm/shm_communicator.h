@@ -1,0 +1,157 @@
+// The communicator of a group whose ranks run on one host: operations through shared memory, without a system call while nobody has
+// to wait long.
+//
+//   one shot       the operand travels in the slot of the post; every rank takes what it needs. One wait: small operations.
+//   two shot       chunk by chunk through staging areas: every rank reduces its slice and publishes it. Private buffers.
+//   cross memory   the same without staging: slices are read from the peers' memory (process_vm_readv). Large private buffers.
+//   registered     the buffers lie in memory that all ranks have mapped (Register): each rank reduces its slice of all inputs
+//                  straight into all outputs. No copy at all.
+//   rings          a byte stream for each pair: operations with a part for each peer, sends and receives.
+//
+// All of them add contributions in rank order, so the bits do not depend on the choice. Threads: see communicator.h; one more
+// thread per communicator sleeps until a peer dies (peer_watch.h).
+#ifndef RINGMASTER_COLLECTIVES_SHM_SHM_COMMUNICATOR_H_
+#define RINGMASTER_COLLECTIVES_SHM_SHM_COMMUNICATOR_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "collectives/communicator.h"
+#include "collectives/shm/group_memory.h"
+#include "collectives/shm/group_sync.h"
+#include "collectives/shm/peer_watch.h"
+#include "common/clock.h"
+#include "common/file_descriptor.h"
+
+namespace ringmaster {
+
+// Equal on all ranks of a group.
+struct ShmTuning {
+  int64_t one_shot_bytes = 4 << 10;        // all-reduce up to here in one shot, whatever the number of ranks
+  int64_t cross_memory_bytes = 512 << 10;  // private all-reduce from here by cross memory, where that works
+  int64_t cross_memory_chunk = 128 << 10;
+};
+
+struct ShmCommunicatorOptions {
+  shm::GroupSyncOptions sync;
+  ShmTuning tuning = {};
+  // Split: makes the communicator of a subgroup. Empty: UNIMPLEMENTED.
+  std::function<absl::StatusOr<std::unique_ptr<Communicator>>(std::span<const int> members, const std::string& name,
+                                                              absl::Duration timeout)>
+      regroup;
+};
+
+class ShmCommunicator final : public Communicator {
+ public:
+  // Collective: all ranks of the group call it with their view of the same memory and connections to all peers. Returns when every
+  // rank has come. Errors: those of an operation.
+  static absl::StatusOr<std::unique_ptr<Communicator>> Create(shm::GroupMemory memory, std::vector<FileDescriptor> sockets,
+                                                              const Clock& clock, ShmCommunicatorOptions options,
+                                                              absl::Duration timeout);
+  ~ShmCommunicator() override;
+
+  int rank() const override { return sync_.rank(); }
+  int size() const override { return sync_.size(); }
+  void Abort(std::string_view reason) override { sync_.Abort(reason); }
+  absl::StatusOr<RegisteredBuffer> Register(int64_t bytes, absl::Duration timeout) override;
+  std::string Explain(const Call& call) const override;
+
+ protected:
+  absl::Status Execute(const Call& call, absl::Duration timeout) override;
+  absl::Status ExchangePointToPoint(std::span<const Call> calls, absl::Duration timeout) override;
+  absl::StatusOr<std::unique_ptr<Communicator>> Regroup(std::span<const int> members, const std::string& name,
+                                                        absl::Duration timeout) override;
+
+ private:
+  static constexpr uint64_t kProbeWord = 0x52494e474d454d31;
+  enum class Way : uint8_t { kOneShot, kTwoShot, kCrossMemory, kRegistered, kRings };
+
+  // Bytes of the vector that begin at `begin`.
+  struct Range {
+    size_t begin = 0;
+    size_t bytes = 0;
+  };
+
+  ShmCommunicator(shm::GroupMemory memory, std::vector<FileDescriptor> sockets, const Clock& clock, ShmCommunicatorOptions options);
+
+  // shm_communicator.cc
+  absl::Status Meet(absl::Duration timeout);
+  bool Dispatch(const Call& call);
+  Way Choose(const Call& call) const;
+  bool PostAndMeet(const shm::PostedCall& posted, const void* operand, size_t bytes);
+  bool Mismatch(int peer);
+  void RunAlone(const Call& call) const;
+  uint64_t RegisteredOffsets(const Call& call) const;
+  Range PartOf(const Call& call, int rank) const;  // of the vector that lies in rank order
+  void Advance(uint64_t chunks);
+
+  // one_shot.cc
+  bool SmallAllReduce(const Call& call);
+  bool OneShot(const Call& call, const shm::PostedCall& posted);
+
+  // two_shot.cc
+  Range SliceOf(Range range, int rank) const;
+  bool TwoShotReduce(const Call& call);
+  bool ReduceChunk(const Call& call, Range slice, uint64_t chunk, size_t chunk_begin);
+
+  // direct_memory.cc
+  void ProbeCrossMemory();
+  bool CrossMemoryAllReduce(const Call& call);
+  bool ReadPeer(int peer, const char* from, char* to, size_t bytes);
+  bool RegisteredOperation(const Call& call, uint64_t offsets);
+
+  // publish.cc
+  bool PublishParts(const Call& call);
+
+  // ring_exchange.cc
+  struct Piece {
+    char* data = nullptr;  // what is read or written
+    size_t bytes = 0;
+    const Call* announces = nullptr;  // a header: of this call
+  };
+  struct Stream {
+    std::vector<Piece> pieces;
+    size_t next = 0;  // piece
+    size_t done = 0;  // bytes of it
+    bool complete() const { return next == pieces.size(); }
+  };
+  bool ExchangeParts(const Call& call);
+  bool ReduceParts(const Call& call);
+  void ClearStreams();
+  void Announce(Stream& stream, const Call& call);
+  bool PumpStreams(bool with_receives);
+  bool WriteRing(int peer);
+  bool ReadRing(int peer);
+  bool AcceptHeader(int peer, const Call& call, const char* header);
+  bool AwaitStreams(bool all_at_once);
+  bool FinishStreams();
+
+  shm::GroupMemory memory_;
+  const shm::Segment segment_;
+  const ShmTuning tuning_;
+  const std::function<absl::StatusOr<std::unique_ptr<Communicator>>(std::span<const int>, const std::string&, absl::Duration)>
+      regroup_;
+  shm::GroupSync sync_;
+  shm::PeerWatch watch_;
+  bool cross_memory_ = false;
+  uint64_t chunks_done_ = 0;  // of all operations so far: equal on all ranks
+  size_t heap_used_ = 0;      // bytes of registered buffers
+  std::vector<const void*> operands_;
+  std::vector<void*> results_;
+  std::unique_ptr<char[]> scratch_;
+  std::vector<Stream> writes_;  // by peer
+  std::vector<Stream> reads_;   // by peer
+  bool header_refused_ = false;
+  const uint64_t probe_word_ = kProbeWord;  // peers try to read it
+};
+
+}  // namespace ringmaster
+
+#endif  // RINGMASTER_COLLECTIVES_SHM_SHM_COMMUNICATOR_H_

@@ -1,0 +1,31 @@
+#include "collectives/shm/shm_communicator.h"
+
+#include "collectives/communicator_conformance.h"
+#include "collectives/shm/in_process_group.h"
+
+namespace ringmaster {
+namespace {
+
+using testing::CommunicatorConformance;
+using testing::GroupFactory;
+using testing::InProcessShmOptions;
+
+GroupFactory ShmGroup(std::string name, const InProcessShmOptions& options, int64_t largest_count) {
+  return {std::move(name), [=](int size) { return testing::MakeInProcessShmGroup(size, options); }, largest_count};
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shm, CommunicatorConformance,
+    ::testing::Values(ShmGroup("Automatic", {}, testing::kLargestCount),
+                      // Everything that can be goes through rings and staging areas, in many chunks.
+                      ShmGroup("SmallChunks",
+                               {.sizes = {.slot_bytes = 128, .chunk_bytes = 1024, .ring_bytes = 256},
+                                .tuning = {.one_shot_bytes = 8, .cross_memory_bytes = INT64_MAX}},
+                               testing::kSeveralChunks),
+                      ShmGroup("CrossMemory",
+                               {.tuning = {.one_shot_bytes = 8, .cross_memory_bytes = 16, .cross_memory_chunk = 4096}},
+                               testing::kSeveralChunks)),
+    testing::GroupName);
+
+}  // namespace
+}  // namespace ringmaster
