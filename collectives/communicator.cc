@@ -143,6 +143,7 @@ absl::StatusOr<RegisteredBuffer> Communicator::Register(int64_t bytes, absl::Dur
 }
 
 absl::StatusOr<std::unique_ptr<Communicator>> Communicator::Split(int colour, int key, absl::Duration timeout) {
+  if (!regroup_) return absl::UnimplementedError("this communicator cannot be split");
   const std::string name = absl::StrCat("split", ++splits_, ".", colour);
   const int32_t mine[] = {colour, key};
   std::vector<int32_t> all(2 * static_cast<size_t>(size()));
@@ -154,11 +155,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> Communicator::Split(int colour, in
   }
   std::stable_sort(members.begin(), members.end(),
                    [&all](int a, int b) { return all[2 * static_cast<size_t>(a) + 1] < all[2 * static_cast<size_t>(b) + 1]; });
-  return Regroup(members, name, timeout);
-}
-
-absl::StatusOr<std::unique_ptr<Communicator>> Communicator::Regroup(std::span<const int>, const std::string&, absl::Duration) {
-  return absl::UnimplementedError("this communicator cannot be split");
+  return regroup_(members, name, timeout);
 }
 
 }  // namespace ringmaster

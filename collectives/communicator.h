@@ -23,10 +23,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -105,6 +107,12 @@ class Communicator {
   // UNIMPLEMENTED: this kind of communicator cannot be split.
   absl::StatusOr<std::unique_ptr<Communicator>> Split(int colour, int key, absl::Duration timeout);
 
+  // Makes the communicator of a subgroup: `members` are ranks of this group, by new rank; `name` is the same on all of them and
+  // unique within this group. Whoever creates a communicator that can be split sets it.
+  using Regroup = std::function<absl::StatusOr<std::unique_ptr<Communicator>>(std::span<const int> members, const std::string& name,
+                                                                              absl::Duration timeout)>;
+  void set_regroup(Regroup regroup) { regroup_ = std::move(regroup); }
+
   // How `call` would run and why: the algorithm, and what the cost model expects of the others.
   virtual std::string Explain(const Call& call) const = 0;
 
@@ -113,11 +121,9 @@ class Communicator {
   virtual absl::Status Execute(const Call& call, absl::Duration timeout) = 0;
   // Sends and receives of one group.
   virtual absl::Status ExchangePointToPoint(std::span<const Call> calls, absl::Duration timeout) = 0;
-  // A group of `members` (ranks of this group, this rank among them), by new rank. `name` is the same on all of them and unique.
-  virtual absl::StatusOr<std::unique_ptr<Communicator>> Regroup(std::span<const int> members, const std::string& name,
-                                                                absl::Duration timeout);
 
  private:
+  Regroup regroup_;
   int splits_ = 0;
 };
 

@@ -11,7 +11,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "collectives/tcp_communicator.h"
+#include "collectives/create_communicator.h"
 #include "common/environment.h"
 #include "common/exit_codes.h"
 #include "common/real_clock.h"
@@ -78,17 +78,16 @@ int Train() {
   const std::unique_ptr<CheckpointFiles> files = NewPosixFiles();
   const std::unique_ptr<CoordinatorLink> link = CreateGrpcCoordinatorLink(*identity, clock);
   const auto connect = [&](int world_size, absl::Duration timeout) {
-    const TcpCommunicatorOptions options = {.mesh = {.rank = identity->rank.value(),
-                                                     .size = world_size,
-                                                     .group = "world",
-                                                     .job = identity->job.value(),
-                                                     .epoch = identity->epoch.value(),
-                                                     .host = identity->host,
-                                                     .pid = getpid(),
-                                                     .listen_address = identity->address},
-                                            .ranks_on_host = LocalRanks(),
-                                            .host = {}};
-    return CreateTcpCommunicator(options, *link, timeout, clock);
+    const CommunicatorOptions options = {.mesh = {.rank = identity->rank.value(),
+                                                  .size = world_size,
+                                                  .group = "world",
+                                                  .job = identity->job.value(),
+                                                  .epoch = identity->epoch.value(),
+                                                  .host = identity->host,
+                                                  .pid = getpid(),
+                                                  .listen_address = identity->address},
+                                         .ranks_on_host = LocalRanks()};
+    return CreateCommunicator(options, *link, timeout, clock);
   };
   TrainLoop loop({.identity = *identity,
                   .link = *link,

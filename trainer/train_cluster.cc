@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "collectives/tcp_communicator.h"
+#include "collectives/create_communicator.h"
 #include "common/status_macros.h"
 #include "gtest/gtest.h"
 #include "trainer/train_loop.h"
@@ -154,17 +154,16 @@ TrainResult TrainCluster::RunRank(int rank, int break_after) {
     return file_hook_ ? file_hook_(rank, operation, path) : absl::OkStatus();
   });
   const auto connect = [&](int world_size, absl::Duration timeout) -> absl::StatusOr<std::unique_ptr<Communicator>> {
-    const TcpCommunicatorOptions options = {.mesh = {.rank = rank,
-                                                     .size = world_size,
-                                                     .group = "world",
-                                                     .job = "tiny-1",
-                                                     .epoch = epoch_,
-                                                     .host = "local",
-                                                     .pid = 1,
-                                                     .listen_address = "127.0.0.1"},
-                                            .ranks_on_host = 8,
-                                            .host = {}};
-    auto communicator = CreateTcpCommunicator(options, *link, timeout, clock_);
+    const CommunicatorOptions options = {.mesh = {.rank = rank,
+                                                  .size = world_size,
+                                                  .group = "world",
+                                                  .job = "tiny-1",
+                                                  .epoch = epoch_,
+                                                  .host = "local",
+                                                  .pid = 1,
+                                                  .listen_address = "127.0.0.1"},
+                                         .ranks_on_host = 8};
+    auto communicator = CreateCommunicator(options, *link, timeout, clock_);
     if (!communicator.ok()) return communicator.status();
     return std::make_unique<BreakingCommunicator>(*std::move(communicator), break_after);
   };

@@ -54,8 +54,7 @@ Group MakeInProcessShmGroup(int size, const InProcessShmOptions& options) {
                             .owner = memory};
       ShmCommunicatorOptions communicator{
           .sync = {.rank = static_cast<int>(rank), .names = names, .share_cores = true, .patience = options.patience},
-          .tuning = options.tuning,
-          .regroup = nullptr};
+          .tuning = options.tuning};
       auto made = ShmCommunicator::Create(std::move(view), std::move(sockets[rank]), clock, std::move(communicator), kLong);
       RM_CHECK(made.ok()) << made.status().ToString();
       group[rank] = *std::move(made);

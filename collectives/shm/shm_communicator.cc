@@ -32,7 +32,6 @@ ShmCommunicator::ShmCommunicator(shm::GroupMemory memory, std::vector<FileDescri
     : memory_(std::move(memory)),
       segment_(memory_.segment),
       tuning_(options.tuning),
-      regroup_(std::move(options.regroup)),
       sync_(segment_, clock, std::move(options.sync)),
       watch_(std::move(sockets)),
       scratch_(new char[static_cast<size_t>(tuning_.cross_memory_chunk)]),
@@ -234,12 +233,6 @@ absl::StatusOr<RegisteredBuffer> ShmCommunicator::Register(int64_t bytes, absl::
   heap_used_ += room;
   // Addresses are not used again: buffers are few and live as long as their group.
   return RegisteredBuffer(memory_.heaps[static_cast<size_t>(rank())] + offset, bytes, [owner = memory_.owner] {});
-}
-
-absl::StatusOr<std::unique_ptr<Communicator>> ShmCommunicator::Regroup(std::span<const int> members, const std::string& name,
-                                                                       absl::Duration timeout) {
-  if (!regroup_) return Communicator::Regroup(members, name, timeout);
-  return regroup_(members, name, timeout);
 }
 
 std::string ShmCommunicator::Explain(const Call& call) const {

@@ -15,7 +15,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -42,10 +41,6 @@ struct ShmTuning {
 struct ShmCommunicatorOptions {
   shm::GroupSyncOptions sync;
   ShmTuning tuning = {};
-  // Split: makes the communicator of a subgroup. Empty: UNIMPLEMENTED.
-  std::function<absl::StatusOr<std::unique_ptr<Communicator>>(std::span<const int> members, const std::string& name,
-                                                              absl::Duration timeout)>
-      regroup;
 };
 
 class ShmCommunicator final : public Communicator {
@@ -66,8 +61,6 @@ class ShmCommunicator final : public Communicator {
  protected:
   absl::Status Execute(const Call& call, absl::Duration timeout) override;
   absl::Status ExchangePointToPoint(std::span<const Call> calls, absl::Duration timeout) override;
-  absl::StatusOr<std::unique_ptr<Communicator>> Regroup(std::span<const int> members, const std::string& name,
-                                                        absl::Duration timeout) override;
 
  private:
   static constexpr uint64_t kProbeWord = 0x52494e474d454d31;
@@ -136,8 +129,6 @@ class ShmCommunicator final : public Communicator {
   shm::GroupMemory memory_;
   const shm::Segment segment_;
   const ShmTuning tuning_;
-  const std::function<absl::StatusOr<std::unique_ptr<Communicator>>(std::span<const int>, const std::string&, absl::Duration)>
-      regroup_;
   shm::GroupSync sync_;
   shm::PeerWatch watch_;
   bool cross_memory_ = false;

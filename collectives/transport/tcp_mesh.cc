@@ -8,9 +8,13 @@
 #include <poll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
+#include <fstream>
 #include <list>
 #include <memory>
 #include <optional>
@@ -27,6 +31,7 @@ namespace {
 
 // Strangers that connect and say nothing hold at most this many places; the oldest is dropped for a newcomer.
 constexpr size_t kMaxPending = 256;
+constexpr size_t kLongestLocalName = 64;
 
 struct Hello {
   uint64_t magic;
@@ -43,6 +48,7 @@ struct Endpoint {
   socklen_t length = 0;
   uint64_t secret = 0;
   std::string name;
+  bool same_host = false;  // then `address` is that of a Unix socket
 };
 
 absl::Status SystemError(absl::string_view what) { return absl::UnavailableError(absl::StrCat(what, ": ", strerror(errno))); }
@@ -53,6 +59,10 @@ uint64_t Fingerprint(const TcpMeshOptions& options) {  // FNV-1a
     hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
   }
   return hash;
+}
+
+int NumberOf(const TcpMeshOptions& options, int rank) {
+  return options.members.empty() ? rank : options.members[static_cast<size_t>(rank)];
 }
 
 std::string KeyOf(const TcpMeshOptions& options, int rank) { return absl::StrCat("collectives/", options.group, "/", rank); }
@@ -72,18 +82,33 @@ absl::StatusOr<Endpoint> Resolve(const std::string& address, int port) {
   return endpoint;
 }
 
-// "address port secret pid host", in this order because a host's name may hold anything.
-absl::StatusOr<Endpoint> ParseEndpoint(const std::string& value, int rank) {
-  const std::vector<std::string> words = absl::StrSplit(value, absl::MaxSplits(' ', 4));
+// Unix sockets have abstract names: a zero byte, then this. The system chooses them.
+Endpoint LocalEndpoint(const std::string& name) {
+  Endpoint endpoint;
+  sockaddr_un& address = reinterpret_cast<sockaddr_un&>(endpoint.address);
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path + 1, name.data(), name.size());
+  endpoint.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  endpoint.same_host = true;
+  return endpoint;
+}
+
+// "address port secret identity local-name pid host", in this order because a host's name may hold anything. Identity and local
+// name are "-" for a rank that shares nothing.
+absl::StatusOr<Endpoint> ParseEndpoint(const std::string& value, const TcpMeshOptions& options, int rank) {
+  const std::vector<std::string> words = absl::StrSplit(value, absl::MaxSplits(' ', 6));
   int port = 0;
   uint64_t secret = 0;
-  if (words.size() != 5 || !absl::SimpleAtoi(words[1], &port) || port < 1 || port > 65535 || !absl::SimpleAtoi(words[2], &secret)) {
+  if (words.size() != 7 || words[4].size() > kLongestLocalName || !absl::SimpleAtoi(words[1], &port) || port < 1 || port > 65535 ||
+      !absl::SimpleAtoi(words[2], &secret)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("rank ", rank, " published \"", value, "\"; expected: address port secret pid host. Is it the same version?"));
+        absl::StrCat("rank ", rank, " published \"", value,
+                     "\"; expected: address port secret identity local-name pid host. Is it the same version?"));
   }
   RM_ASSIGN_OR_RETURN(Endpoint endpoint, Resolve(words[0], port));
+  if (!options.host_identity.empty() && words[3] == options.host_identity) endpoint = LocalEndpoint(words[4]);
   endpoint.secret = secret;
-  endpoint.name = absl::StrCat("rank ", rank, " (host ", words[4], ", pid ", words[3], ")");
+  endpoint.name = absl::StrCat("rank ", NumberOf(options, rank), " (host ", words[6], ", pid ", words[5], ")");
   return endpoint;
 }
 
@@ -110,7 +135,8 @@ class Mesh {
     for (int peer = 0; peer < options_.rank; ++peer) RM_RETURN_IF_ERROR(Call(peer));
     while (missing_ > 0) {
       RM_RETURN_IF_ERROR(WaitForEvents());
-      AcceptCallers();
+      AcceptCallers(listener_);
+      if (local_listener_.valid()) AcceptCallers(local_listener_);
       for (Pending& pending : pending_) RM_RETURN_IF_ERROR(Advance(pending));
       pending_.remove_if([](const Pending& pending) { return !pending.socket.valid() || pending.refused; });
     }
@@ -134,8 +160,28 @@ class Mesh {
     // The port lies at the same place in both address families.
     const int port = ntohs(reinterpret_cast<const sockaddr_in*>(&endpoint.address)->sin_port);
     if (getrandom(&secret_, sizeof(secret_), 0) != sizeof(secret_)) return SystemError("getrandom");
-    return rendezvous.Publish(KeyOf(options_, options_.rank), absl::StrCat(options_.listen_address, " ", port, " ", secret_, " ",
-                                                                           options_.pid, " ", options_.host));
+    RM_ASSIGN_OR_RETURN(const std::string local_name, ListenLocally());
+    return rendezvous.Publish(
+        KeyOf(options_, options_.rank),
+        absl::StrCat(options_.listen_address, " ", port, " ", secret_, " ", local_name.empty() ? "-" : options_.host_identity, " ",
+                     local_name.empty() ? "-" : local_name, " ", options_.pid, " ", options_.host));
+  }
+
+  // For ranks of the same host: returns the name of a Unix socket, or nothing where this rank shares nothing.
+  absl::StatusOr<std::string> ListenLocally() {
+    if (options_.host_identity.empty()) return std::string();
+    local_listener_ = FileDescriptor(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!local_listener_.valid()) return SystemError("Unix socket");
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    socklen_t length = sizeof(sa_family_t);  // no name: the system chooses one
+    if (bind(local_listener_.get(), reinterpret_cast<sockaddr*>(&address), length) != 0 ||
+        listen(local_listener_.get(), SOMAXCONN) != 0) {
+      return SystemError("listening on a Unix socket");
+    }
+    length = sizeof(address);
+    if (getsockname(local_listener_.get(), reinterpret_cast<sockaddr*>(&address), &length) != 0) return SystemError("getsockname");
+    return std::string(address.sun_path + 1, length - offsetof(sockaddr_un, sun_path) - 1);
   }
 
   absl::Status AwaitEndpoints(Rendezvous& rendezvous) {
@@ -149,11 +195,13 @@ class Mesh {
             absl::StrCat("rank ", peer, " did not come to group ", options_.group, ": ", std::string(value.status().message())));
       }
       RM_RETURN_IF_ERROR(value.status());
-      RM_ASSIGN_OR_RETURN(endpoints_[peer], ParseEndpoint(*value, peer));
+      RM_ASSIGN_OR_RETURN(endpoints_[peer], ParseEndpoint(*value, options_, peer));
       peers_[peer].name = endpoints_[peer].name;
+      peers_[peer].same_host = endpoints_[peer].same_host;
       ++missing_;
     }
-    peers_[options_.rank].name = absl::StrCat("rank ", options_.rank, " (host ", options_.host, ", pid ", options_.pid, ")");
+    peers_[options_.rank].name =
+        absl::StrCat("rank ", NumberOf(options_, options_.rank), " (host ", options_.host, ", pid ", options_.pid, ")");
     return absl::OkStatus();
   }
 
@@ -182,6 +230,7 @@ class Mesh {
     }
     polled_.clear();
     polled_.push_back({.fd = listener_.get(), .events = POLLIN, .revents = 0});
+    polled_.push_back({.fd = local_listener_.get(), .events = POLLIN, .revents = 0});  // poll() skips it where there is none
     for (const Pending& pending : pending_) {
       const bool sending = pending.peer >= 0 && pending.sent < sizeof(Hello);
       polled_.push_back({.fd = pending.socket.get(), .events = static_cast<short>(sending ? POLLOUT : POLLIN), .revents = 0});
@@ -191,9 +240,9 @@ class Mesh {
     return absl::OkStatus();
   }
 
-  void AcceptCallers() {
+  void AcceptCallers(const FileDescriptor& listener) {
     while (true) {
-      FileDescriptor socket(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      FileDescriptor socket(accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
       if (!socket.valid()) return;
       if (pending_.size() >= kMaxPending) {
         const auto oldest = std::find_if(pending_.begin(), pending_.end(), [](const Pending& pending) { return pending.peer < 0; });
@@ -273,7 +322,7 @@ class Mesh {
   }
 
   absl::Status Adopt(Pending& pending, int peer) {
-    Tune(pending.socket.get());
+    if (!peers_[peer].same_host) Tune(pending.socket.get());
     peers_[peer].socket = std::move(pending.socket);
     --missing_;
     return absl::OkStatus();
@@ -310,6 +359,7 @@ class Mesh {
   const uint64_t fingerprint_;
   uint64_t secret_ = 0;
   FileDescriptor listener_;
+  FileDescriptor local_listener_;
   std::vector<Endpoint> endpoints_;
   std::vector<TcpPeer> peers_;
   int missing_ = 0;
@@ -318,6 +368,14 @@ class Mesh {
 };
 
 }  // namespace
+
+std::string HostIdentity() {
+  std::string boot;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
+  struct stat network {};
+  if (boot.empty() || stat("/proc/self/ns/net", &network) != 0) return "";
+  return absl::StrCat(boot, "/", network.st_dev, "/", network.st_ino);
+}
 
 absl::StatusOr<std::vector<TcpPeer>> ConnectTcpMesh(const TcpMeshOptions& options, Rendezvous& rendezvous, absl::Duration timeout,
                                                     const Clock& clock) {

@@ -1,4 +1,5 @@
-// Connects the ranks of one group over TCP: every pair gets one socket, made by the higher rank.
+// Connects the ranks of one group: every pair gets one socket, made by the higher rank; TCP, or a Unix socket where both ranks say
+// that they run on the same host.
 //
 // Each rank listens on a port of the system's choice, then publishes where; nobody retries a port that is not open yet. Both sides
 // of a connection prove that they belong together (docs/protocol.md, "Collectives"): the caller sends the fingerprint of the group
@@ -28,7 +29,15 @@ struct TcpMeshOptions {
   std::string host;            // for messages
   int64_t pid = 0;             // for messages
   std::string listen_address;  // numeric IPv4 or IPv6 address of this host that peers reach
+  // Equal on two ranks only if they can share memory and Unix sockets (HostIdentity()); empty: this rank never does.
+  std::string host_identity = {};
+  std::vector<int> members =
+      {};  // what messages call each rank: its number in the group that this one was split from; empty: its own
 };
+
+// The machine's boot id and this process's network namespace: what abstract Unix sockets are visible in. A host's name says
+// nothing: containers share or lack one as they like. Empty where the system does not tell.
+std::string HostIdentity();
 
 // Blocks until all pairs are connected. INVALID_ARGUMENT: listen_address is no address of this host, or a peer's entry is garbage.
 // DEADLINE_EXCEEDED: the message names the ranks that did not come. ABORTED: the epoch is over. UNAVAILABLE: a peer went away.

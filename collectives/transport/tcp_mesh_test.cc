@@ -188,7 +188,7 @@ TEST_F(TcpMeshTest, ARankWithoutTheRightSecretIsHungUpOn) {
   FormDespite([&](const Published& rank0) {
     MemoryRendezvous elsewhere(clock_);
     EXPECT_OK(
-        elsewhere.Publish("collectives/world/0", absl::StrCat("127.0.0.1 ", rank0.port, " ", rank0.secret + 1, " 100 host-0")));
+        elsewhere.Publish("collectives/world/0", absl::StrCat("127.0.0.1 ", rank0.port, " ", rank0.secret + 1, " - - 100 host-0")));
     EXPECT_THAT(ConnectTcpMesh(Options(1, 2), elsewhere, kLong, clock_),
                 StatusIs(absl::StatusCode::kUnavailable, HasSubstr("hung up on this rank, 1")));
   });
@@ -222,7 +222,8 @@ class FalseRankZero : public TcpMeshTest {
     EXPECT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
     EXPECT_EQ(listen(listener.get(), 1), 0);
     EXPECT_EQ(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
-    EXPECT_OK(rendezvous_.Publish("collectives/world/0", absl::StrCat("127.0.0.1 ", ntohs(address.sin_port), " 42 100 host-0")));
+    EXPECT_OK(
+        rendezvous_.Publish("collectives/world/0", absl::StrCat("127.0.0.1 ", ntohs(address.sin_port), " 42 - - 100 host-0")));
     std::thread impostor([&] { answer(FileDescriptor(accept(listener.get(), nullptr, nullptr))); });
     Peers one = Connect(Options(1, 2));
     impostor.join();
@@ -252,14 +253,15 @@ TEST_F(FalseRankZero, ThatDoesNotListenIsNamed) {
     socklen_t length = sizeof(address);
     ASSERT_EQ(bind(closed.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
     ASSERT_EQ(getsockname(closed.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
-    ASSERT_OK(rendezvous_.Publish("collectives/world/0", absl::StrCat("127.0.0.1 ", ntohs(address.sin_port), " 42 100 host-0")));
+    ASSERT_OK(
+        rendezvous_.Publish("collectives/world/0", absl::StrCat("127.0.0.1 ", ntohs(address.sin_port), " 42 - - 100 host-0")));
     EXPECT_THAT(Connect(Options(1, 2)), StatusIs(absl::StatusCode::kUnavailable, AllOf(HasSubstr("rank 0 (host host-0, pid 100)"),
                                                                                        HasSubstr("Connection refused"))));
   }
 }
 
 TEST_F(TcpMeshTest, TheDeadlineNamesWhoDidNotPublish) {
-  ASSERT_OK(rendezvous_.Publish("collectives/world/1", "127.0.0.1 1 42 101 host-1"));
+  ASSERT_OK(rendezvous_.Publish("collectives/world/1", "127.0.0.1 1 42 - - 101 host-1"));
   EXPECT_THAT(Connect(Options(0, 3), absl::Milliseconds(30)),
               StatusIs(absl::StatusCode::kDeadlineExceeded, AllOf(HasSubstr("rank 2 did not come"), Not(HasSubstr("rank 1")))));
 }
@@ -268,7 +270,7 @@ TEST_F(TcpMeshTest, TheDeadlineNamesWhoDidNotCall) {
   HeldRendezvous held(rendezvous_);
   Peers zero, one;
   std::thread second([&] { one = ConnectTcpMesh(Options(1, 3), held, kLong, clock_); });
-  ASSERT_OK(rendezvous_.Publish("collectives/world/2", "127.0.0.1 1 42 102 host-2"));
+  ASSERT_OK(rendezvous_.Publish("collectives/world/2", "127.0.0.1 1 42 - - 102 host-2"));
   PublishedBy(1);
   zero = Connect(Options(0, 3), absl::Milliseconds(200));
   EXPECT_THAT(zero, StatusIs(absl::StatusCode::kDeadlineExceeded,
@@ -288,8 +290,8 @@ TEST_F(TcpMeshTest, TheEndOfTheEpochEndsTheWait) {
 }
 
 TEST_F(TcpMeshTest, GarbageInTheRendezvousIsRefusedWithItsText) {
-  for (const char* value :
-       {"", "hello", "127.0.0.1 0 42 1 host", "127.0.0.1 99999 42 1 host", "127.0.0.1 80 x 1 host", "nowhere 80 42 1 host"}) {
+  for (const char* value : {"", "hello", "127.0.0.1 0 42 - - 1 host", "127.0.0.1 99999 42 - - 1 host", "127.0.0.1 80 x - - 1 host",
+                            "nowhere 80 42 - - 1 host"}) {
     MemoryRendezvous rendezvous(clock_);
     ASSERT_OK(rendezvous.Publish("collectives/world/1", value));
     EXPECT_THAT(ConnectTcpMesh(Options(0, 2), rendezvous, kLong, clock_),

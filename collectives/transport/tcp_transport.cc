@@ -99,6 +99,10 @@ bool TcpTransport::Delivered(int peer) const {
 }
 
 void TcpTransport::Reset(int peer) {
+  if (peers_[peer].same_host) {
+    shutdown(peers_[peer].socket.get(), SHUT_RDWR);
+    return;
+  }
   const sockaddr nobody{.sa_family = AF_UNSPEC, .sa_data = {}};
   connect(peers_[peer].socket.get(), &nobody, sizeof(nobody));  // dissolves the connection: the peer gets a reset
 }

@@ -1,4 +1,4 @@
-// Transport over TCP: one connected, non-blocking socket per peer.
+// Transport over sockets: one connected, non-blocking stream per peer; TCP, and Unix sockets between ranks of one host.
 #ifndef RINGMASTER_COLLECTIVES_TRANSPORT_TCP_TRANSPORT_H_
 #define RINGMASTER_COLLECTIVES_TRANSPORT_TCP_TRANSPORT_H_
 
@@ -15,8 +15,9 @@
 namespace ringmaster {
 
 struct TcpPeer {
-  FileDescriptor socket;  // connected; not used for this rank itself
-  std::string name;       // "rank 3 (host h2, pid 812)"
+  FileDescriptor socket;   // connected; not used for this rank itself
+  std::string name;        // "rank 3 (host h2, pid 812)"
+  bool same_host = false;  // then the socket is a Unix socket
 };
 
 class TcpTransport final : public Transport {

@@ -1,0 +1,97 @@
+#include "collectives/create_communicator.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "collectives/shm/memory_exchange.h"
+#include "collectives/transport/tcp_transport.h"
+#include "common/status_macros.h"
+
+namespace ringmaster {
+namespace {
+
+bool SharesCores(int ranks_on_host) {
+  cpu_set_t usable;
+  CPU_ZERO(&usable);
+  const int cores = sched_getaffinity(0, sizeof(usable), &usable) == 0 ? CPU_COUNT(&usable) : 1;
+  return ranks_on_host > cores;
+}
+
+// Waking a sleeping core costs about 36 us, so a core of our own is worth a longer wait than any transfer inside a step takes. With
+// more ranks than cores a spinning rank would keep the one it waits for from running.
+Patience PatienceOverSockets(int ranks_on_host) {
+  if (!SharesCores(ranks_on_host)) return {.time = absl::Milliseconds(1), .yield = false};
+  return {.time = absl::Microseconds(200), .yield = true};
+}
+
+absl::StatusOr<std::unique_ptr<Communicator>> OverSharedMemory(const CommunicatorOptions& options, std::vector<TcpPeer> peers,
+                                                               absl::Duration timeout, const Clock& clock) {
+  std::vector<int> numbers;
+  std::vector<FileDescriptor> sockets;
+  ShmCommunicatorOptions shm;
+  shm.sync.rank = options.mesh.rank;
+  shm.tuning = options.shm;
+  for (TcpPeer& peer : peers) {
+    numbers.push_back(peer.socket.get());
+    shm.sync.names.push_back(peer.name);
+    sockets.push_back(std::move(peer.socket));
+  }
+  shm.sync.share_cores = SharesCores(std::max(options.ranks_on_host, options.mesh.size));
+  if (shm.sync.share_cores) shm.sync.patience = absl::Microseconds(30);
+  RM_ASSIGN_OR_RETURN(shm::GroupMemory memory, shm::ExchangeMemory({.rank = options.mesh.rank}, numbers, timeout, clock));
+  return ShmCommunicator::Create(std::move(memory), std::move(sockets), clock, std::move(shm), timeout);
+}
+
+// A new group of some of this one's ranks: the same options, other numbers.
+Communicator::Regroup RegroupWith(const CommunicatorOptions& parent, Rendezvous& rendezvous, const Clock& clock) {
+  return [parent, &rendezvous, &clock](std::span<const int> members, const std::string& name, absl::Duration timeout) {
+    CommunicatorOptions child = parent;
+    child.mesh.group = absl::StrCat(parent.mesh.group, "/", name);
+    child.mesh.size = static_cast<int>(members.size());
+    child.mesh.members.clear();
+    for (size_t index = 0; index < members.size(); ++index) {
+      if (members[index] == parent.mesh.rank) child.mesh.rank = static_cast<int>(index);
+      child.mesh.members.push_back(parent.mesh.members.empty() ? members[index]
+                                                               : parent.mesh.members[static_cast<size_t>(members[index])]);
+    }
+    return CreateCommunicator(child, rendezvous, timeout, clock);
+  };
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(const CommunicatorOptions& options, Rendezvous& rendezvous,
+                                                                 absl::Duration timeout, const Clock& clock) {
+  const absl::Time deadline = clock.Now() + timeout;
+  TcpMeshOptions mesh = options.mesh;
+  if (options.transport == TransportChoice::kTcp) {
+    mesh.host_identity.clear();
+  } else if (mesh.host_identity.empty()) {
+    mesh.host_identity = HostIdentity();
+  }
+  std::vector<TcpPeer> peers(1);
+  if (mesh.size != 1) {
+    RM_ASSIGN_OR_RETURN(peers, ConnectTcpMesh(mesh, rendezvous, timeout, clock));
+  }
+  const auto elsewhere = [&](const TcpPeer& peer) { return &peer != &peers[static_cast<size_t>(mesh.rank)] && !peer.same_host; };
+  const auto remote = std::find_if(peers.begin(), peers.end(), elsewhere);
+  std::unique_ptr<Communicator> made;
+  if (mesh.size > 1 && remote == peers.end()) {
+    RM_ASSIGN_OR_RETURN(made, OverSharedMemory(options, std::move(peers), deadline - clock.Now(), clock));
+  } else if (mesh.size > 1 && options.transport == TransportChoice::kShm) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("shared memory was asked for, and ", remote->name, " does not share this host's network namespace"));
+  } else {
+    RM_ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport,
+                        TcpTransport::Create(mesh.rank, std::move(peers), PatienceOverSockets(options.ranks_on_host)));
+    made = std::make_unique<HostCommunicator>(std::move(transport), clock, options.host);
+  }
+  made->set_regroup(RegroupWith(options, rendezvous, clock));
+  return made;
+}
+
+}  // namespace ringmaster

@@ -1,0 +1,41 @@
+// The communicator of a group of processes, on one host or many: shared memory where all ranks are on one host, else sockets (Unix
+// sockets between ranks of one host, TCP between hosts).
+#ifndef RINGMASTER_COLLECTIVES_CREATE_COMMUNICATOR_H_
+#define RINGMASTER_COLLECTIVES_CREATE_COMMUNICATOR_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "collectives/communicator.h"
+#include "collectives/host_communicator.h"
+#include "collectives/rendezvous.h"
+#include "collectives/shm/shm_communicator.h"
+#include "collectives/transport/tcp_mesh.h"
+#include "common/clock.h"
+
+namespace ringmaster {
+
+enum class TransportChoice : uint8_t {
+  kAuto,
+  kShm,  // ranks on another host are an error
+  kTcp,  // even within a host
+};
+
+struct CommunicatorOptions {
+  TcpMeshOptions mesh;  // host_identity: filled in, unless it is given or the choice is TCP
+  TransportChoice transport = TransportChoice::kAuto;
+  int ranks_on_host = 1;  // that run at the same time; above the number of cores, ranks give way instead of spinning
+  HostCommunicatorOptions host = {};
+  ShmTuning shm = {};
+};
+
+// Collective: every rank of the group calls it. Returns within `timeout`. `rendezvous` and `clock` must outlive the communicator (a
+// split uses them). A group of one uses neither network nor rendezvous.
+// Errors: see ConnectTcpMesh and shm/memory_exchange.h. FAILED_PRECONDITION: shared memory was asked for and a peer is elsewhere.
+absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(const CommunicatorOptions& options, Rendezvous& rendezvous,
+                                                                 absl::Duration timeout, const Clock& clock);
+
+}  // namespace ringmaster
+
+#endif  // RINGMASTER_COLLECTIVES_CREATE_COMMUNICATOR_H_

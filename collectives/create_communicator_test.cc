@@ -1,0 +1,122 @@
+#include "collectives/create_communicator.h"
+
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "collectives/communicator_conformance.h"
+#include "collectives/memory_rendezvous.h"
+#include "common/real_clock.h"
+#include "common/status_matchers.h"
+
+namespace ringmaster {
+namespace {
+
+using testing::CommunicatorConformance;
+using testing::Group;
+using testing::GroupFactory;
+using testing::kLong;
+using testing::StatusIs;
+
+const RealClock& TestClock() {
+  static const RealClock clock;
+  return clock;
+}
+
+// Ranks r and r + 1 are on one host when `ranks_on_host` is 2, and so on.
+Group MakeGroup(int size, TransportChoice transport, int ranks_on_host, Rendezvous& rendezvous,
+                std::vector<absl::Status>* statuses = nullptr) {
+  Group group(static_cast<size_t>(size));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < size; ++rank) {
+    threads.emplace_back([&, rank] {
+      CommunicatorOptions options;
+      options.mesh = {.rank = rank,
+                      .size = size,
+                      .group = "world",
+                      .job = "create",
+                      .epoch = 1,
+                      .host = "here",
+                      .pid = 7,
+                      .listen_address = "127.0.0.1",
+                      .host_identity = transport == TransportChoice::kTcp ? "" : absl::StrCat("host", rank / ranks_on_host)};
+      options.transport = transport;
+      options.ranks_on_host = 1000;
+      auto made = CreateCommunicator(options, rendezvous, kLong, TestClock());
+      if (statuses != nullptr) (*statuses)[static_cast<size_t>(rank)] = made.status();
+      if (made.ok()) group[static_cast<size_t>(rank)] = *std::move(made);
+      if (statuses == nullptr) {
+        ASSERT_OK(made);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return group;
+}
+
+GroupFactory Factory(std::string name, TransportChoice transport, int ranks_on_host) {
+  return {std::move(name),
+          [=](int size) {
+            // Splits use it as long as the group lives.
+            static std::vector<std::unique_ptr<MemoryRendezvous>> rendezvous;
+            rendezvous.push_back(std::make_unique<MemoryRendezvous>(TestClock()));
+            return MakeGroup(size, transport, ranks_on_host, *rendezvous.back());
+          },
+          testing::kSeveralChunks};
+}
+
+INSTANTIATE_TEST_SUITE_P(Created, CommunicatorConformance,
+                         ::testing::Values(Factory("OneHost", TransportChoice::kAuto, 1000),
+                                           Factory("TwoRanksAHost", TransportChoice::kAuto, 2)),
+                         testing::GroupName);
+
+TEST(CreateCommunicatorTest, SharedMemoryBetweenHostsIsRefusedByName) {
+  MemoryRendezvous rendezvous(TestClock());
+  std::vector<absl::Status> statuses(4);
+  MakeGroup(4, TransportChoice::kShm, 2, rendezvous, &statuses);
+  EXPECT_THAT(statuses[0], StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("rank 2 (host here, pid 7)")));
+  EXPECT_THAT(statuses[3], StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("rank 0 (host here, pid 7)")));
+}
+
+TEST(CreateCommunicatorTest, ASplitGroupCallsItsRanksAsTheParentDoes) {
+  for (const TransportChoice transport : {TransportChoice::kAuto, TransportChoice::kTcp}) {
+    MemoryRendezvous rendezvous(TestClock());
+    Group group = MakeGroup(4, transport, 1000, rendezvous);
+    Group odd(2);
+    const auto results = testing::OnAllRanks(group, [&](Communicator& ranks) -> absl::Status {
+      auto part = ranks.Split(ranks.rank() % 2, -ranks.rank(), kLong);
+      if (!part.ok()) return part.status();
+      if ((*part)->size() != 2 || (*part)->rank() != (ranks.rank() < 2 ? 1 : 0)) return absl::InternalError("wrong order");
+      int32_t sum = ranks.rank();
+      absl::Status status = (*part)->AllReduce(&sum, &sum, 1, DataType::kI32, Reduction::kSum, kLong);
+      if (sum != (ranks.rank() % 2 == 0 ? 2 : 4)) return absl::InternalError(absl::StrCat("sum ", sum));
+      if (ranks.rank() == 3) return status;  // its part closes here
+      if (ranks.rank() == 1) status = (*part)->Barrier(kLong);
+      return status;
+    });
+    EXPECT_OK(results[0]);
+    EXPECT_OK(results[2]);
+    EXPECT_OK(results[3]);
+    EXPECT_THAT(results[1], StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr("rank 3 (host here, pid 7)")));
+  }
+}
+
+TEST(CreateCommunicatorTest, ANegativeColourIsInNoGroup) {
+  MemoryRendezvous rendezvous(TestClock());
+  Group group = MakeGroup(3, TransportChoice::kAuto, 1000, rendezvous);
+  const auto results = testing::OnAllRanks(group, [&](Communicator& ranks) -> absl::Status {
+    auto part = ranks.Split(ranks.rank() == 1 ? -1 : 5, 0, kLong);
+    if (!part.ok()) return part.status();
+    if ((*part == nullptr) != (ranks.rank() == 1)) return absl::InternalError("wrong members");
+    return *part == nullptr ? absl::OkStatus() : (*part)->Barrier(kLong);
+  });
+  for (const absl::Status& result : results) EXPECT_OK(result);
+}
+
+}  // namespace
+}  // namespace ringmaster
