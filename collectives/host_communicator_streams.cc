@@ -247,7 +247,8 @@ void HostCommunicator::ReduceArrived() {
     for (const int operand : plan_.operands) {
       operands_.push_back(operand == rank() ? buffers_.send + offset : stages_[operand].get() + stage_offset);
     }
-    ReduceInOrder(operands_, buffers_.receive + offset, count, call_.type, call_.reduction);
+    void* const result = buffers_.receive + offset;
+    ReduceInOrder(operands_, {&result, 1}, count, call_.type, call_.reduction);
     reduced_ += count * element;
   }
 }
