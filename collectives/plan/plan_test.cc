@@ -59,7 +59,7 @@ class Machine {
         const std::vector<Segment>& received = ranks_[to].plan.from[from];
         ASSERT_EQ(sent.size(), received.size()) << from << " -> " << to;
         for (size_t i = 0; i < sent.size(); ++i) {
-          ASSERT_EQ(sent[i].range, received[i].range) << from << " -> " << to << ", frame " << i;
+          ASSERT_EQ(sent[i].range.size(), received[i].range.size()) << from << " -> " << to << ", frame " << i;
           ASSERT_GT(sent[i].range.size(), 0);
           ASSERT_LE(sent[i].range.size(), chunk_);
           ASSERT_LE(sent[i].range.end, count_);
@@ -98,6 +98,7 @@ class Machine {
     Values input, kept, result;
     std::vector<size_t> next_to, next_from;  // by peer
     std::vector<Values> contributed;         // by peer: in the order of plan.reduce
+    Values staged;                           // reduced and not yet sent
     int64_t reduced = 0;
     int64_t forwarded = 0;
   };
@@ -110,7 +111,16 @@ class Machine {
     const std::vector<Segment>& segments = state.plan.to[peer];
     if (state.next_to[peer] == segments.size() || Stream(rank, peer).size() == capacity) return false;
     const Segment& segment = segments[state.next_to[peer]];
-    if (segment.kind == Kind::kReduced && state.reduced < segment.range.end - state.plan.reduce.begin) return false;
+    const bool reduced = segment.kind == Kind::kReduced || segment.kind == Kind::kStaged;
+    if (reduced && state.reduced < segment.range.end - state.plan.reduce.begin) return false;
+    EXPECT_EQ(segment.kind == Kind::kStaged, reduced && state.plan.stage_result);
+    if (segment.kind == Kind::kStaged) {
+      Stream(rank, peer).emplace_back(state.staged.begin(), state.staged.begin() + segment.range.size());
+      state.staged.erase(state.staged.begin(), state.staged.begin() + segment.range.size());
+      ++state.next_to[peer];
+      Reduce(rank);
+      return true;
+    }
     if (segment.kind == Kind::kForwarded && state.forwarded < segment.range.end) return false;
     const Values& source = segment.kind != Kind::kInput ? Result(state) : state.plan.keep_input ? state.kept : state.input;
     Stream(rank, peer).emplace_back(source.begin() + segment.range.begin, source.begin() + segment.range.end);
@@ -146,12 +156,18 @@ class Machine {
       if (operand != rank) ready = std::min(ready, static_cast<int64_t>(state.contributed[operand].size()));
     }
     for (; state.reduced < ready; ++state.reduced) {
+      if (state.plan.stage_result && static_cast<int64_t>(state.staged.size()) == 2 * chunk_) return;
       const int64_t at = state.plan.reduce.begin + state.reduced;
       std::string sum;
       for (const int operand : state.plan.operands) {
         sum += operand == rank ? state.input[at] : state.contributed[operand][state.reduced];
       }
-      Result(state)[at] = sum;
+      EXPECT_EQ(state.plan.last_link, static_cast<int>(sum.size()) == size_) << "where the result is rounded";
+      if (state.plan.stage_result) {
+        state.staged.push_back(sum);
+      } else {
+        Result(state)[at] = sum;
+      }
     }
   }
 
