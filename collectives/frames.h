@@ -39,7 +39,7 @@ constexpr uint32_t kLongestMismatch = 1024;
 struct WireCall {
   uint64_t sequence = 0;  // of the collectives of the group, of the sends of one rank to another
   int64_t count = 0;      // kAllToAllV: from the sender of this frame to its receiver; the other V operations: of all parts
-  uint64_t parts = 0;     // kReduceScatterV, kAllGatherV: a hash of the counts
+  uint64_t parts = 0;     // kReduceScatterV, kAllGatherV: a hash of the counts; kAllToAllV: elements in the other direction
   int32_t root = 0;
   Operation operation = Operation::kBarrier;
   DataType type = DataType::kU8;

@@ -148,7 +148,9 @@ void HostCommunicator::Prepare(const Call& call) {
     calls_from_.assign(size(), call_);
     for (int peer = 0; peer < size(); ++peer) {
       calls_to_[peer].count = call.send_counts[peer];
+      calls_to_[peer].parts = static_cast<uint64_t>(call.receive_counts[peer]);
       calls_from_[peer].count = call.receive_counts[peer];
+      calls_from_[peer].parts = static_cast<uint64_t>(call.send_counts[peer]);
     }
   } else if (!call.send_counts.empty()) {
     call_.count = bounds_.back();

@@ -38,8 +38,11 @@ void HostCommunicator::BlameMismatch(int peer, const WireCall& ours, const WireC
     mine.operation = Operation::kReceive;
     mine.root = peer;
   }
-  const char* difference = "";
-  if (Describe(theirs) == Describe(ours) && theirs.sequence == ours.sequence) {
+  std::string difference;
+  if (theirs.operation == Operation::kAllToAllV && ours.operation == Operation::kAllToAllV) {
+    absl::StrAppend(&difference, " (rank ", peer, " gives ", theirs.count, " elements where rank ", rank(), " takes ", ours.count,
+                    " and takes ", theirs.parts, " of ", ours.parts, ")");
+  } else if (Describe(theirs) == Describe(ours) && theirs.sequence == ours.sequence) {
     difference = theirs.parts == ours.parts ? " with other communicator options" : " with other counts";
   }
   FailWithMismatch(

@@ -55,6 +55,8 @@ void HostCommunicator::StartStreams() {
     send.complete = exchange_ && plan_.to[peer].empty();
     receive.complete = exchange_ && plan_.from[peer].empty();
     if (!receive.complete) LoadNextReceive(peer);
+    // Should we fail before its turn comes, the peer sees that it was in this operation: it may be in the one before.
+    if (!send.complete) LoadNextSend(peer);
   }
 }
 
