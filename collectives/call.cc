@@ -118,6 +118,10 @@ absl::Status Validate(const Call& call, int rank, int size) {
     if (counts.ok() && call.operation == Operation::kAllToAllV) counts = CheckCounts(call.receive_counts, "receive_counts", size);
   }
   if (!counts.ok()) return error(std::string(counts.message()));
+  if (call.operation == Operation::kAllToAllV) {
+    const int64_t sent = call.send_counts[static_cast<size_t>(rank)], received = call.receive_counts[static_cast<size_t>(rank)];
+    if (sent != received) return error("sends ", sent, " elements to itself and receives ", received);
+  }
   const Extent extent = ExtentOf(call, rank, size);
   if (call.send == nullptr && extent.send > 0) return error("send buffer is null; it must hold ", extent.send, " elements");
   if (call.receive == nullptr && extent.receive > 0) {

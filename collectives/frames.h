@@ -1,8 +1,8 @@
 // Bytes between two ranks of a group: frames, each an 8-byte head and what the head announces. Little-endian.
 //
-// Every operation begins with a WireCall frame on every stream, so that ranks which call different things find out before they use
-// each other's data; then come the data frames of the plan, each with a length that the receiver knows beforehand. A rank that
-// fails finishes the frame it is in, says why in a Failure head, and closes.
+// Every collective begins with a WireCall frame on every stream, so that ranks which call different things find out before they use
+// each other's data; then come the data frames of the plan, each with a length that the receiver knows beforehand. A send is the
+// same on one stream. A rank that fails finishes the frame it is in, says why in a Failure head, and closes.
 #ifndef RINGMASTER_COLLECTIVES_FRAMES_H_
 #define RINGMASTER_COLLECTIVES_FRAMES_H_
 
@@ -19,7 +19,7 @@ static_assert(std::endian::native == std::endian::little, "frames are written as
 enum class FrameTag : uint32_t {
   kCall = 0x434d5201,  // value: sizeof(WireCall)
   kData = 0x434d5202,  // value: bytes that follow
-  // Failures; value: the rank that is to blame.
+  // Failures; value: the rank that is to blame; of kMismatch the bytes of the text behind it, which names both calls.
   kPeerClosed = 0x434d5211,
   kPeerSilent = 0x434d5212,
   kMismatch = 0x434d5213,
@@ -33,10 +33,13 @@ struct FrameHead {
 };
 static_assert(sizeof(FrameHead) == 8);
 
-// Equal on all ranks, or the operation fails.
+constexpr uint32_t kLongestMismatch = 1024;
+
+// Equal on both ends of a stream, or the operation fails.
 struct WireCall {
-  uint64_t sequence = 0;
-  int64_t count = 0;
+  uint64_t sequence = 0;  // of the collectives of the group, of the sends of one rank to another
+  int64_t count = 0;      // kAllToAllV: from the sender of this frame to its receiver; the other V operations: of all parts
+  uint64_t parts = 0;     // kReduceScatterV, kAllGatherV: a hash of the counts; kAllToAllV: elements in the other direction
   int32_t root = 0;
   Operation operation = Operation::kBarrier;
   DataType type = DataType::kU8;
@@ -47,7 +50,7 @@ struct WireCall {
 
   bool operator==(const WireCall&) const = default;
 };
-static_assert(sizeof(WireCall) == 32);
+static_assert(sizeof(WireCall) == 40);
 
 // "all_reduce(count 10, f32, sum)".
 std::string Describe(const WireCall& call);

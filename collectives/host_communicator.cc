@@ -3,15 +3,33 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <cstring>
-#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "collectives/reduce.h"
 #include "common/check.h"
 #include "common/status_macros.h"
 
 namespace ringmaster {
+namespace {
+
+// Of the counts of all ranks: FNV-1a over whole words, with the high bits mixed into the low ones.
+uint64_t HashOf(std::span<const int64_t> counts) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const int64_t count : counts) {
+    hash = (hash ^ static_cast<uint64_t>(count)) * 0x100000001b3;
+    hash ^= hash >> 29;
+  }
+  return hash;
+}
+
+void BoundsOf(std::span<const int64_t> counts, std::vector<int64_t>* bounds) {
+  bounds->assign(1, 0);
+  for (const int64_t count : counts) bounds->push_back(bounds->back() + count);
+}
+
+}  // namespace
+
 HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const Clock& clock, const HostCommunicatorOptions& options)
     : transport_(std::move(transport)), clock_(clock), options_(options), stage_bytes_(2 * size_t{options.chunk_bytes}) {
   RM_CHECK(std::has_single_bit(options.chunk_bytes) && options.chunk_bytes >= 8) << "chunk_bytes " << options.chunk_bytes;
@@ -20,43 +38,36 @@ HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const C
   receives_.resize(ranks);
   interests_.resize(ranks);
   contributed_.resize(ranks);
+  mismatches_.resize(ranks);
+  messages_to_.resize(ranks);
+  messages_from_.resize(ranks);
+  sent_.resize(ranks);
+  received_.resize(ranks);
   operands_.reserve(ranks);
-  for (int peer = 0; peer < ranks; ++peer) {
-    stages_.push_back(peer == rank() ? nullptr : std::make_unique<char[]>(stage_bytes_));
-  }
+  bounds_.reserve(ranks + 1);
+  receive_bounds_.reserve(ranks + 1);
+  for (int peer = 0; peer < ranks; ++peer) stages_.push_back(std::make_unique<char[]>(stage_bytes_));
   kept_input_ = std::make_unique<char[]>(options.direct_bytes);
 }
 
 HostCommunicator::~HostCommunicator() { transport_->CloseSending(); }
 
 absl::Status HostCommunicator::Execute(const Call& call, absl::Duration timeout) {
-  const WireCall wire{
-      .count = call.count, .root = call.root, .operation = call.operation, .type = call.type, .reduction = call.reduction};
-  const char* const send = static_cast<const char*>(call.send);
-  char* const receive = static_cast<char*>(call.receive);
-  const size_t part_bytes = Bytes(call.count) * BytesPerElement(call.type);
-  switch (call.operation) {
-    case Operation::kAllReduce: return RunOne(wire, {send, receive}, timeout);
-    case Operation::kReduceScatter: return RunOne(wire, {send, receive - part_bytes * rank()}, timeout);
-    case Operation::kAllGather: {
-      char* const own_slice = receive + part_bytes * rank();
-      if (send != own_slice && call.count > 0) std::memcpy(own_slice, send, part_bytes);
-      return RunOne(wire, {receive, receive}, timeout);
-    }
-    case Operation::kBroadcast: {
-      if (rank() == call.root && send != receive && call.count > 0) std::memcpy(receive, send, part_bytes);
-      return RunOne(wire, {receive, receive}, timeout);
-    }
-    case Operation::kBarrier: return RunOne(wire, {}, timeout);
-    default: return absl::UnimplementedError(absl::StrCat(NameOf(call.operation), " over streams"));
-  }
+  RM_RETURN_IF_ERROR(Begin());
+  Prepare(call);
+  return End(RunToTheEnd(timeout));
 }
 
-absl::Status HostCommunicator::ExchangePointToPoint(std::span<const Call>, absl::Duration) {
-  return absl::UnimplementedError("send and receive over streams");
+absl::Status HostCommunicator::ExchangePointToPoint(std::span<const Call> calls, absl::Duration timeout) {
+  RM_RETURN_IF_ERROR(Begin());
+  PrepareExchange(calls);
+  return End(RunToTheEnd(timeout));
 }
 
-std::string HostCommunicator::Explain(const Call& call) const { return Describe(call); }
+std::string HostCommunicator::Explain(const Call& call) const {
+  const char* const how[] = {"automatic", "direct", "ring", "two steps"};
+  return absl::StrCat(Describe(call), ": ", how[static_cast<int>(Choose(call))], " over streams");
+}
 
 void HostCommunicator::Abort(std::string_view reason) {
   {
@@ -76,21 +87,15 @@ void HostCommunicator::Abort(std::string_view reason) {
   busy_ = false;
 }
 
-absl::Status HostCommunicator::RunOne(const WireCall& call, Buffers buffers, absl::Duration timeout) {
-  {
-    MutexLock lock(&mu_);
-    if (!broken_.ok()) return broken_;
-    RM_CHECK(!busy_) << "two threads issue operations of one communicator";
-    busy_ = true;
-  }
-  call_ = call;
-  call_.sequence = ++sequence_;
-  call_.algorithm = static_cast<uint8_t>(options_.algorithm);
-  call_.chunk_bytes = options_.chunk_bytes;
-  call_.direct_bytes = options_.direct_bytes;
-  buffers_ = buffers;
-  element_ = BytesPerElement(call.type);
-  const absl::Status status = RunExclusive(timeout);
+absl::Status HostCommunicator::Begin() {
+  MutexLock lock(&mu_);
+  if (!broken_.ok()) return broken_;
+  RM_CHECK(!busy_) << "two threads issue operations of one communicator";
+  busy_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status HostCommunicator::End(absl::Status status) {
   {
     MutexLock lock(&mu_);
     if (!status.ok() && broken_.ok()) broken_ = status;
@@ -106,32 +111,119 @@ absl::Status HostCommunicator::RunOne(const WireCall& call, Buffers buffers, abs
   return broken_;
 }
 
-// Chooses by size alone, so that all ranks choose the same; the bits do not depend on it.
-void HostCommunicator::MakePlan() {
-  const int64_t direct_count = options_.direct_bytes / element_;
-  plan::Layout layout{.rank = rank(), .size = size(), .count = call_.count};
-  layout.chunk = options_.chunk_bytes / element_;
-  const bool small = call_.count <= direct_count;
-  const bool ring = options_.algorithm == Algorithm::kRing;
-  switch (call_.operation) {
+// By size alone, so that all ranks choose the same; the bits do not depend on it.
+Algorithm HostCommunicator::Choose(const Call& call) const {
+  const bool small = Bytes(call.count) * BytesPerElement(call.type) <= options_.direct_bytes;
+  const Algorithm asked = options_.algorithm;
+  switch (call.operation) {
     case Operation::kAllReduce:
-      if (ring) return plan::RingAllReduce(layout, &plan_);
-      if (small) return plan::DirectAllReduce(layout, &plan_);
-      return plan::TwoStepAllReduce(layout, &plan_);
-    case Operation::kReduceScatter: layout.count *= size(); return plan::DirectReduceScatter(layout, &plan_);
-    case Operation::kAllGather: layout.count *= size(); return plan::DirectAllGather(layout, &plan_);
+      if (asked == Algorithm::kRing) return asked;
+      return small ? Algorithm::kDirect : Algorithm::kTwoStep;
+    case Operation::kReduce:
+      if (asked == Algorithm::kDirect) return asked;
+      return small ? Algorithm::kDirect : Algorithm::kTwoStep;
     case Operation::kBroadcast:
-      if (ring || (!small && options_.algorithm == Algorithm::kAutomatic)) {
-        return plan::RingBroadcast(layout, call_.root, &plan_);
-      }
-      return plan::DirectBroadcast(layout, call_.root, &plan_);
-    default: return plan::DirectAllGather(layout, &plan_);  // a barrier: of nothing, every rank waits for every WireCall
+      if (asked == Algorithm::kRing) return asked;
+      return small || asked == Algorithm::kDirect ? Algorithm::kDirect : Algorithm::kRing;
+    default: return Algorithm::kDirect;
   }
 }
 
-absl::Status HostCommunicator::RunExclusive(absl::Duration timeout) {
-  MakePlan();
+void HostCommunicator::Prepare(const Call& call) {
+  exchange_ = false;
+  call_ = {.sequence = ++sequence_,
+           .count = call.count,
+           .root = call.root,
+           .operation = call.operation,
+           .type = call.type,
+           .reduction = call.reduction,
+           .algorithm = static_cast<uint8_t>(options_.algorithm),
+           .chunk_bytes = options_.chunk_bytes,
+           .direct_bytes = options_.direct_bytes};
+  element_ = BytesPerElement(call.type);
+  if (!call.send_counts.empty()) BoundsOf(call.send_counts, &bounds_);
+  if (call.operation == Operation::kAllToAllV) {
+    BoundsOf(call.receive_counts, &receive_bounds_);
+    calls_to_.assign(size(), call_);
+    calls_from_.assign(size(), call_);
+    for (int peer = 0; peer < size(); ++peer) {
+      calls_to_[peer].count = call.send_counts[peer];
+      calls_to_[peer].parts = static_cast<uint64_t>(call.receive_counts[peer]);
+      calls_from_[peer].count = call.receive_counts[peer];
+      calls_from_[peer].parts = static_cast<uint64_t>(call.send_counts[peer]);
+    }
+  } else if (!call.send_counts.empty()) {
+    call_.count = bounds_.back();
+    call_.parts = HashOf(call.send_counts);
+  }
+  buffers_ = BuffersOf(call);
+  MakePlan(call);
+  const size_t accumulator = BytesPerElement(AccumulatorType(call.type, call.reduction));
+  contribution_ = plan_.first_link ? element_ : accumulator;
+  staged_ = plan_.last_link ? element_ : accumulator;
+}
+
+// Where one buffer holds the part of one rank alone, the plan's positions begin in front of it.
+HostCommunicator::Buffers HostCommunicator::BuffersOf(const Call& call) const {
+  const bool varied = !call.send_counts.empty();
+  const int64_t own = varied ? bounds_[rank()] : rank() * call.count;
+  switch (call.operation) {
+    case Operation::kReduceScatter:
+    case Operation::kReduceScatterV:
+    case Operation::kScatter: return {.send = call.send, .receive = call.receive, .receive_begin = own};
+    case Operation::kAllGather:
+    case Operation::kAllGatherV:
+    case Operation::kGather: return {.send = call.send, .receive = call.receive, .send_begin = own};
+    default: return {.send = call.send, .receive = call.receive};
+  }
+}
+
+void HostCommunicator::MakePlan(const Call& call) {
+  const size_t accumulator = IsReduction(call.operation) ? BytesPerElement(AccumulatorType(call.type, call.reduction)) : element_;
+  const PlanKey key{.operation = call.operation,
+                    .algorithm = Choose(call),
+                    .element = element_,
+                    .accumulator = accumulator,
+                    .count = call.count,
+                    .root = call.root};
+  const bool varied = !call.send_counts.empty();
+  if (key == plan_key_ && !varied) return;
+  plan_key_ = key;
+  plan::Layout layout{.rank = rank(), .size = size(), .count = call.count};
+  layout.chunk = options_.chunk_bytes / (key.algorithm == Algorithm::kRing ? accumulator : element_);
+  const plan::Layout parts{.rank = rank(),
+                           .size = size(),
+                           .count = call.count * size(),
+                           .chunk = layout.chunk,
+                           .bounds = varied ? std::span<const int64_t>(bounds_) : std::span<const int64_t>()};
+  switch (call.operation) {
+    case Operation::kAllReduce:
+      if (key.algorithm == Algorithm::kRing) return plan::RingAllReduce(layout, &plan_);
+      if (key.algorithm == Algorithm::kDirect) return plan::DirectAllReduce(layout, &plan_);
+      return plan::TwoStepAllReduce(layout, &plan_);
+    case Operation::kReduce:
+      if (key.algorithm == Algorithm::kDirect) return plan::DirectReduce(layout, call.root, &plan_);
+      return plan::TwoStepReduce(layout, call.root, &plan_);
+    case Operation::kBroadcast:
+      if (key.algorithm == Algorithm::kRing) return plan::RingBroadcast(layout, call.root, &plan_);
+      return plan::DirectBroadcast(layout, call.root, &plan_);
+    case Operation::kReduceScatter:
+    case Operation::kReduceScatterV: return plan::DirectReduceScatter(parts, &plan_);
+    case Operation::kGather: return plan::DirectGather(parts, call.root, &plan_);
+    case Operation::kScatter: return plan::DirectScatter(parts, call.root, &plan_);
+    case Operation::kAllToAll:
+      bounds_.clear();
+      for (int part = 0; part <= size(); ++part) bounds_.push_back(part * call.count);
+      return plan::DirectAllToAll(layout, bounds_, bounds_, &plan_);
+    case Operation::kAllToAllV: return plan::DirectAllToAll(layout, bounds_, receive_bounds_, &plan_);
+    default: return plan::DirectAllGather(parts, &plan_);  // a barrier: of nothing, every rank waits for every WireCall
+  }
+}
+
+absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
   StartStreams();
+  bool moved = PumpAll();  // the first bytes leave before anything else is done
+  CopyOwnPart();
   ReduceArrived();  // a group of one has all its operands already
   const absl::Time deadline = clock_.Now() + timeout;
   const Patience patience = transport_->patience();
@@ -143,14 +235,14 @@ absl::Status HostCommunicator::RunExclusive(absl::Duration timeout) {
       MutexLock lock(&mu_);
       return broken_;
     }
-    const bool moved = PumpAll();
     if (failure_ != nullptr) {
-      TellPeers(failure_->tag, failure_->culprit);
+      TellPeers(failure_->tag, failure_->culprit, failure_->mismatch);
       return std::move(failure_)->status;
     }
     if (Finished()) return absl::OkStatus();
     if (moved) {
       idle = false;
+      moved = PumpAll();
       continue;
     }
     const absl::Time now = clock_.Now();
@@ -165,10 +257,12 @@ absl::Status HostCommunicator::RunExclusive(absl::Duration timeout) {
     }
     if (now - idle_since < patience.time) {
       if (patience.yield) sched_yield();
-      continue;
+    } else {
+      transport_->Wait(interests_, deadline - now);
+      LookForEnds();
+      if (failure_ != nullptr) continue;
     }
-    transport_->Wait(interests_, deadline - now);
-    LookForEnds();
+    moved = PumpAll();
   }
 }
 

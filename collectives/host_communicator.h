@@ -23,9 +23,10 @@
 namespace ringmaster {
 
 enum class Algorithm : uint8_t {
-  kAutomatic,  // by size; see HostCommunicator::MakePlan
+  kAutomatic,  // by operation and size
   kDirect,
   kRing,
+  kTwoStep,
 };
 
 // Equal on all ranks of a group.
@@ -53,8 +54,8 @@ class HostCommunicator final : public Communicator {
   static constexpr size_t kCallBytes = sizeof(FrameHead) + sizeof(WireCall);
   static constexpr size_t kPrefixBytes = kCallBytes + sizeof(FrameHead);
 
-  // One direction to or from one peer during one operation. `prefix` holds the heads of the frame that is moving (the first frame
-  // travels with the Call in front), `payload` its data.
+  // One direction to or from one peer during one operation. `prefix` holds the heads of the frame that is moving (a Call, a data
+  // head or both), `payload` its data.
   struct Stream {
     char prefix[kPrefixBytes];
     size_t prefix_bytes = 0;
@@ -63,57 +64,103 @@ class HostCommunicator final : public Communicator {
     size_t payload_bytes = 0;
     size_t payload_done = 0;
     size_t next_segment = 0;
-    bool called = false;  // receiving: the peer's Call has arrived and is ours
+    size_t next_call = 0;       // of the calls on this stream
+    int64_t staged_end = 0;     // sending: what is gone from the stage when this frame is; 0: it is not from there
+    bool opens = false;         // the next frame is the Call of a collective
+    bool in_segment = false;    // receiving: the frame is the next segment
+    bool prefix_calls = false;  // receiving: `prefix` begins with a Call
+    bool called = false;        // receiving: a Call has arrived and is ours
+    bool mismatched = false;    // receiving: what comes now is the text of a kMismatch
     bool closed = false;
     bool end_known = false;  // receiving: the peer has closed, and all that we need came before
     bool complete = false;
     bool between_frames() const { return prefix_done == prefix_bytes && payload_done == payload_bytes; }
-    bool begun() const { return prefix_done > 0; }
+    void NewFrame() { prefix_bytes = prefix_done = payload_bytes = payload_done = 0; }
+    void Restart() {
+      NewFrame();
+      next_segment = next_call = 0;
+      opens = in_segment = prefix_calls = called = mismatched = closed = end_known = complete = false;
+    }
   };
 
   // Why the operation in progress fails, and what peers are told.
   struct Failure {
     FrameTag tag;
     int culprit;
+    std::string mismatch;  // kMismatch: the text for the peers
     absl::Status status;
   };
 
-  // Base addresses of the plan's index space.
+  // Where the plan's positions lie.
   struct Buffers {
-    const char* send = nullptr;
-    char* receive = nullptr;
+    const void* send = nullptr;  // position `send_begin` of the input
+    void* receive = nullptr;     // position `receive_begin` of the result
+    int64_t send_begin = 0;
+    int64_t receive_begin = 0;
+  };
+
+  // All that decides what a plan looks like.
+  struct PlanKey {
+    Operation operation = Operation::kSend;
+    Algorithm algorithm = Algorithm::kAutomatic;
+    size_t element = 0;
+    size_t accumulator = 0;
+    int64_t count = -1;
+    int32_t root = 0;
+    bool operator==(const PlanKey&) const = default;
   };
 
   static size_t Bytes(int64_t count) { return static_cast<size_t>(count); }
 
-  absl::Status RunOne(const WireCall& call, Buffers buffers, absl::Duration timeout);
-  absl::Status RunExclusive(absl::Duration timeout);
-  void MakePlan();
+  // host_communicator.cc
+  Algorithm Choose(const Call& call) const;
+  void Prepare(const Call& call);
+  Buffers BuffersOf(const Call& call) const;
+  void MakePlan(const Call& call);
+  absl::Status RunToTheEnd(absl::Duration timeout);
+  absl::Status Begin();
+  absl::Status End(absl::Status status);
+
+  // host_communicator_exchange.cc
+  void PrepareExchange(std::span<const Call> calls);
 
   // host_communicator_streams.cc
   void StartStreams();
+  void CopyOwnPart();
   bool PumpAll();  // true when a byte moved
   bool PumpSend(int peer);
   bool PumpReceive(int peer);
   bool LoadNextSend(int peer);
   void LoadNextReceive(int peer);
-  void AcceptPrefix(int peer, size_t before);
+  void AcceptPrefix(int peer, size_t before, size_t payload);
+  void AcceptCall(int peer, const WireCall& theirs);
   void AcceptPayload(int peer, size_t bytes);
-  void ReduceArrived();
   bool Finished() const;
   bool Available(const plan::Segment& segment) const;
   size_t ReceiveWindow(int peer) const;
+  size_t FrameBytes(const plan::Segment& segment) const;
+  const char* InputAt(int64_t position) const;
+  char* ResultAt(int64_t position) const;
+  const WireCall& CallTo(int peer, size_t index) const;
+  const WireCall& CallFrom(int peer, size_t index) const;
+
+  // host_communicator_reduce.cc
+  void ReduceArrived();
 
   // host_communicator_failures.cc
   void FailWith(FrameTag tag, int culprit, absl::Status status);
+  void FailWithMismatch(int peer, const std::string& text, const std::string& teller);
   void BlameClosed(int peer);
+  void BlameMismatch(int peer, const WireCall& ours, const WireCall& theirs);
   void LookForEnds();
   void ExamineRemainder(int peer, std::string_view bytes);
-  void HeardFailure(int peer, FrameHead head);
+  size_t BytesToCome(int peer) const;
+  void HeardFailure(int peer, FrameHead head, std::string_view following);
+  bool ReceiveMismatch(int peer);  // true when a byte moved or the operation has failed
   std::vector<int> SilentRanks() const;
   absl::Status SilentStatus(absl::Duration timeout) const;
   std::string During() const;
-  void TellPeers(FrameTag tag, int culprit);
+  void TellPeers(FrameTag tag, int culprit, std::string_view mismatch = {});
 
   const std::unique_ptr<Transport> transport_;
   const Clock& clock_;
@@ -121,21 +168,31 @@ class HostCommunicator final : public Communicator {
   const size_t stage_bytes_;  // per peer: contributions that arrived and are not yet added
 
   // The operation in progress: its thread's.
-  WireCall call_;
+  WireCall call_;  // of an exchange the first
+  bool exchange_ = false;
+  std::vector<WireCall> calls_to_, calls_from_;                     // kAllToAllV: by peer
+  std::vector<std::vector<WireCall>> messages_to_, messages_from_;  // of an exchange, by peer
   Buffers buffers_;
-  size_t element_ = 1;
+  size_t element_ = 1;       // bytes of an element
+  size_t contribution_ = 1;  // bytes of an element of what is reduced here, as it arrives
+  size_t staged_ = 1;        // bytes of an element of what is staged here
   plan::Plan plan_;
-  std::vector<Stream> sends_;     // by peer
-  std::vector<Stream> receives_;  // by peer
+  PlanKey plan_key_;
+  std::vector<int64_t> bounds_, receive_bounds_;  // of the V operations
+  std::vector<Stream> sends_;                     // by peer
+  std::vector<Stream> receives_;                  // by peer
   std::vector<Interest> interests_;
-  std::vector<std::unique_ptr<char[]>> stages_;  // by peer, a ring of stage_bytes_
+  std::vector<std::unique_ptr<char[]>> stages_;  // by peer, a ring of stage_bytes_; this rank's own: what it has reduced for others
   std::vector<int64_t> contributed_;             // by peer: bytes of plan_.reduce that arrived
   std::vector<const void*> operands_;
+  std::vector<std::string> mismatches_;  // by peer: the text of a kMismatch so far
   std::unique_ptr<char[]> kept_input_;
-  int64_t reduced_ = 0;    // bytes of plan_.reduce
-  int64_t forwarded_ = 0;  // bytes of the index space that are final from plan_.forward_from
+  int64_t reduced_ = 0;      // elements of plan_.reduce
+  int64_t staged_sent_ = 0;  // elements of plan_.reduce that have left the stage
+  int64_t forwarded_ = 0;    // bytes of the index space that are final from plan_.forward_from
   std::unique_ptr<Failure> failure_;
   uint64_t sequence_ = 0;
+  std::vector<uint64_t> sent_, received_;  // by peer: messages
 
   std::atomic<bool> aborted_{false};
   Mutex mu_;

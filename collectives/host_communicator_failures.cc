@@ -19,7 +19,37 @@ constexpr absl::Duration kFarewell = absl::Milliseconds(100);
 }  // namespace
 
 void HostCommunicator::FailWith(FrameTag tag, int culprit, absl::Status status) {
-  if (failure_ == nullptr) failure_ = std::make_unique<Failure>(Failure{tag, culprit, std::move(status)});
+  if (failure_ == nullptr) failure_ = std::make_unique<Failure>(Failure{tag, culprit, {}, std::move(status)});
+}
+
+void HostCommunicator::FailWithMismatch(int peer, const std::string& text, const std::string& teller) {
+  if (failure_ != nullptr) return;
+  FailWith(FrameTag::kMismatch, peer, absl::InvalidArgumentError(absl::StrCat(text, teller)));
+  failure_->mismatch = text.substr(0, kLongestMismatch);
+}
+
+void HostCommunicator::BlameMismatch(int peer, const WireCall& ours, const WireCall& theirs) {
+  const auto place = [](const WireCall& call) {
+    if (call.operation == Operation::kSend) return absl::StrCat(" as message ", call.sequence, " to rank ", call.root);
+    return absl::StrCat(" as operation ", call.sequence, " of its group");
+  };
+  WireCall mine = ours;
+  if (exchange_) {  // both ends write down the send
+    mine.operation = Operation::kReceive;
+    mine.root = peer;
+  }
+  std::string difference;
+  if (theirs.operation == Operation::kAllToAllV && ours.operation == Operation::kAllToAllV) {
+    absl::StrAppend(&difference, " (rank ", peer, " gives ", theirs.count, " elements where rank ", rank(), " takes ", ours.count,
+                    " and takes ", theirs.parts, " of ", ours.parts, ")");
+  } else if (Describe(theirs) == Describe(ours) && theirs.sequence == ours.sequence) {
+    difference = theirs.parts == ours.parts ? " with other communicator options" : " with other counts";
+  }
+  FailWithMismatch(
+      peer,
+      absl::StrCat("rank ", rank(), " called ", Describe(mine), place(ours), ", ", transport_->PeerName(peer), " called ",
+                   Describe(theirs), place(theirs), difference, ": all ranks must make the same calls in the same order"),
+      "");
 }
 
 std::string HostCommunicator::During() const { return absl::StrCat(" during ", NameOf(call_.operation), " seq ", call_.sequence); }
@@ -42,31 +72,70 @@ void HostCommunicator::LookForEnds() {
   }
 }
 
-// `bytes` follow what has been received from `peer`, up to its end. All frames of the plan may be among them: then it is no
-// failure.
+// What this operation still needs from `peer`.
+size_t HostCommunicator::BytesToCome(int peer) const {
+  const Stream& stream = receives_[peer];
+  if (stream.complete) return 0;
+  const std::vector<Segment>& segments = plan_.from[peer];
+  size_t bytes = stream.prefix_bytes - stream.prefix_done + stream.payload_bytes - stream.payload_done;
+  for (size_t next = stream.next_segment + 1; next < segments.size(); ++next) {
+    if (segments[next].opens_message) bytes += kCallBytes;
+    if (segments[next].range.size() > 0) bytes += sizeof(FrameHead) + FrameBytes(segments[next]);
+  }
+  return bytes;
+}
+
+// `bytes` follow what has been received from `peer`, up to its end. All that we need may be among them: then it is no failure.
 void HostCommunicator::ExamineRemainder(int peer, std::string_view bytes) {
   const Stream& stream = receives_[peer];
-  const std::vector<Segment>& segments = plan_.from[peer];
-  size_t boundary = stream.payload_bytes - stream.payload_done;
-  for (size_t next = stream.next_segment + 1; boundary <= bytes.size(); ++next) {
+  size_t boundary = stream.complete ? 0 : stream.prefix_bytes - stream.prefix_done + stream.payload_bytes - stream.payload_done;
+  while (boundary + sizeof(FrameHead) <= bytes.size()) {
     FrameHead head;
-    if (bytes.size() - boundary < sizeof(head)) {
-      if (next >= segments.size()) return;
-      break;
-    }
     std::memcpy(&head, bytes.data() + boundary, sizeof(head));
-    if (head.tag != FrameTag::kData) {
-      if (next < segments.size() || head.tag != FrameTag::kCall) HeardFailure(peer, head);
+    // What went wrong in its next operation is no business of this one.
+    if (head.tag == FrameTag::kCall && !exchange_ && boundary >= BytesToCome(peer)) return;
+    boundary += sizeof(head);
+    const bool ordinary = (head.tag == FrameTag::kData && head.value <= options_.chunk_bytes) ||
+                          (head.tag == FrameTag::kCall && head.value == sizeof(WireCall));
+    if (!ordinary) {
+      HeardFailure(peer, head, bytes.substr(boundary));
+      if (stream.mismatched) FailWithMismatch(peer, mismatches_[peer], absl::StrCat(" (told by rank ", peer, ")"));
       return;
     }
-    if (next >= segments.size()) break;
-    boundary += sizeof(head) + Bytes(segments[next].range.size()) * element_;
+    boundary += head.value;
   }
-  BlameClosed(peer);
+  const bool waits_for_room = exchange_ && !sends_[peer].complete;
+  if (bytes.size() < BytesToCome(peer) || waits_for_room) BlameClosed(peer);
+}
+
+// Takes the rest of the text of a mismatch. Its sender closes behind it.
+bool HostCommunicator::ReceiveMismatch(int peer) {
+  std::string& text = mismatches_[peer];
+  char buffer[kLongestMismatch];
+  const iovec parts[] = {{buffer, receives_[peer].payload_bytes - text.size()}};
+  const Transfer received = transport_->Receive(peer, parts);
+  text.append(buffer, received.bytes);
+  if (received.closed || text.size() == receives_[peer].payload_bytes) {
+    FailWithMismatch(peer, text, absl::StrCat(" (told by rank ", peer, ")"));
+    return true;
+  }
+  if (received.bytes == 0) interests_[peer].receive = true;
+  return received.bytes > 0;
 }
 
 // `head` is not what the plan expects: the peer's last words, or garbage.
-void HostCommunicator::HeardFailure(int peer, FrameHead head) {
+void HostCommunicator::HeardFailure(int peer, FrameHead head, std::string_view following) {
+  if (head.tag == FrameTag::kMismatch && head.value <= kLongestMismatch) {
+    Stream& stream = receives_[peer];
+    stream.mismatched = true;
+    stream.NewFrame();
+    stream.payload_bytes = head.value;
+    mismatches_[peer] = following.substr(0, head.value);
+    if (following.size() >= head.value) {
+      FailWithMismatch(peer, mismatches_[peer], absl::StrCat(" (told by rank ", peer, ")"));
+    }
+    return;
+  }
   const std::string teller = absl::StrCat(" (told by rank ", peer, ")");
   const bool is_rank = head.value < static_cast<uint32_t>(size());
   const int culprit = is_rank ? static_cast<int>(head.value) : peer;
@@ -80,12 +149,6 @@ void HostCommunicator::HeardFailure(int peer, FrameHead head) {
       return FailWith(head.tag, culprit, absl::UnavailableError(absl::StrCat(name, " aborted its group", During(), teller)));
     case FrameTag::kCorrupt:
       return FailWith(head.tag, culprit, absl::DataLossError(absl::StrCat(name, " sent garbage", During(), teller)));
-    case FrameTag::kMismatch: {
-      // The teller has compared two calls. One of them differs from ours, and comes (or came) to us directly with its text: this
-      // stream has nothing more to say.
-      receives_[peer].closed = true;
-      return;
-    }
     default:
       return FailWith(FrameTag::kCorrupt, peer,
                       absl::DataLossError(absl::StrCat(transport_->PeerName(peer), " sent garbage", During(), ": frame ",
@@ -99,7 +162,7 @@ std::vector<int> HostCommunicator::SilentRanks() const {
   std::vector<int> absent, behind;
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
-    if (!receives_[peer].called) absent.push_back(peer);
+    if (!receives_[peer].complete && !receives_[peer].called) absent.push_back(peer);
     if (!(receives_[peer].complete && sends_[peer].complete)) behind.push_back(peer);
   }
   return absent.empty() ? behind : absent;
@@ -107,15 +170,19 @@ std::vector<int> HostCommunicator::SilentRanks() const {
 
 absl::Status HostCommunicator::SilentStatus(absl::Duration timeout) const {
   const auto name = [this](std::string* text, int peer) {
-    absl::StrAppend(text, transport_->PeerName(peer), receives_[peer].called ? "" : ", which did not call it");
+    const bool called = receives_[peer].called || receives_[peer].complete;
+    absl::StrAppend(text, transport_->PeerName(peer), called ? "" : ", which did not call it");
   };
   return absl::DeadlineExceededError(absl::StrCat(NameOf(call_.operation), " seq ", call_.sequence, " did not end within ",
                                                   absl::FormatDuration(timeout), ": waited for ",
                                                   absl::StrJoin(SilentRanks(), ", ", name)));
 }
 
-void HostCommunicator::TellPeers(FrameTag tag, int culprit) {
-  const FrameHead head{tag, static_cast<uint32_t>(culprit)};
+void HostCommunicator::TellPeers(FrameTag tag, int culprit, std::string_view mismatch) {
+  const bool text = tag == FrameTag::kMismatch;
+  const FrameHead head{tag, text ? static_cast<uint32_t>(mismatch.size()) : static_cast<uint32_t>(culprit)};
+  std::string words(reinterpret_cast<const char*>(&head), sizeof(head));
+  if (text) words += mismatch;
   const absl::Time deadline = clock_.Now() + kFarewell;
   std::vector<size_t> told(size(), 0);
   for (bool pending = true; pending && clock_.Now() < deadline;) {
@@ -123,10 +190,10 @@ void HostCommunicator::TellPeers(FrameTag tag, int culprit) {
     std::fill(interests_.begin(), interests_.end(), Interest{});
     for (int peer = 0; peer < size(); ++peer) {
       Stream& stream = sends_[peer];
-      if (peer == rank() || stream.closed || told[peer] == sizeof(head)) continue;
+      if (peer == rank() || stream.closed || told[peer] == words.size()) continue;
       const iovec parts[] = {{stream.prefix + stream.prefix_done, stream.prefix_bytes - stream.prefix_done},
                              {stream.payload + stream.payload_done, stream.payload_bytes - stream.payload_done},
-                             {const_cast<char*>(reinterpret_cast<const char*>(&head)) + told[peer], sizeof(head) - told[peer]}};
+                             {words.data() + told[peer], words.size() - told[peer]}};
       Transfer sent = transport_->Send(peer, parts);
       stream.closed = sent.closed;
       const auto take = [&](size_t available) {
@@ -137,7 +204,7 @@ void HostCommunicator::TellPeers(FrameTag tag, int culprit) {
       stream.prefix_done += take(parts[0].iov_len);
       stream.payload_done += take(parts[1].iov_len);
       told[peer] += take(parts[2].iov_len);
-      if (stream.closed || told[peer] == sizeof(head)) continue;
+      if (stream.closed || told[peer] == words.size()) continue;
       pending = true;
       interests_[peer].send = true;
       // A peer that is failing too waits for room on its side: what it sent is of no use any more.
@@ -150,7 +217,7 @@ void HostCommunicator::TellPeers(FrameTag tag, int culprit) {
   }
   // Who does not take our data would not see us close behind it either. No event tells of delivery.
   const auto undelivered = [&](int peer) {
-    return peer != rank() && !sends_[peer].closed && (told[peer] < sizeof(head) || !transport_->Delivered(peer));
+    return peer != rank() && !sends_[peer].closed && (told[peer] < words.size() || !transport_->Delivered(peer));
   };
   std::fill(interests_.begin(), interests_.end(), Interest{});
   for (int peer = 0; peer < size(); ++peer) {

@@ -1,41 +1,70 @@
-// The streams of the operation in progress: frames out, frames in, and the addition of what has arrived.
+// The streams of the operation in progress: frames out and frames in.
 #include <algorithm>
 #include <cstring>
 
-#include "absl/strings/str_cat.h"
 #include "collectives/host_communicator.h"
-#include "collectives/reduce.h"
 
 namespace ringmaster {
-namespace {
 
 using plan::Segment;
 
-// Adding fewer bytes than this is put off until more has come.
-constexpr int64_t kSmallestReduction = 4096;
+// Positions may begin in front of the buffer (BuffersOf) or be addresses (PrepareExchange).
+const char* HostCommunicator::InputAt(int64_t position) const {
+  if (plan_.keep_input && buffers_.send == buffers_.receive) return kept_input_.get() + Bytes(position) * element_;
+  const int64_t offset = (position - buffers_.send_begin) * static_cast<int64_t>(element_);
+  return reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(buffers_.send) + static_cast<uintptr_t>(offset));
+}
 
-}  // namespace
+char* HostCommunicator::ResultAt(int64_t position) const {
+  const int64_t offset = (position - buffers_.receive_begin) * static_cast<int64_t>(element_);
+  return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(buffers_.receive) + static_cast<uintptr_t>(offset));
+}
+
+size_t HostCommunicator::FrameBytes(const Segment& segment) const {
+  const size_t width = segment.kind == Segment::Kind::kContribution ? contribution_
+                       : segment.kind == Segment::Kind::kStaged     ? staged_
+                                                                    : element_;
+  return Bytes(segment.range.size()) * width;
+}
+
+const WireCall& HostCommunicator::CallTo(int peer, size_t index) const {
+  if (exchange_) return messages_to_[peer][index];
+  return call_.operation == Operation::kAllToAllV ? calls_to_[peer] : call_;
+}
+
+const WireCall& HostCommunicator::CallFrom(int peer, size_t index) const {
+  if (exchange_) return messages_from_[peer][index];
+  return call_.operation == Operation::kAllToAllV ? calls_from_[peer] : call_;
+}
 
 void HostCommunicator::StartStreams() {
-  reduced_ = 0;
-  forwarded_ = 0;
-  operands_.clear();
+  reduced_ = staged_sent_ = forwarded_ = 0;
   std::fill(contributed_.begin(), contributed_.end(), 0);
-  if (plan_.keep_input && call_.count > 0) std::memcpy(kept_input_.get(), buffers_.send, Bytes(call_.count) * element_);
+  if (plan_.keep_input && buffers_.send == buffers_.receive && call_.count > 0) {
+    std::memcpy(kept_input_.get(), buffers_.send, Bytes(call_.count) * element_);
+  }
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
-    const FrameHead head{FrameTag::kCall, sizeof(WireCall)};
     Stream& send = sends_[peer];
-    send = Stream{};
-    std::memcpy(send.prefix, &head, sizeof(head));
-    std::memcpy(send.prefix + sizeof(head), &call_, sizeof(call_));
-    send.prefix_bytes = kCallBytes;
-    LoadNextSend(peer);
     Stream& receive = receives_[peer];
-    receive = Stream{};
-    receive.prefix_bytes = kCallBytes;
-    LoadNextReceive(peer);
+    send.Restart();
+    receive.Restart();
+    // A collective opens every stream, an exchange those with messages.
+    send.opens = !exchange_;
+    receive.opens = !exchange_;
+    send.complete = exchange_ && plan_.to[peer].empty();
+    receive.complete = exchange_ && plan_.from[peer].empty();
+    if (!receive.complete) LoadNextReceive(peer);
+    // Should we fail before its turn comes, the peer sees that it was in this operation: it may be in the one before.
+    if (!send.complete) LoadNextSend(peer);
   }
+}
+
+void HostCommunicator::CopyOwnPart() {
+  if (plan_.copy_to.size() == 0) return;
+  const char* const from = InputAt(plan_.copy_from.begin);
+  char* const to = ResultAt(plan_.copy_to.begin);
+  if (from != to) std::memcpy(to, from, Bytes(plan_.copy_to.size()) * element_);
 }
 
 bool HostCommunicator::PumpAll() {
@@ -58,27 +87,42 @@ bool HostCommunicator::Finished() const {
 
 bool HostCommunicator::Available(const Segment& segment) const {
   switch (segment.kind) {
-    case Segment::Kind::kReduced: return reduced_ >= (segment.range.end - plan_.reduce.begin) * static_cast<int64_t>(element_);
+    case Segment::Kind::kReduced:
+    case Segment::Kind::kStaged: return reduced_ >= segment.range.end - plan_.reduce.begin;
     case Segment::Kind::kForwarded: return forwarded_ >= segment.range.end * static_cast<int64_t>(element_);
     default: return true;
   }
 }
 
-// Appends the next data frame when all of it is there: a frame that has begun can always be finished. Returns false when there is
-// none.
+// Prepares the next frames of a stream: a Call, a data frame when all of it is there (a frame that has begun can always be
+// finished), or both. Returns false when there are none.
 bool HostCommunicator::LoadNextSend(int peer) {
   Stream& stream = sends_[peer];
   const std::vector<Segment>& segments = plan_.to[peer];
-  if (stream.next_segment == segments.size() || !Available(segments[stream.next_segment])) return false;
+  const bool data = stream.next_segment < segments.size() && Available(segments[stream.next_segment]);
+  if (!data && !stream.opens) return false;
+  stream.NewFrame();
+  if (stream.opens || (data && segments[stream.next_segment].opens_message)) {
+    const FrameHead head{FrameTag::kCall, sizeof(WireCall)};
+    std::memcpy(stream.prefix, &head, sizeof(head));
+    std::memcpy(stream.prefix + sizeof(head), &CallTo(peer, stream.next_call++), sizeof(WireCall));
+    stream.prefix_bytes = kCallBytes;
+    stream.opens = false;
+  }
+  if (!data) return true;
   const Segment& segment = segments[stream.next_segment++];
-  if (stream.begun()) stream.prefix_bytes = stream.prefix_done = 0;
-  stream.payload_bytes = Bytes(segment.range.size()) * element_;
-  stream.payload_done = 0;
-  const size_t offset = Bytes(segment.range.begin) * element_;
-  if (segment.kind == Segment::Kind::kInput) {
-    stream.payload = plan_.keep_input ? kept_input_.get() + offset : const_cast<char*>(buffers_.send) + offset;
-  } else {
-    stream.payload = buffers_.receive + offset;
+  stream.payload_bytes = FrameBytes(segment);
+  stream.staged_end = 0;
+  if (stream.payload_bytes == 0) return true;
+  switch (segment.kind) {
+    case Segment::Kind::kInput: stream.payload = const_cast<char*>(InputAt(segment.range.begin)); break;
+    case Segment::Kind::kStaged: {
+      const int64_t begin = segment.range.begin - plan_.reduce.begin;
+      stream.payload = stages_[rank()].get() + Bytes(begin) * staged_ % stage_bytes_;
+      stream.staged_end = segment.range.end - plan_.reduce.begin;
+      break;
+    }
+    default: stream.payload = ResultAt(segment.range.begin);
   }
   const FrameHead head{FrameTag::kData, static_cast<uint32_t>(stream.payload_bytes)};
   std::memcpy(stream.prefix + stream.prefix_bytes, &head, sizeof(head));
@@ -109,27 +153,34 @@ bool HostCommunicator::PumpSend(int peer) {
     stream.prefix_done += of_prefix;
     stream.payload_done += sent.bytes - of_prefix;
     moved = true;
+    if (stream.staged_end > 0 && stream.between_frames()) {  // there is room again for what we reduce
+      staged_sent_ = stream.staged_end;
+      stream.staged_end = 0;
+      ReduceArrived();
+    }
   }
   return moved;
 }
 
+// Prepares to receive the next frames of a stream, in the same units as LoadNextSend.
 void HostCommunicator::LoadNextReceive(int peer) {
   Stream& stream = receives_[peer];
   const std::vector<Segment>& segments = plan_.from[peer];
-  if (stream.next_segment == segments.size()) {
-    stream.payload_bytes = stream.payload_done = 0;
-    return;
-  }
+  stream.NewFrame();
+  stream.in_segment = stream.next_segment < segments.size();
+  const bool opens = stream.opens || (stream.in_segment && segments[stream.next_segment].opens_message);
+  stream.opens = false;
+  if (opens) stream.prefix_bytes = kCallBytes;
+  stream.prefix_calls = opens;
+  if (!stream.in_segment) return;
   const Segment& segment = segments[stream.next_segment];
-  if (stream.begun()) stream.prefix_bytes = stream.prefix_done = 0;
+  stream.payload_bytes = FrameBytes(segment);
+  if (stream.payload_bytes == 0) return;
   stream.prefix_bytes += sizeof(FrameHead);
-  stream.payload_bytes = Bytes(segment.range.size()) * element_;
-  stream.payload_done = 0;
   if (segment.kind == Segment::Kind::kContribution) {
-    const size_t offset = Bytes(segment.range.begin - plan_.reduce.begin) * element_;
-    stream.payload = stages_[peer].get() + offset % stage_bytes_;
+    stream.payload = stages_[peer].get() + Bytes(segment.range.begin - plan_.reduce.begin) * contribution_ % stage_bytes_;
   } else {
-    stream.payload = buffers_.receive + Bytes(segment.range.begin) * element_;
+    stream.payload = ResultAt(segment.range.begin);
   }
 }
 
@@ -138,22 +189,31 @@ size_t HostCommunicator::ReceiveWindow(int peer) const {
   const Stream& stream = receives_[peer];
   const size_t rest = stream.payload_bytes - stream.payload_done;
   if (rest == 0 || plan_.from[peer][stream.next_segment].kind != Segment::Kind::kContribution) return rest;
-  return std::min(rest, static_cast<size_t>(reduced_ + static_cast<int64_t>(stage_bytes_) - contributed_[peer]));
+  const int64_t added = reduced_ * static_cast<int64_t>(contribution_);
+  return std::min(rest, static_cast<size_t>(added + static_cast<int64_t>(stage_bytes_) - contributed_[peer]));
 }
 
 bool HostCommunicator::PumpReceive(int peer) {
   Stream& stream = receives_[peer];
   bool moved = false;
   while (failure_ == nullptr && !stream.closed) {
+    if (stream.mismatched) {
+      if (!ReceiveMismatch(peer)) break;
+      moved = true;
+      continue;
+    }
     if (stream.complete) {
-      // All is here, but the peer does not take what it needs from us: only a failure of it can come now.
-      if (sends_[peer].complete) {  // it may be in its next operation already: its bytes are not ours to take, but its end is news
-        interests_[peer].end = !stream.end_known;
+      // What comes from the peer of an exchange now may be its next message.
+      const bool only_end = exchange_ || sends_[peer].complete;
+      if (only_end) {  // it may be in its next operation already: its bytes are not ours to take, but its end is news
+        interests_[peer].end = !stream.end_known && !(exchange_ && sends_[peer].complete);
         break;
       }
+      // All is here, but the peer does not take what it needs from us: only a failure of it can come now.
       if (stream.between_frames()) {
+        stream.NewFrame();
+        stream.prefix_calls = stream.in_segment = false;
         stream.prefix_bytes = sizeof(FrameHead);
-        stream.prefix_done = stream.payload_bytes = stream.payload_done = 0;
       }
     }
     const iovec parts[] = {{stream.prefix + stream.prefix_done, stream.prefix_bytes - stream.prefix_done},
@@ -174,12 +234,15 @@ bool HostCommunicator::PumpReceive(int peer) {
     }
     moved = true;
     const size_t of_prefix = std::min(received.bytes, parts[0].iov_len);
+    const size_t of_payload = received.bytes - of_prefix;
     const size_t before = stream.prefix_done;
     stream.prefix_done += of_prefix;
-    if (of_prefix > 0) AcceptPrefix(peer, before);
-    if (failure_ == nullptr && received.bytes > of_prefix) AcceptPayload(peer, received.bytes - of_prefix);
-    if (failure_ == nullptr && !stream.complete && stream.between_frames()) {
-      if (stream.payload_bytes > 0) ++stream.next_segment;
+    if (of_prefix > 0) AcceptPrefix(peer, before, of_payload);
+    if (failure_ != nullptr || stream.mismatched) continue;
+    if (of_payload > 0) AcceptPayload(peer, of_payload);
+    if (!stream.complete && stream.between_frames()) {
+      if (stream.in_segment) ++stream.next_segment;
+      stream.in_segment = false;
       stream.complete = stream.next_segment == plan_.from[peer].size();
       if (!stream.complete) LoadNextReceive(peer);
     }
@@ -187,34 +250,34 @@ bool HostCommunicator::PumpReceive(int peer) {
   return moved;
 }
 
-// Looks at the heads of which the last byte has just arrived.
-void HostCommunicator::AcceptPrefix(int peer, size_t before) {
+// Looks at the heads of which the last byte has just arrived, together with `payload` bytes behind the prefix.
+void HostCommunicator::AcceptPrefix(int peer, size_t before, size_t payload) {
   Stream& stream = receives_[peer];
   const auto arrived = [&](size_t end) { return before < end && stream.prefix_done >= end; };
+  const auto heard = [&](size_t at, const FrameHead& head) {
+    std::string following(stream.prefix + at + sizeof(head), stream.prefix_done - at - sizeof(head));
+    if (payload > 0) following.append(stream.payload, payload);
+    HeardFailure(peer, head, following);
+  };
   FrameHead head;
-  if (!stream.called) {
+  size_t data_head = 0;
+  if (stream.prefix_calls) {
     if (arrived(sizeof(FrameHead))) {
       std::memcpy(&head, stream.prefix, sizeof(head));
-      if (head.tag != FrameTag::kCall || head.value != sizeof(WireCall)) return HeardFailure(peer, head);
+      if (head.tag != FrameTag::kCall || head.value != sizeof(WireCall)) return heard(0, head);
     }
-    if (!arrived(kCallBytes)) return;
-    WireCall theirs;
-    std::memcpy(&theirs, stream.prefix + sizeof(FrameHead), sizeof(theirs));
-    stream.called = true;
-    if (theirs != call_) {
-      const bool settings = Describe(theirs) == Describe(call_);
-      return FailWith(
-          FrameTag::kMismatch, peer,
-          absl::InvalidArgumentError(absl::StrCat(
-              "rank ", rank(), " called ", Describe(call_), " as operation ", call_.sequence, " of its group, ",
-              transport_->PeerName(peer), " called ", Describe(theirs), " as operation ", theirs.sequence,
-              settings ? " with other communicator options" : "", ": all ranks must make the same calls in the same order")));
+    if (arrived(kCallBytes)) {
+      WireCall theirs;
+      std::memcpy(&theirs, stream.prefix + sizeof(FrameHead), sizeof(theirs));
+      const WireCall& ours = CallFrom(peer, stream.next_call++);
+      if (theirs != ours) return BlameMismatch(peer, ours, theirs);
+      stream.called = true;
     }
+    data_head = kCallBytes;
   }
-  const size_t data_head = stream.prefix_bytes - sizeof(FrameHead);
-  if (stream.prefix_bytes == kCallBytes || !arrived(stream.prefix_bytes)) return;
+  if (data_head == stream.prefix_bytes || !arrived(data_head + sizeof(FrameHead))) return;
   std::memcpy(&head, stream.prefix + data_head, sizeof(head));
-  if (stream.complete || head.tag != FrameTag::kData || head.value != stream.payload_bytes) HeardFailure(peer, head);
+  if (stream.complete || head.tag != FrameTag::kData || head.value != stream.payload_bytes) heard(data_head, head);
 }
 
 void HostCommunicator::AcceptPayload(int peer, size_t bytes) {
@@ -226,30 +289,6 @@ void HostCommunicator::AcceptPayload(int peer, size_t bytes) {
     ReduceArrived();
   } else if (peer == plan_.forward_from) {
     forwarded_ = segment.range.begin * static_cast<int64_t>(element_) + static_cast<int64_t>(stream.payload_done);
-  }
-}
-
-void HostCommunicator::ReduceArrived() {
-  if (plan_.operands.empty()) return;
-  const int64_t element = static_cast<int64_t>(element_);
-  const int64_t total = plan_.reduce.size() * element;
-  int64_t arrived = total;
-  for (const int operand : plan_.operands) {
-    if (operand != rank()) arrived = std::min(arrived, contributed_[operand]);
-  }
-  if (arrived < total && arrived - reduced_ < std::min<int64_t>(kSmallestReduction, options_.chunk_bytes)) return;
-  while (arrived - reduced_ >= element) {
-    const size_t stage_offset = static_cast<size_t>(reduced_) % stage_bytes_;
-    const int64_t count =
-        std::min(arrived - reduced_, static_cast<int64_t>(size() == 1 ? total : stage_bytes_ - stage_offset)) / element;
-    const size_t offset = Bytes(plan_.reduce.begin) * element_ + static_cast<size_t>(reduced_);
-    operands_.clear();
-    for (const int operand : plan_.operands) {
-      operands_.push_back(operand == rank() ? buffers_.send + offset : stages_[operand].get() + stage_offset);
-    }
-    void* const result = buffers_.receive + offset;
-    ReduceInOrder(operands_, {&result, 1}, count, call_.type, call_.reduction);
-    reduced_ += count * element;
   }
 }
 

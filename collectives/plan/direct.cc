@@ -8,16 +8,6 @@ namespace {
 
 using Kind = Segment::Kind;
 
-void AddUpInRankOrder(Range range, int size, Plan* plan) {
-  plan->reduce = range;
-  for (int rank = 0; rank < size; ++rank) plan->operands.push_back(rank);
-}
-
-Range EqualSlice(const Layout& layout, int rank) {
-  const int64_t each = layout.count / layout.size;
-  return {rank * each, (rank + 1) * each};
-}
-
 }  // namespace
 
 Range SliceOf(int64_t count, int rank, int size, int64_t align) {
@@ -40,12 +30,11 @@ void DirectAllReduce(const Layout& layout, Plan* plan) {
 
 void TwoStepAllReduce(const Layout& layout, Plan* plan) {
   Reset(layout, plan);
-  constexpr int64_t kAlign = 16;  // no two ranks write one cache line of the result
-  const Range mine = SliceOf(layout.count, layout.rank, layout.size, kAlign);
+  const Range mine = SliceOf(layout.count, layout.rank, layout.size, kSliceAlign);
   AddUpInRankOrder(mine, layout.size, plan);
   for (int peer = 0; peer < layout.size; ++peer) {
     if (peer == layout.rank) continue;
-    const Range theirs = SliceOf(layout.count, peer, layout.size, kAlign);
+    const Range theirs = SliceOf(layout.count, peer, layout.size, kSliceAlign);
     Append(Kind::kInput, theirs, layout.chunk, &plan->to[peer]);
     Append(Kind::kReduced, mine, layout.chunk, &plan->to[peer]);
     Append(Kind::kContribution, mine, layout.chunk, &plan->from[peer]);
@@ -55,11 +44,11 @@ void TwoStepAllReduce(const Layout& layout, Plan* plan) {
 
 void DirectReduceScatter(const Layout& layout, Plan* plan) {
   Reset(layout, plan);
-  const Range mine = EqualSlice(layout, layout.rank);
+  const Range mine = PartOf(layout, layout.rank);
   AddUpInRankOrder(mine, layout.size, plan);
   for (int peer = 0; peer < layout.size; ++peer) {
     if (peer == layout.rank) continue;
-    Append(Kind::kInput, EqualSlice(layout, peer), layout.chunk, &plan->to[peer]);
+    Append(Kind::kInput, PartOf(layout, peer), layout.chunk, &plan->to[peer]);
     Append(Kind::kContribution, mine, layout.chunk, &plan->from[peer]);
   }
 }
@@ -68,21 +57,28 @@ void DirectAllGather(const Layout& layout, Plan* plan) {
   Reset(layout, plan);
   for (int peer = 0; peer < layout.size; ++peer) {
     if (peer == layout.rank) continue;
-    Append(Kind::kInput, EqualSlice(layout, layout.rank), layout.chunk, &plan->to[peer]);
-    Append(Kind::kFinal, EqualSlice(layout, peer), layout.chunk, &plan->from[peer]);
+    Append(Kind::kInput, PartOf(layout, layout.rank), layout.chunk, &plan->to[peer]);
+    Append(Kind::kFinal, PartOf(layout, peer), layout.chunk, &plan->from[peer]);
+  }
+  plan->copy_from = plan->copy_to = PartOf(layout, layout.rank);
+}
+
+void DirectAllToAll(const Layout& layout, std::span<const int64_t> send_bounds, std::span<const int64_t> receive_bounds,
+                    Plan* plan) {
+  Reset(layout, plan);
+  for (int peer = 0; peer < layout.size; ++peer) {
+    const Range sent{send_bounds[peer], send_bounds[peer + 1]};
+    const Range received{receive_bounds[peer], receive_bounds[peer + 1]};
+    if (peer == layout.rank) {
+      plan->copy_from = sent;
+      plan->copy_to = received;
+      continue;
+    }
+    Append(Kind::kInput, sent, layout.chunk, &plan->to[peer]);
+    Append(Kind::kFinal, received, layout.chunk, &plan->from[peer]);
   }
 }
 
-void DirectBroadcast(const Layout& layout, int root, Plan* plan) {
-  Reset(layout, plan);
-  const Range all{0, layout.count};
-  if (layout.rank != root) {
-    Append(Kind::kFinal, all, layout.chunk, &plan->from[root]);
-    return;
-  }
-  for (int peer = 0; peer < layout.size; ++peer) {
-    if (peer != root) Append(Kind::kInput, all, layout.chunk, &plan->to[peer]);
-  }
-}
+void Exchange(const Layout& layout, Plan* plan) { Reset(layout, plan); }
 
 }  // namespace ringmaster::plan

@@ -2,8 +2,9 @@
 // any Transport and that tests run on an abstract machine. Thread-compatible; a Plan is reused so that a steady state allocates
 // nothing.
 //
-// Positions are elements of one index space that all ranks share: the whole vector. Every pair of ranks is a byte stream, so
-// to[peer] of one rank and from[that rank] of its peer list the same ranges in the same order.
+// Positions are elements: of this rank's input for what is sent from it, else of the whole vector that all ranks share. Every pair
+// of ranks is a byte stream, so to[peer] of one rank and from[that rank] of its peer list ranges of the same sizes in the same
+// order.
 //
 // Every reduction adds contributions in rank order 0, 1, .. size-1, whichever algorithm: the bits of the result are the same on all
 // ranks, in all runs and for all algorithms.
@@ -11,6 +12,7 @@
 #define RINGMASTER_COLLECTIVES_PLAN_PLAN_H_
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace ringmaster::plan {
@@ -22,17 +24,19 @@ struct Range {
   bool operator==(const Range&) const = default;
 };
 
-// One frame on one stream: `range` is never empty.
+// One frame on one stream.
 struct Segment {
   enum class Kind : uint8_t {
     kInput,         // sent: this rank's own data
-    kReduced,       // sent: what this rank has reduced; waits for the reduction to pass range.end
+    kReduced,       // sent: what this rank has reduced into the result; waits for the reduction to pass range.end
+    kStaged,        // sent: what this rank has reduced for others alone (Plan::stage_result); waits likewise
     kForwarded,     // sent: a final range that came from `forward_from`; waits until range.end has arrived
     kContribution,  // received: an operand of this rank's reduction
     kFinal,         // received: belongs into the result as it is
   };
   Kind kind;
-  Range range;
+  Range range;                 // empty only where a message is
+  bool opens_message = false;  // a call goes before this frame: messages between two ranks, several of which make one exchange
 };
 
 struct Plan {
@@ -42,13 +46,19 @@ struct Plan {
   std::vector<int> operands;               // whose contributions, in the order of addition; this rank's own number = its own input
   int forward_from = -1;                   // whose final ranges are sent on
   bool keep_input = false;                 // the result may overwrite input that is still to be sent: send from a copy
+  bool stage_result = false;               // what is reduced here is kept only until it is sent, at most two chunks of it
+  bool first_link = true;                  // the first operand is an input, not a partial result of other ranks
+  bool last_link = true;                   // the reduction ends here: its result is not a partial one
+  Range copy_from;                         // of the own input ..
+  Range copy_to;                           // .. goes into the own result
 };
 
 struct Layout {
   int rank = 0;
   int size = 1;
-  int64_t count = 0;        // elements of the index space
-  int64_t chunk = 1 << 15;  // longest segment, elements
+  int64_t count = 0;                     // elements of the index space
+  int64_t chunk = 1 << 15;               // longest segment, elements
+  std::span<const int64_t> bounds = {};  // size + 1 positions where the parts of the ranks begin and end; none: equal parts
 };
 
 // Slice `rank` of `count` elements: whole multiples of `align` but for the last.
@@ -64,14 +74,27 @@ void TwoStepAllReduce(const Layout& layout, Plan* plan);
 // starts every slice at another rank: its order of addition, hence its bits, depend on the slice.)
 void RingAllReduce(const Layout& layout, Plan* plan);
 
-// `slices` = size equal slices of count/size elements. (p-1)/p n bytes per rank, one hop.
+// The parts of all ranks. (p-1)/p n bytes per rank, one hop.
 void DirectReduceScatter(const Layout& layout, Plan* plan);
 void DirectAllGather(const Layout& layout, Plan* plan);
+// Part p of this rank's input, which begins at send_bounds[p], becomes part `rank` of the result of rank p.
+void DirectAllToAll(const Layout& layout, std::span<const int64_t> send_bounds, std::span<const int64_t> receive_bounds,
+                    Plan* plan);
 
 // The root sends to all: one hop, (p-1) n bytes out of the root.
 void DirectBroadcast(const Layout& layout, int root, Plan* plan);
 // A pipelined chain root -> root+1 -> ..: n bytes per link.
 void RingBroadcast(const Layout& layout, int root, Plan* plan);
+// All send to the root, which adds: one hop, (p-1) n bytes into the root.
+void DirectReduce(const Layout& layout, int root, Plan* plan);
+// Rank r adds slice r and sends it to the root: 2 (p-1)/p n bytes into the root, the additions shared.
+void TwoStepReduce(const Layout& layout, int root, Plan* plan);
+// The parts of all ranks, to and from the root: (p-1)/p n bytes.
+void DirectGather(const Layout& layout, int root, Plan* plan);
+void DirectScatter(const Layout& layout, int root, Plan* plan);
+
+// Nothing yet: for messages, which the caller appends.
+void Exchange(const Layout& layout, Plan* plan);
 
 }  // namespace ringmaster::plan
 

@@ -30,7 +30,7 @@ void RingAllReduce(const Layout& layout, Plan* plan) {
   const int previous = (layout.rank + last) % layout.size;
   const int lag = layout.size;
   // The link rank -> next: partial sums unless it closes the ring; results unless it ends at the last rank, which made them.
-  const Kind sent_partial = layout.rank == 0 ? Kind::kInput : Kind::kReduced;
+  const Kind sent_partial = layout.rank == 0 ? Kind::kInput : Kind::kStaged;
   const Kind sent_result = layout.rank == last ? Kind::kReduced : Kind::kForwarded;
   Interleave(sent_partial, sent_result, layout, lag, layout.rank != last, next != last, &plan->to[next]);
   Interleave(Kind::kContribution, Kind::kFinal, layout, lag, previous != last, layout.rank != last, &plan->from[previous]);
@@ -39,6 +39,9 @@ void RingAllReduce(const Layout& layout, Plan* plan) {
     plan->reduce = {0, layout.count};
     plan->operands.push_back(previous);
     plan->operands.push_back(layout.rank);
+    plan->first_link = layout.rank == 1;
+    plan->last_link = layout.rank == last;
+    plan->stage_result = layout.rank != last;
   }
 }
 

@@ -1,0 +1,45 @@
+// The addition of what has arrived.
+#include <algorithm>
+
+#include "collectives/host_communicator.h"
+#include "collectives/reduce.h"
+
+namespace ringmaster {
+namespace {
+
+// Adding fewer bytes than this is put off until more has come.
+constexpr int64_t kSmallestReduction = 4096;
+
+}  // namespace
+
+void HostCommunicator::ReduceArrived() {
+  if (plan_.operands.empty()) return;
+  const int64_t total = plan_.reduce.size();
+  const auto contribution = static_cast<int64_t>(contribution_), staged = static_cast<int64_t>(staged_);
+  const auto stage_bytes = static_cast<int64_t>(stage_bytes_);
+  int64_t ready = total;
+  for (const int operand : plan_.operands) {
+    if (operand != rank()) ready = std::min(ready, contributed_[operand] / contribution);
+  }
+  if (plan_.stage_result) ready = std::min(ready, staged_sent_ + stage_bytes / staged);
+  if (ready < total && (ready - reduced_) * contribution < std::min<int64_t>(kSmallestReduction, options_.chunk_bytes)) return;
+  while (reduced_ < ready) {
+    // Up to where a ring begins again.
+    const int64_t contribution_offset = reduced_ * contribution % stage_bytes;
+    const int64_t staged_offset = reduced_ * staged % stage_bytes;
+    int64_t count = ready - reduced_;
+    if (size() > 1) count = std::min(count, (stage_bytes - contribution_offset) / contribution);
+    if (plan_.stage_result) count = std::min(count, (stage_bytes - staged_offset) / staged);
+    const int64_t position = plan_.reduce.begin + reduced_;
+    operands_.clear();
+    for (const int operand : plan_.operands) {
+      operands_.push_back(operand == rank() ? InputAt(position) : stages_[operand].get() + contribution_offset);
+    }
+    void* const result = plan_.stage_result ? stages_[rank()].get() + staged_offset : ResultAt(position);
+    ReduceInOrder(operands_, {&result, 1}, count, call_.type, call_.reduction,
+                  {.first = plan_.first_link, .last = plan_.last_link, .contributions = size()});
+    reduced_ += count;
+  }
+}
+
+}  // namespace ringmaster
