@@ -67,7 +67,7 @@ GroupFactory Factory(std::string name, TransportChoice transport, int ranks_on_h
             rendezvous.push_back(std::make_unique<MemoryRendezvous>(TestClock()));
             return MakeGroup(size, transport, ranks_on_host, *rendezvous.back());
           },
-          testing::kSeveralChunks};
+          testing::kSeveralChunks, /*splits=*/true};
 }
 
 INSTANTIATE_TEST_SUITE_P(Created, CommunicatorConformance,

@@ -41,6 +41,7 @@ struct RankState {
   PostedCall blocked_call;                        // that call
   std::atomic<const char*> send;                  // buffers of the posted call, in its own address space
   std::atomic<char*> receive;
+  uint32_t sent[2][kMaxRanks];  // by parity of the post that says kHasSent, by peer: messages to it so far
   int64_t pid;
   char words[2][512];  // why this rank broke the group: by its operation, by its Abort()
 };

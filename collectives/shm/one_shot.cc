@@ -12,7 +12,8 @@ bool ShmCommunicator::SmallAllReduce(const Call& call) {
   const size_t bytes = static_cast<size_t>(call.count) * BytesPerElement(call.type);
   const uint64_t sequence = sync_.sequence();
   shm::Slot& mine = segment_.slot(sequence, rank());
-  mine.call = {.what = shm::PackWhat(call), .count = call.count};
+  const shm::PostedCall posted{.what = shm::PackWhat(call), .count = call.count};
+  mine.call = WithMessages(posted);
   if (bytes > 0) std::memcpy(mine.data, call.send, bytes);
   sync_.Publish(mine.sequence, sequence);
   operands_.resize(static_cast<size_t>(size()));
@@ -22,7 +23,7 @@ bool ShmCommunicator::SmallAllReduce(const Call& call) {
     const shm::Slot& theirs = segment_.slot(sequence, peer);
     if (!sync_.Await(theirs.sequence, sequence, peer)) [[unlikely]]
       return false;
-    if (theirs.call.what != mine.call.what || theirs.call.count != mine.call.count) [[unlikely]]
+    if (!SeesTheSame(peer, posted)) [[unlikely]]
       return Mismatch(peer);
     operands_[static_cast<size_t>(peer)] = theirs.data;
   }

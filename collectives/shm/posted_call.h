@@ -10,12 +10,15 @@
 
 namespace ringmaster::shm {
 
+// In PostedCall::what: the rank has sent messages since its last post. Says nothing about the call.
+inline constexpr uint64_t kHasSent = uint64_t{1} << 24;
+
 struct PostedCall {
   uint64_t what = 0;   // operation, type, reduction, root
   int64_t count = 0;   // of a V operation: all parts together
   uint64_t where = 0;  // registered buffers: offsets; V operations: hash of the counts
 
-  bool operator==(const PostedCall&) const = default;
+  bool SameCall(const PostedCall& other) const { return ((what ^ other.what) & ~kHasSent) == 0 && count == other.count; }
 };
 
 inline uint64_t PackWhat(const Call& call) {

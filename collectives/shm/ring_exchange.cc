@@ -58,6 +58,10 @@ bool ShmCommunicator::WriteRing(int peer) {
     if (piece.announces != nullptr) {
       const Header header{.call = {.what = shm::PackWhat(*piece.announces), .count = piece.announces->count}};
       std::memcpy(data + at, &header, sizeof(header));
+      if (piece.announces->operation == Operation::kSend) {
+        ++sent_[static_cast<size_t>(peer)];
+        sent_since_post_ = true;
+      }
     } else if (bytes > 0) {
       std::memcpy(data + at, piece.data + stream.done, bytes);
     }
@@ -105,11 +109,23 @@ bool ShmCommunicator::AcceptHeader(int peer, const Call& call, const char* heade
   Header theirs;
   std::memcpy(&theirs, header, sizeof(theirs));
   const uint64_t type_mask = 0xff00;
-  if (((theirs.call.what ^ shm::PackWhat(call)) & type_mask) == 0 && theirs.call.count == call.count) return true;
+  if (((theirs.call.what ^ shm::PackWhat(call)) & type_mask) == 0 && theirs.call.count == call.count) {
+    if (call.operation == Operation::kReceive) ++received_[static_cast<size_t>(peer)];
+    return true;
+  }
   header_refused_ = true;
-  return sync_.Break(shm::Cause::kMismatch, peer,
-                     absl::StrCat("rank ", rank(), " called ", Describe(call), ", ", sync_.NameOf(peer), " called ",
-                                  Describe(theirs.call), ": both ends must agree on count and type"));
+  return sync_.Break(
+      shm::Cause::kMismatch, peer,
+      absl::StrCat("rank ", rank(), " called ", Describe(call), ", ", sync_.NameOf(peer), " called ", Describe(theirs.call),
+                   ": it gives ", theirs.call.count, " elements where rank ", rank(), " takes ", call.count));
+}
+
+// The call whose message lies first in a ring.
+shm::PostedCall ShmCommunicator::OldestMessage(int from, int to) const {
+  const uint64_t tail = segment_.ring(from, to).tail.load(std::memory_order_acquire);
+  Header header;
+  std::memcpy(&header, segment_.ring_data(from, to) + tail % segment_.sizes().ring_bytes, sizeof(header));
+  return header.call;
 }
 
 bool ShmCommunicator::PumpStreams(bool with_receives) {

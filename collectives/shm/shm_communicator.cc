@@ -36,7 +36,9 @@ ShmCommunicator::ShmCommunicator(shm::GroupMemory memory, std::vector<FileDescri
       watch_(std::move(sockets)),
       scratch_(new char[static_cast<size_t>(tuning_.cross_memory_chunk)]),
       writes_(static_cast<size_t>(sync_.size())),
-      reads_(static_cast<size_t>(sync_.size())) {
+      reads_(static_cast<size_t>(sync_.size())),
+      sent_(static_cast<size_t>(sync_.size())),
+      received_(static_cast<size_t>(sync_.size())) {
   operands_.reserve(static_cast<size_t>(size()));
   results_.reserve(static_cast<size_t>(size()));
 }
@@ -130,35 +132,62 @@ ShmCommunicator::Way ShmCommunicator::Choose(const Call& call) const {
 }
 
 // Says what this rank calls, and waits until all ranks have called the same.
-bool ShmCommunicator::PostAndMeet(const shm::PostedCall& posted, const void* operand, size_t bytes) {
+bool ShmCommunicator::PostAndMeet(const shm::PostedCall& call, const void* operand, size_t bytes) {
   const uint64_t sequence = sync_.sequence();
   shm::Slot& mine = segment_.slot(sequence, rank());
-  mine.call = posted;
+  mine.call = WithMessages(call);
   if (bytes > 0) std::memcpy(mine.data, operand, bytes);
   sync_.Publish(mine.sequence, sequence);
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
-    const shm::Slot& theirs = segment_.slot(sequence, peer);
-    if (!sync_.Await(theirs.sequence, sequence, peer)) [[unlikely]]
+    if (!sync_.Await(segment_.slot(sequence, peer).sequence, sequence, peer)) [[unlikely]]
       return false;
-    const bool is_v =
-        posted.where != theirs.call.where && (theirs.call.what & 0xff) >= static_cast<uint64_t>(Operation::kReduceScatterV);
-    if (theirs.call.what != posted.what || theirs.call.count != posted.count || is_v) [[unlikely]]
+    if (!SeesTheSame(peer, call)) [[unlikely]]
       return Mismatch(peer);
   }
   return true;
 }
 
+// A post that says how many messages went before it, if any did.
+shm::PostedCall ShmCommunicator::WithMessages(shm::PostedCall posted) {
+  if (!sent_since_post_) [[likely]]
+    return posted;
+  sent_since_post_ = false;
+  std::copy(sent_.begin(), sent_.end(), segment_.state(rank()).sent[sync_.sequence() % 2]);
+  posted.what |= shm::kHasSent;
+  return posted;
+}
+
+// Whether `peer`, which has posted, is in the same call and all its messages have been received.
+bool ShmCommunicator::SeesTheSame(int peer, const shm::PostedCall& posted) {
+  const shm::PostedCall& theirs = segment_.slot(sync_.sequence(), peer).call;
+  if (!theirs.SameCall(posted)) return false;
+  if ((theirs.what & shm::kHasSent) != 0) [[unlikely]] {
+    const uint32_t sent = segment_.state(peer).sent[sync_.sequence() % 2][rank()];
+    if (sent != received_[static_cast<size_t>(peer)]) return false;
+  }
+  const auto operation = static_cast<Operation>(posted.what & 0xff);
+  const bool has_counts = operation == Operation::kReduceScatterV || operation == Operation::kAllGatherV;
+  return !has_counts || theirs.where == posted.where;
+}
+
+// A message that nobody has received came before the call of the rank that sent it: then it is the message that differs.
 bool ShmCommunicator::Mismatch(int peer) {
   const uint64_t sequence = sync_.sequence();
-  const shm::PostedCall& mine = segment_.slot(sequence, rank()).call;
-  const shm::PostedCall& theirs = segment_.slot(sequence, peer).call;
+  shm::PostedCall mine = segment_.slot(sequence, rank()).call;
+  shm::PostedCall theirs = segment_.slot(sequence, peer).call;
   const bool counts = Describe(mine) == Describe(theirs);
-  return sync_.Break(
-      shm::Cause::kMismatch, peer,
-      absl::StrCat("rank ", rank(), " called ", Describe(mine), " as operation ", sync_.number(), " of its group, ",
-                   sync_.NameOf(peer), " called ", Describe(theirs), " as operation ", sync_.number(),
-                   counts ? " with other counts by rank" : "", ": all ranks must make the same calls in the same order"));
+  const uint32_t theirs_sent = segment_.state(peer).sent[sequence % 2][rank()];
+  const bool unread_from = (theirs.what & shm::kHasSent) != 0 && theirs_sent != received_[static_cast<size_t>(peer)];
+  const bool unread_to =
+      (mine.what & shm::kHasSent) != 0 && segment_.ring(rank(), peer).head.load() != segment_.ring(rank(), peer).tail.load();
+  if (unread_from) theirs = OldestMessage(peer, rank());
+  if (unread_to && !unread_from) mine = OldestMessage(rank(), peer);
+  return sync_.Break(shm::Cause::kMismatch, peer,
+                     absl::StrCat("rank ", rank(), " called ", Describe(mine), " as operation ", sync_.number(), " of its group, ",
+                                  sync_.NameOf(peer), " called ", Describe(theirs), " as operation ", sync_.number(),
+                                  counts && !unread_from && !unread_to ? " with other counts by rank" : "",
+                                  ": all ranks must make the same calls in the same order"));
 }
 
 // The operation of a group of one.

@@ -79,6 +79,8 @@ class ShmCommunicator final : public Communicator {
   bool Dispatch(const Call& call);
   Way Choose(const Call& call) const;
   bool PostAndMeet(const shm::PostedCall& posted, const void* operand, size_t bytes);
+  shm::PostedCall WithMessages(shm::PostedCall posted);
+  bool SeesTheSame(int peer, const shm::PostedCall& posted);
   bool Mismatch(int peer);
   void RunAlone(const Call& call) const;
   uint64_t RegisteredOffsets(const Call& call) const;
@@ -123,6 +125,7 @@ class ShmCommunicator final : public Communicator {
   bool WriteRing(int peer);
   bool ReadRing(int peer);
   bool AcceptHeader(int peer, const Call& call, const char* header);
+  shm::PostedCall OldestMessage(int from, int to) const;
   bool AwaitStreams(bool all_at_once);
   bool FinishStreams();
 
@@ -140,6 +143,10 @@ class ShmCommunicator final : public Communicator {
   std::vector<Stream> writes_;  // by peer
   std::vector<Stream> reads_;   // by peer
   bool header_refused_ = false;
+  // Messages of sends: what has been sent must have been received before the next collective.
+  std::vector<uint32_t> sent_;      // by peer, ever
+  std::vector<uint32_t> received_;  // by peer, ever
+  bool sent_since_post_ = false;
   const uint64_t probe_word_ = kProbeWord;  // peers try to read it
 };
 
