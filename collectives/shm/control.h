@@ -85,7 +85,7 @@ class Segment {
   // 128; the same on all ranks. Three chunks at least: a rank stages one while it reduces another and peers still read a third.
   struct Sizes {
     size_t slot_bytes = 8 << 10;
-    size_t chunk_bytes = 256 << 10;
+    size_t chunk_bytes = 512 << 10;
     uint64_t chunks = 3;
     size_t ring_bytes = 128 << 10;
   };

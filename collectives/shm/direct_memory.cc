@@ -68,9 +68,14 @@ bool ShmCommunicator::ReadPeer(int peer, const char* from, char* to, size_t byte
 bool ShmCommunicator::CrossMemoryAllReduce(const Call& call) {
   const size_t element = BytesPerElement(call.type);
   const size_t total = static_cast<size_t>(call.count) * element;
-  const size_t piece = static_cast<size_t>(tuning_.cross_memory_chunk) / static_cast<size_t>(size() - 1) / 64 * 64;
+  const size_t piece = static_cast<size_t>(tuning_.cross_memory_piece) / static_cast<size_t>(size() - 1) / 64 * 64;
   const char* const send = static_cast<const char*>(call.send);
   char* const receive = static_cast<char*>(call.receive);
+  if (scratch_.data() == nullptr) {
+    auto made = AllocatePrivateBuffer(tuning_.cross_memory_piece);
+    if (!made.ok()) return sync_.Break(shm::Cause::kFailed, rank(), std::string(made.status().message()));
+    scratch_ = *std::move(made);
+  }
   const Range mine = SliceOf({0, total}, rank());
   shm::RankState& state = segment_.state(rank());
   const uint64_t pieces = (SliceOf({0, total}, 0).bytes + piece - 1) / piece;
@@ -81,7 +86,7 @@ bool ShmCommunicator::CrossMemoryAllReduce(const Call& call) {
   const auto reduce = [&](uint64_t index) {
     const Range range = piece_of(mine, index);
     operands_.clear();
-    char* scratch = scratch_.get();
+    char* scratch = static_cast<char*>(scratch_.data());
     for (int peer = 0; peer < size(); ++peer) {
       operands_.push_back(peer == rank() ? send + range.begin : scratch);
       if (peer == rank() || range.bytes == 0) continue;

@@ -202,11 +202,12 @@ bool GroupSync::IsCrossed(int peer, absl::FunctionRef<bool()> done) const {
   const auto filled = [](const shm::Ring& ring) {
     return ring.head.load(std::memory_order_acquire) - ring.tail.load(std::memory_order_acquire);
   };
-  if (filled(segment_.ring(rank(), peer)) == 0 && (state.blocked_receiving.load(std::memory_order_acquire) & Bit(rank())) != 0) {
-    return true;
-  }
-  return filled(segment_.ring(peer, rank())) == segment_.sizes().ring_bytes &&
-         (state.blocked_sending.load(std::memory_order_acquire) & Bit(rank())) != 0;
+  const bool sent_all = filled(segment_.ring(rank(), peer)) == 0;
+  const bool full = filled(segment_.ring(peer, rank())) == segment_.sizes().ring_bytes;
+  const bool blocked = (sent_all && (state.blocked_receiving.load(std::memory_order_acquire) & Bit(rank())) != 0) ||
+                       (full && (state.blocked_sending.load(std::memory_order_acquire) & Bit(rank())) != 0);
+  // A peer that has posted is in or behind this operation: what it waits for comes after it.
+  return blocked && segment_.slot(sequence_, peer).sequence.load(std::memory_order_acquire) < sequence_;
 }
 
 bool GroupSync::CheckForCrossedCalls(absl::FunctionRef<bool()> done) {

@@ -42,6 +42,7 @@ class GroupSync {
   int rank() const { return options_.rank; }
   int size() const { return static_cast<int>(options_.names.size()); }
   const std::string& NameOf(int rank) const { return options_.names[static_cast<size_t>(rank)]; }
+  bool share_cores() const { return options_.share_cores; }
   const Segment& segment() const { return segment_; }
   uint64_t sequence() const { return sequence_; }
   uint64_t number() const { return sequence_ - formed_; }  // for messages

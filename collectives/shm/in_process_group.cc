@@ -52,9 +52,11 @@ Group MakeInProcessShmGroup(int size, const InProcessShmOptions& options) {
                             .heap_limit = options.heap_limit,
                             .grow = [](size_t) { return absl::OkStatus(); },
                             .owner = memory};
-      ShmCommunicatorOptions communicator{
-          .sync = {.rank = static_cast<int>(rank), .names = names, .share_cores = true, .patience = options.patience},
-          .tuning = options.tuning};
+      ShmCommunicatorOptions communicator{.sync = {.rank = static_cast<int>(rank),
+                                                   .names = names,
+                                                   .share_cores = options.share_cores,
+                                                   .patience = options.patience},
+                                          .tuning = options.tuning};
       auto made = ShmCommunicator::Create(std::move(view), std::move(sockets[rank]), clock, std::move(communicator), kLong);
       RM_CHECK(made.ok()) << made.status().ToString();
       group[rank] = *std::move(made);

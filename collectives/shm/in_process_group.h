@@ -14,6 +14,7 @@ struct InProcessShmOptions {
   ShmTuning tuning = {};
   size_t heap_limit = size_t{64} << 20;
   absl::Duration patience = absl::Microseconds(50);
+  bool share_cores = true;
 };
 
 // Rank r is "rank r (host here, pid 7)".

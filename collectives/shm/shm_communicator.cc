@@ -32,9 +32,9 @@ ShmCommunicator::ShmCommunicator(shm::GroupMemory memory, std::vector<FileDescri
     : memory_(std::move(memory)),
       segment_(memory_.segment),
       tuning_(options.tuning),
+      clock_(clock),
       sync_(segment_, clock, std::move(options.sync)),
       watch_(std::move(sockets)),
-      scratch_(new char[static_cast<size_t>(tuning_.cross_memory_chunk)]),
       writes_(static_cast<size_t>(sync_.size())),
       reads_(static_cast<size_t>(sync_.size())),
       sent_(static_cast<size_t>(sync_.size())),
@@ -55,8 +55,30 @@ absl::Status ShmCommunicator::Meet(absl::Duration timeout) {
   sync_.Start();
   ProbeCrossMemory();
   RM_RETURN_IF_ERROR(Barrier(timeout));
+  RM_RETURN_IF_ERROR(Measure(timeout));
   sync_.CountFromHere();
-  cross_memory_ = segment_.control().no_cross_memory.load() == 0;
+  return absl::OkStatus();
+}
+
+// Takes some tens of microseconds; all ranks go by the figure of rank 0, so that all choose alike.
+absl::Status ShmCommunicator::Measure(absl::Duration timeout) {
+  constexpr int kMeetings = 64;
+  constexpr absl::Duration kFar = absl::Nanoseconds(200);
+  constexpr int64_t kFarBytes = int64_t{16} << 20;
+  meeting_ = absl::InfiniteDuration();
+  for (int round = 0; round < kMeetings; ++round) {
+    const absl::Time begin = clock_.Now();
+    for (int i = 0; i < 4; ++i) RM_RETURN_IF_ERROR(Barrier(timeout));
+    meeting_ = std::min(meeting_, (clock_.Now() - begin) / 4);
+  }
+  int64_t nanoseconds = absl::ToInt64Nanoseconds(meeting_);
+  RM_RETURN_IF_ERROR(Broadcast(&nanoseconds, 1, DataType::kI64, 0, timeout));
+  meeting_ = absl::Nanoseconds(nanoseconds);
+  cross_memory_bytes_ = tuning_.cross_memory_bytes;
+  if (tuning_.cross_memory_bytes == ShmTuning::kMeasured) {
+    cross_memory_bytes_ = !sync_.share_cores() && meeting_ >= kFar ? kFarBytes : std::numeric_limits<int64_t>::max();
+  }
+  if (segment_.control().no_cross_memory.load() != 0) cross_memory_bytes_ = std::numeric_limits<int64_t>::max();
   return absl::OkStatus();
 }
 
@@ -117,7 +139,7 @@ ShmCommunicator::Way ShmCommunicator::Choose(const Call& call) const {
     case Operation::kBarrier: return Way::kOneShot;
     case Operation::kAllReduce:
       if (part <= tuning_.one_shot_bytes) return Way::kOneShot;
-      return cross_memory_ && part >= tuning_.cross_memory_bytes ? Way::kCrossMemory : Way::kTwoShot;
+      return part >= cross_memory_bytes_ ? Way::kCrossMemory : Way::kTwoShot;
     case Operation::kReduce: return part <= tuning_.one_shot_bytes ? Way::kOneShot : Way::kTwoShot;
     case Operation::kAllGather:
     case Operation::kBroadcast: return part <= slot ? Way::kOneShot : Way::kTwoShot;
@@ -265,12 +287,16 @@ absl::StatusOr<RegisteredBuffer> ShmCommunicator::Register(int64_t bytes, absl::
 }
 
 std::string ShmCommunicator::Explain(const Call& call) const {
-  switch (Choose(call)) {
-    case Way::kOneShot: return absl::StrCat(Describe(call), ": shared memory, one shot");
-    case Way::kCrossMemory: return absl::StrCat(Describe(call), ": shared memory, cross memory; registered buffers without copies");
-    case Way::kRings: return absl::StrCat(Describe(call), ": shared memory, rings");
-    default: return absl::StrCat(Describe(call), ": shared memory, two shot; registered buffers without copies");
-  }
+  const auto way = [&] {
+    switch (Choose(call)) {
+      case Way::kOneShot: return "one shot: the operand fits into a post";
+      case Way::kCrossMemory: return "cross memory: caches are far from each other and the vector is larger than they are";
+      case Way::kRings: return "rings: a part for each peer";
+      default: return "two shot: through staging areas that stay in the cache";
+    }
+  };
+  return absl::StrCat(Describe(call), " in shared memory: ", way(), "; the ranks meet in ", absl::FormatDuration(meeting_),
+                      ". Registered buffers need no copies");
 }
 
 }  // namespace ringmaster

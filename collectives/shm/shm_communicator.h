@@ -33,9 +33,12 @@ namespace ringmaster {
 
 // Equal on all ranks of a group.
 struct ShmTuning {
-  int64_t one_shot_bytes = 4 << 10;        // all-reduce up to here in one shot, whatever the number of ranks
-  int64_t cross_memory_bytes = 512 << 10;  // private all-reduce from here by cross memory, where that works
-  int64_t cross_memory_chunk = 128 << 10;
+  int64_t one_shot_bytes = 4 << 10;  // all-reduce up to here in one shot, whatever the number of ranks
+  // Private all-reduce from here by cross memory. kMeasured: from 16 MiB where a line takes long from core to core (the caches of
+  // the ranks are far from each other), never where it does not or ranks share cores: staging areas in the cache are faster then.
+  static constexpr int64_t kMeasured = -1;
+  int64_t cross_memory_bytes = kMeasured;
+  int64_t cross_memory_piece = 16 << 20;  // read from a peer at a time
 };
 
 struct ShmCommunicatorOptions {
@@ -76,6 +79,7 @@ class ShmCommunicator final : public Communicator {
 
   // shm_communicator.cc
   absl::Status Meet(absl::Duration timeout);
+  absl::Status Measure(absl::Duration timeout);
   bool Dispatch(const Call& call);
   Way Choose(const Call& call) const;
   bool PostAndMeet(const shm::PostedCall& posted, const void* operand, size_t bytes);
@@ -132,14 +136,16 @@ class ShmCommunicator final : public Communicator {
   shm::GroupMemory memory_;
   const shm::Segment segment_;
   const ShmTuning tuning_;
+  const Clock& clock_;
   shm::GroupSync sync_;
   shm::PeerWatch watch_;
-  bool cross_memory_ = false;
-  uint64_t chunks_done_ = 0;  // of all operations so far: equal on all ranks
-  size_t heap_used_ = 0;      // bytes of registered buffers
+  int64_t cross_memory_bytes_ = 0;  // as measured or told
+  absl::Duration meeting_;          // what it takes all ranks to meet, as rank 0 has measured it
+  uint64_t chunks_done_ = 0;        // of all operations so far: equal on all ranks
+  size_t heap_used_ = 0;            // bytes of registered buffers
   std::vector<const void*> operands_;
   std::vector<void*> results_;
-  std::unique_ptr<char[]> scratch_;
+  RegisteredBuffer scratch_;    // cross memory: pieces of all peers; made by the first operation that needs it
   std::vector<Stream> writes_;  // by peer
   std::vector<Stream> reads_;   // by peer
   bool header_refused_ = false;

@@ -23,7 +23,8 @@ INSTANTIATE_TEST_SUITE_P(
                                 .tuning = {.one_shot_bytes = 8, .cross_memory_bytes = INT64_MAX}},
                                testing::kSeveralChunks),
                       ShmGroup("CrossMemory",
-                               {.tuning = {.one_shot_bytes = 8, .cross_memory_bytes = 16, .cross_memory_chunk = 4096}},
+                               {.tuning = {.one_shot_bytes = 8, .cross_memory_bytes = 16, .cross_memory_piece = 4096},
+                                .share_cores = false},
                                testing::kSeveralChunks)),
     testing::GroupName);
 
