@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "collectives/shm/memory_exchange.h"
-#include "collectives/transport/tcp_transport.h"
+#include "collectives/transport/mixed_transport.h"
 #include "common/status_macros.h"
 
 namespace ringmaster {
@@ -87,7 +87,8 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(const Communica
         absl::StrCat("shared memory was asked for, and ", remote->name, " does not share this host's network namespace"));
   } else {
     RM_ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport,
-                        TcpTransport::Create(mesh.rank, std::move(peers), PatienceOverSockets(options.ranks_on_host)));
+                        MixedTransport::Create(mesh.rank, std::move(peers), {}, PatienceOverSockets(options.ranks_on_host),
+                                               deadline - clock.Now(), clock));
     made = std::make_unique<HostCommunicator>(std::move(transport), clock, options.host);
   }
   made->set_regroup(RegroupWith(options, rendezvous, clock));

@@ -1,5 +1,5 @@
-// The communicator of a group of processes, on one host or many: shared memory where all ranks are on one host, else sockets (Unix
-// sockets between ranks of one host, TCP between hosts).
+// The communicator of a group of processes, on one host or many: shared memory where all ranks are on one host, else streams (rings
+// in shared memory between ranks of one host, TCP between hosts).
 #ifndef RINGMASTER_COLLECTIVES_CREATE_COMMUNICATOR_H_
 #define RINGMASTER_COLLECTIVES_CREATE_COMMUNICATOR_H_
 

@@ -12,8 +12,8 @@
 #include "collectives/memory_rendezvous.h"
 #include "collectives/transport/faulty_transport.h"
 #include "collectives/transport/inproc_transport.h"
+#include "collectives/transport/mixed_transport.h"
 #include "collectives/transport/tcp_mesh.h"
-#include "collectives/transport/tcp_transport.h"
 #include "common/real_clock.h"
 #include "common/status_matchers.h"
 
@@ -40,7 +40,8 @@ const RealClock& TestClock() {
 
 Transports InprocTransports() { return CreateInprocTransports(kSize, /*capacity_bytes=*/700); }
 
-Transports TcpTransports() {
+// Ranks 0 and 1 share a host when `mixed`.
+Transports Connect(bool mixed) {
   MemoryRendezvous rendezvous(TestClock());
   Transports transports(kSize);
   std::vector<std::thread> threads;
@@ -53,10 +54,11 @@ Transports TcpTransports() {
                                    .epoch = 1,
                                    .host = "here",
                                    .pid = 7,
-                                   .listen_address = "127.0.0.1"};
+                                   .listen_address = "127.0.0.1",
+                                   .host_identity = mixed ? absl::StrCat("host", rank / 2) : ""};
       auto peers = ConnectTcpMesh(options, rendezvous, kLong, TestClock());
       ASSERT_OK(peers);
-      auto transport = TcpTransport::Create(rank, std::move(*peers), {});
+      auto transport = MixedTransport::Create(rank, *std::move(peers), {.ring_bytes = 1024}, {}, kLong, TestClock());
       ASSERT_OK(transport);
       transports[rank] = *std::move(transport);
     });
@@ -64,6 +66,9 @@ Transports TcpTransports() {
   for (std::thread& thread : threads) thread.join();
   return transports;
 }
+
+Transports TcpTransports() { return Connect(/*mixed=*/false); }
+Transports MixedTransports() { return Connect(/*mixed=*/true); }
 
 // Frames are small, so that a few operations are many transfers.
 constexpr HostCommunicatorOptions kOptions{.chunk_bytes = 256, .direct_bytes = 64};
@@ -196,7 +201,9 @@ TEST_P(FaultSweep, ASilentRankEndsAtTheDeadlineOnAllRanks) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, FaultSweep, ::testing::Values(Way{"Inproc", &InprocTransports, 60}, Way{"Tcp", &TcpTransports, 40}),
+INSTANTIATE_TEST_SUITE_P(All, FaultSweep,
+                         ::testing::Values(Way{"Inproc", &InprocTransports, 60}, Way{"Tcp", &TcpTransports, 40},
+                                           Way{"Mixed", &MixedTransports, 12}),
                          [](const ::testing::TestParamInfo<Way>& info) { return std::string(info.param.name); });
 
 }  // namespace

@@ -104,7 +104,8 @@ void TcpTransport::Reset(int peer) {
     return;
   }
   const sockaddr nobody{.sa_family = AF_UNSPEC, .sa_data = {}};
-  connect(peers_[peer].socket.get(), &nobody, sizeof(nobody));  // dissolves the connection: the peer gets a reset
+  // Dissolves the connection: the peer gets a reset. A Unix socket knows no reset.
+  if (connect(peers_[peer].socket.get(), &nobody, sizeof(nobody)) != 0) shutdown(peers_[peer].socket.get(), SHUT_RDWR);
 }
 
 void TcpTransport::CloseSending() {
