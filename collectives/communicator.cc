@@ -23,14 +23,28 @@ std::vector<char> CopyOfInput(const Call& call, int size) {
 
 absl::Status Communicator::Run(const Call& call, absl::Duration timeout) {
   RM_RETURN_IF_ERROR(Validate(call, rank(), size()));
-  if (IsPointToPoint(call.operation)) return ExchangePointToPoint({&call, 1}, timeout);
+  if (IsPointToPoint(call.operation)) return RunPointToPoint({&call, 1}, timeout);
+  const uint64_t sequence = recorder_ == nullptr ? 0 : recorder_->Begin(call);
+  absl::Status status;
   if (IsAllToAll(call) && call.send == call.receive && call.send != nullptr) {
     const std::vector<char> input = CopyOfInput(call, size());
     Call copied = call;
     copied.send = input.data();
-    return Execute(copied, timeout);
+    status = Execute(copied, timeout);
+  } else {
+    status = Execute(call, timeout);
   }
-  return Execute(call, timeout);
+  if (recorder_ != nullptr) recorder_->End(sequence, status.code());
+  return status;
+}
+
+absl::Status Communicator::RunPointToPoint(std::span<const Call> calls, absl::Duration timeout) {
+  if (recorder_ == nullptr) return ExchangePointToPoint(calls, timeout);
+  uint64_t last = 0;
+  for (const Call& call : calls) last = recorder_->Begin(call);
+  const absl::Status status = ExchangePointToPoint(calls, timeout);
+  for (size_t index = 0; index < calls.size(); ++index) recorder_->End(last - index, status.code());
+  return status;
 }
 
 absl::Status Communicator::RunGroup(std::span<const Call> calls, absl::Duration timeout) {
@@ -39,7 +53,7 @@ absl::Status Communicator::RunGroup(std::span<const Call> calls, absl::Duration 
     RM_RETURN_IF_ERROR(Validate(call, rank(), size()));
     if (IsPointToPoint(call.operation)) point_to_point.push_back(call);
   }
-  if (!point_to_point.empty()) RM_RETURN_IF_ERROR(ExchangePointToPoint(point_to_point, timeout));
+  if (!point_to_point.empty()) RM_RETURN_IF_ERROR(RunPointToPoint(point_to_point, timeout));
   for (const Call& call : calls) {
     if (!IsPointToPoint(call.operation)) RM_RETURN_IF_ERROR(Run(call, timeout));
   }

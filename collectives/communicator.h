@@ -34,6 +34,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "collectives/call.h"
+#include "collectives/flight/flight_recorder.h"
 #include "collectives/registered_buffer.h"
 #include "collectives/types.h"
 
@@ -113,6 +114,9 @@ class Communicator {
                                                                               absl::Duration timeout)>;
   void set_regroup(Regroup regroup) { regroup_ = std::move(regroup); }
 
+  // Writes every operation from here on into a flight record (`ringmaster flight-record PID` reads it). Before the first operation.
+  void set_recorder(std::unique_ptr<FlightRecorder> recorder) { recorder_ = std::move(recorder); }
+
   // How `call` would run and why: the algorithm, and what the cost model expects of the others.
   virtual std::string Explain(const Call& call) const = 0;
 
@@ -121,8 +125,13 @@ class Communicator {
   virtual absl::Status Execute(const Call& call, absl::Duration timeout) = 0;
   // Sends and receives of one group.
   virtual absl::Status ExchangePointToPoint(std::span<const Call> calls, absl::Duration timeout) = 0;
+  // Null where nobody asked for one. A wait that lasts says whom it waits for: recorder()->WaitsFor(peer).
+  FlightRecorder* recorder() const { return recorder_.get(); }
 
  private:
+  absl::Status RunPointToPoint(std::span<const Call> calls, absl::Duration timeout);
+
+  std::unique_ptr<FlightRecorder> recorder_;
   Regroup regroup_;
   int splits_ = 0;
 };
