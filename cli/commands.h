@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "cli/bench/bench_options.h"
 #include "cli/job_client.h"
 #include "common/clock.h"
 
@@ -75,6 +76,8 @@ int DoctorCommand(const CommonOptions& common, const Surroundings& world);
 // Exits 0 when the coordinator answers: for containers' health checks.
 // wait: how long it may take until it does.
 int HealthCommand(const CommonOptions& common, absl::Duration wait, const Surroundings& world);
+// Times collectives between processes on this machine, or is one rank of such a group.
+int BenchCommand(const CommonOptions& common, const BenchOptions& options, const Surroundings& world);
 int VersionCommand(const CommonOptions& common, const Surroundings& world);
 
 // generate, evaluate: finds the checkpoint (a path, or a job's newest) and becomes ringmaster-trainer; make-digits only becomes it.

@@ -28,6 +28,7 @@ struct Flags {
   LogsOptions logs;
   std::string listen = "127.0.0.1:7077";
   WorkerCommandOptions worker;
+  BenchOptions bench;
 };
 
 using Command = std::function<int(CLI::App* app)>;
@@ -47,6 +48,7 @@ class CommandLine {
     AddQueryCommands();
     AddDaemons();
     AddTrainerCommands();
+    AddBench();
   }
 
   int Run(int argc, const char* const* argv);
@@ -93,6 +95,7 @@ class CommandLine {
   void AddQueryCommands();
   void AddDaemons();
   void AddTrainerCommands();
+  void AddBench();
   std::string Suggestion(int argc, const char* const* argv) const;
 
   const Surroundings& world_;
@@ -187,6 +190,35 @@ void CommandLine::AddTrainerCommands() {
   CLI::App* digits = Add("make-digits", "Draw synthetic digit images into IDX files",
                          [this](CLI::App* app) { return TrainerCommand(flags_.common, "digits", "", app->remaining(), world_); });
   digits->allow_extras()->fallthrough(false);
+}
+
+void CommandLine::AddBench() {
+  CLI::App* bench =
+      Add("bench", "Time what jobs are made of", [this](CLI::App*) { return BenchCommand(flags_.common, flags_.bench, world_); });
+  bench->require_subcommand(1)->fallthrough();
+  CLI::App* sub =
+      bench->add_subcommand("collectives", "Collectives between processes on this machine, as nccl-tests does")->fallthrough();
+  BenchOptions& options = flags_.bench;
+  sub->add_option("--op", options.operation, "all_reduce, all_gather, ..")->capture_default_str();
+  sub->add_option("--ranks", options.ranks, "processes")->check(CLI::Range(1, 32))->capture_default_str();
+  sub->add_option("--transport", options.transport, "auto, shm or tcp")
+      ->check(CLI::IsMember({"auto", "shm", "tcp"}))
+      ->capture_default_str();
+  sub->add_option("--dtype", options.type, "f32, f64, f16, bf16, i8, u8, i32 or i64")->capture_default_str();
+  sub->add_option("--reduction", options.reduction, "sum, min, max, product or average")->capture_default_str();
+  sub->add_option("--sizes", options.sizes, "bytes: FIRST:LAST[:FACTOR], or a list such as 8,4K,1M")->capture_default_str();
+  sub->add_option("--buffers", options.buffers, "private, or registered: no copies in shared memory")
+      ->check(CLI::IsMember({"private", "registered"}))
+      ->capture_default_str();
+  sub->add_option("--seconds", options.seconds, "of measuring each line")->check(CLI::Range(0.001, 60.0))->capture_default_str();
+  sub->add_flag("!--no-pin", options.pin, "leave the ranks' cores to the system");
+  sub->add_flag("--explain", options.explain, "say how each size runs, and why");
+  sub->add_option("--against", options.against, "gloo,openmpi,mpich: these in turn with ours");
+  sub->add_option("--rounds", options.rounds, "with --against")->check(CLI::Range(1, 100))->capture_default_str();
+  sub->add_option("--peers", options.peers, "where tests/bench/peers/build.sh has put their programs");
+  sub->add_option("--rank", options.rank, "be this rank alone: for ranks on several hosts");
+  sub->add_option("--rendezvous", options.rendezvous, "directory where the ranks find each other, with --rank");
+  sub->add_option("--address", options.address, "of this host, with --rank")->capture_default_str();
 }
 
 // For "rnu": the nearest command; for "--rankz": the nearest option of the command that was named.

@@ -16,7 +16,7 @@ LONG_FILES = {}
 BANS = [
     (r"\b(sleep_for|sleep_until|usleep|nanosleep|SleepFor)\s*\(", "wait for the event itself with a deadline", ()),
     (r"\b(system_clock|steady_clock|high_resolution_clock)::now|\bclock_gettime\s*\(|\bgettimeofday\s*\(|absl::Now\s*\(|\btime\s*\(\s*(NULL|nullptr|0)\s*\)",
-     "take `const Clock&` or `now` as an argument; common/real_clock.cc alone reads the clock", ("common/real_clock.cc", "_bench.cc", "/testing/")),
+     "take `const Clock&` or `now` as an argument; common/real_clock.cc alone reads the clock", ("common/real_clock.cc", "_bench.cc", "/testing/", "tests/bench/")),
     (r"\bstd::(mutex|condition_variable|lock_guard|unique_lock|scoped_lock)\b", "use common/mutex.h (annotated, TSan-clean)", ("common/mutex.h",)),
     (r"\babsl::(Mutex|MutexLock|CondVar)\b", "use common/mutex.h (Debian's absl::Mutex is not instrumented)", ()),
     (r"(?<!\w)\bassert\s*\(", "use RM_CHECK for our own bugs, a Status for everything else", ()),

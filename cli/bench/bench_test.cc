@@ -1,0 +1,109 @@
+#include <algorithm>
+#include <limits>
+
+#include "cli/bench/bench_options.h"
+#include "cli/bench/bench_row.h"
+#include "cli/bench/exact_data.h"
+#include "cli/bench/peers.h"
+#include "cli/bench/programs.h"
+#include "common/real_clock.h"
+#include "common/status_matchers.h"
+
+namespace ringmaster::cli {
+namespace {
+
+using ::ringmaster::testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(BenchOptionsTest, SizesAreRangesOrLists) {
+  EXPECT_THAT(*ParseSizes("8:64"), ElementsAre(8, 16, 32, 64));
+  EXPECT_THAT(*ParseSizes("1K:1M:32"), ElementsAre(1024, 32768, 1048576));
+  EXPECT_THAT(*ParseSizes("8,4K,1G"), ElementsAre(8, 4096, 1073741824));
+  for (const char* wrong : {"", "x", "8:", "64:8", "0:8", "8:64:1", "8:16:2:3", "1T", "-8"}) {
+    EXPECT_THAT(ParseSizes(wrong).status(), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::_)) << wrong;
+  }
+}
+
+TEST(BenchOptionsTest, AWrongNameIsAnsweredWithThePossibleOnes) {
+  EXPECT_EQ(*ParseType("bf16"), DataType::kBF16);
+  EXPECT_THAT(ParseType("float").status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("f32, f64")));
+  EXPECT_THAT(ParseOperation("allreduce").status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("all_reduce")));
+  EXPECT_THAT(ParseOperation("send").status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("all_to_all")));
+}
+
+TEST(BenchOptionsTest, BusBandwidthCountsTheBusiestLink) {
+  EXPECT_EQ(BusFactor(Operation::kAllReduce, 4), 1.5);
+  EXPECT_EQ(BusFactor(Operation::kReduceScatter, 4), 0.75);
+  EXPECT_EQ(BusFactor(Operation::kBroadcast, 4), 1);
+}
+
+TEST(BenchRowTest, TheQuantileIsTheValueBelowWhichThatShareLies) {
+  std::vector<double> values;
+  for (int i = 100; i >= 1; --i) values.push_back(i);
+  EXPECT_EQ(Quantile(values, 0.5), 51);
+  EXPECT_EQ(Quantile(values, 0.99), 100);
+  EXPECT_EQ(Quantile(values, 0), 1);
+  EXPECT_EQ(Quantile({}, 0.5), 0);
+}
+
+TEST(BenchRowTest, JsonKeepsTheNamesThatScriptsRelyOn) {
+  BenchRow row{
+      .op = "all_reduce", .dtype = "f32", .ranks = 2, .transport = "shm", .buffers = "private", .bytes = 8, .time_us_p50 = 0.5};
+  row.against["openmpi"] = {.time_us_p50 = 1, .ratio = 2};
+  const nlohmann::json json = ToJson(row);
+  for (const char* field : {"op", "dtype", "ranks", "transport", "buffers", "bytes", "time_us_p50", "time_us_p99", "algbw_gbs",
+                            "busbw_gbs", "errors"}) {
+    EXPECT_TRUE(json.contains(field)) << field;
+  }
+  EXPECT_EQ(json["against"]["openmpi"]["ratio"], 2);
+  EXPECT_EQ(RowFromJson(json).bytes, 8);
+}
+
+TEST(ExactDataTest, EveryTypeKeepsEveryNumberThatOccurs) {
+  for (int type = 0; type < kDataTypes; ++type) {
+    char buffer[64] = {};
+    for (int value = 0; value < 128; ++value) {
+      StoreElement(buffer, 3, static_cast<DataType>(type), value);
+      ASSERT_EQ(LoadElement(buffer, 3, static_cast<DataType>(type)), value) << NameOf(static_cast<DataType>(type));
+    }
+  }
+  for (int reduction = 0; reduction < kReductions; ++reduction) {
+    for (int64_t index = 0; index < 200; ++index) EXPECT_LT(ReducedAt(index, 32, static_cast<Reduction>(reduction)), 128);
+  }
+}
+
+TEST(ExactDataTest, OneWrongElementIsCounted) {
+  float found[4];
+  for (int64_t i = 0; i < 4; ++i) found[i] = static_cast<float>(ReducedAt(i, 3, Reduction::kSum));
+  const Call call{.operation = Operation::kAllReduce, .type = DataType::kF32, .count = 4, .receive = found};
+  EXPECT_EQ(CountWrong(call, 1, 3), 0);
+  found[2] += 1;
+  EXPECT_EQ(CountWrong(call, 1, 3), 1);
+}
+
+TEST(ProgramsTest, GivesTheLinesOfTheFirstAndNamesTheOneThatFails) {
+  const RealClock clock;
+  const auto shell = [](const char* script) { return Program{{"sh", "-c", script}, {"ANSWER=42"}}; };
+  EXPECT_THAT(*RunPrograms({shell("echo $ANSWER; echo two"), shell("true")}, absl::Seconds(30), clock), ElementsAre("42", "two"));
+  EXPECT_THAT(RunPrograms({shell("true"), shell("exit 3")}, absl::Seconds(30), clock).status(),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("exit 3 ended with code 3")));
+  EXPECT_THAT(RunPrograms({shell("read never < /dev/zero; sleep 60")}, absl::Milliseconds(50), clock).status(),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("50ms")));
+  EXPECT_THAT(RunPrograms({{{"no-such-program-anywhere"}, {}}}, absl::Seconds(30), clock).status(),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no-such-program-anywhere")));
+}
+
+TEST(PeersTest, AMissingPeerSaysWhatToInstall) {
+  BenchOptions options;
+  options.against = "mpich";
+  options.peers = "/nowhere";
+  EXPECT_THAT(MakePeers(options).status(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("libmpich-dev")));
+  options.against = "nccl";
+  EXPECT_THAT(MakePeers(options).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("gloo, openmpi or mpich")));
+  options.operation = "broadcast";
+  EXPECT_THAT(MakePeers(options).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("all_reduce")));
+}
+
+}  // namespace
+}  // namespace ringmaster::cli

@@ -1,0 +1,27 @@
+// Runs other programs for a benchmark and reads what the first one says.
+#ifndef RINGMASTER_CLI_BENCH_PROGRAMS_H_
+#define RINGMASTER_CLI_BENCH_PROGRAMS_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/clock.h"
+
+namespace ringmaster::cli {
+
+struct Program {
+  std::vector<std::string> arguments;    // [0] is looked up in PATH
+  std::vector<std::string> environment;  // NAME=VALUE, added to this process's
+};
+
+// Starts all of them and returns the lines that the first one writes to stdout; stderr goes where this process's goes. When one
+// fails, or `timeout` passes, all are killed.
+// NOT_FOUND: no such program. DEADLINE_EXCEEDED. INTERNAL: one ended with another code than 0; the message names it.
+absl::StatusOr<std::vector<std::string>> RunPrograms(const std::vector<Program>& programs, absl::Duration timeout,
+                                                     const Clock& clock);
+
+}  // namespace ringmaster::cli
+
+#endif  // RINGMASTER_CLI_BENCH_PROGRAMS_H_

@@ -1,0 +1,176 @@
+#include "cli/bench/rank_sweep.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "cli/bench/exact_data.h"
+#include "common/status_macros.h"
+
+namespace ringmaster::cli {
+namespace {
+
+constexpr absl::Duration kTimeout = absl::Seconds(60);
+constexpr double kBatchMicroseconds = 50;  // several short operations are timed as one
+
+class Sweep {
+ public:
+  Sweep(const BenchOptions& options, Operation operation, DataType type, Reduction reduction, Communicator& ranks,
+        const Clock& clock)
+      : options_(options), operation_(operation), type_(type), reduction_(reduction), ranks_(ranks), clock_(clock) {}
+
+  absl::Status Prepare(int64_t most_bytes) {
+    const int64_t room = most_bytes + 64 * ranks_.size();
+    RM_ASSIGN_OR_RETURN(input_, Make(room));
+    RM_ASSIGN_OR_RETURN(output_, Make(room));
+    std::memset(input_.data(), 0, static_cast<size_t>(room));
+    std::memset(output_.data(), 0, static_cast<size_t>(room));
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<BenchRow> Measure(int64_t bytes, bool in_place) {
+    const Call call = MakeCall(bytes, in_place);
+    int64_t wrong = 0;
+    RM_RETURN_IF_ERROR(Check(call, &wrong));
+    RM_ASSIGN_OR_RETURN(const double estimate, WarmUp(call));
+    std::vector<double> times;
+    RM_RETURN_IF_ERROR(Time(call, estimate, &times));
+    RM_RETURN_IF_ERROR(Check(call, &wrong));
+    RM_RETURN_IF_ERROR(ranks_.AllReduce(&wrong, &wrong, 1, DataType::kI64, Reduction::kSum, kTimeout));
+    BenchRow row{.op = NameOf(operation_),
+                 .dtype = NameOf(type_),
+                 .reduction = IsReduction(operation_) ? NameOf(reduction_) : "none",
+                 .ranks = ranks_.size(),
+                 .transport = options_.transport,
+                 .buffers = options_.buffers,
+                 .in_place = in_place,
+                 .bytes = bytes,
+                 .time_us_p50 = Quantile(times, 0.5),
+                 .time_us_p99 = Quantile(times, 0.99),
+                 .errors = wrong,
+                 .against = {}};
+    row.algbw_gbs = static_cast<double>(bytes) / row.time_us_p50 * 1e-3;
+    row.busbw_gbs = row.algbw_gbs * BusFactor(operation_, ranks_.size());
+    return row;
+  }
+
+  bool has_out_of_place() const { return operation_ != Operation::kBarrier && operation_ != Operation::kBroadcast; }
+  bool has_in_place() const { return operation_ != Operation::kAllToAll && operation_ != Operation::kAllToAllV; }
+
+ private:
+  absl::StatusOr<RegisteredBuffer> Make(int64_t bytes) {
+    return options_.buffers == "registered" ? ranks_.Register(bytes, kTimeout) : AllocatePrivateBuffer(bytes);
+  }
+
+  // Operations whose size is that of the vector of all parts.
+  bool IsGathered() const {
+    return operation_ != Operation::kAllReduce && operation_ != Operation::kReduce && operation_ != Operation::kBroadcast;
+  }
+
+  Call MakeCall(int64_t bytes, bool in_place) {
+    const auto element = static_cast<int64_t>(BytesPerElement(type_));
+    Call call{.operation = operation_, .type = type_, .reduction = IsReduction(operation_) ? reduction_ : Reduction::kSum};
+    call.count = bytes / element / (IsGathered() ? ranks_.size() : 1);
+    if (operation_ == Operation::kBarrier) return Call{};
+    char* const input = static_cast<char*>(input_.data());
+    char* const output = static_cast<char*>(output_.data());
+    const int64_t own = call.count * element * ranks_.rank();
+    call.send = input;
+    call.receive = output;
+    if (in_place) {
+      call.receive = input;
+      if (operation_ == Operation::kReduceScatter || operation_ == Operation::kScatter) call.receive = input + own;
+      if (operation_ == Operation::kAllGather || operation_ == Operation::kGather) call.send = input + own;
+    }
+    if (operation_ == Operation::kReduceScatterV || operation_ == Operation::kAllGatherV || operation_ == Operation::kAllToAllV) {
+      counts_.assign(static_cast<size_t>(ranks_.size()), call.count);
+      call.send_counts = counts_;
+      if (operation_ == Operation::kAllToAllV) call.receive_counts = counts_;
+      if (in_place && operation_ == Operation::kReduceScatterV) call.receive = input + own;
+      if (in_place && operation_ == Operation::kAllGatherV) call.send = input + own;
+      call.count = 0;
+    }
+    return call;
+  }
+
+  absl::Status Check(const Call& call, int64_t* wrong) {
+    const int64_t part = call.send_counts.empty() ? call.count : call.send_counts[0];
+    const bool small_input = operation_ == Operation::kAllReduce || operation_ == Operation::kReduce ||
+                             operation_ == Operation::kBroadcast || operation_ == Operation::kAllGather ||
+                             operation_ == Operation::kAllGatherV || operation_ == Operation::kGather;
+    const int64_t elements = small_input ? part : part * ranks_.size();
+    char* const send = static_cast<char*>(const_cast<void*>(call.send));
+    for (int64_t i = 0; i < elements; ++i) {
+      StoreElement(send, i, type_, InputOf(ranks_.rank(), i, ranks_.size(), call.reduction));
+    }
+    RM_RETURN_IF_ERROR(ranks_.Run(call, kTimeout));
+    *wrong += CountWrong(call, ranks_.rank(), ranks_.size());
+    return absl::OkStatus();
+  }
+
+  double Microseconds() const { return absl::ToDoubleMicroseconds(clock_.Now() - absl::UnixEpoch()); }
+
+  // All ranks do what rank 0 says: the same number of operations. Returns microseconds for one.
+  absl::StatusOr<double> WarmUp(const Call& call) {
+    RM_RETURN_IF_ERROR(ranks_.Barrier(kTimeout));
+    const double begin = Microseconds();
+    int64_t done = 0, batch = 1;
+    for (int64_t more = 1; more != 0; batch = std::min<int64_t>(2 * batch, 1000)) {
+      for (int64_t i = 0; i < batch; ++i) RM_RETURN_IF_ERROR(ranks_.Run(call, kTimeout));
+      done += batch;
+      more = Microseconds() - begin < options_.seconds * 1e6 * 0.2 ? 1 : 0;
+      RM_RETURN_IF_ERROR(ranks_.Broadcast(&more, 1, DataType::kI64, 0, kTimeout));
+    }
+    return (Microseconds() - begin) / static_cast<double>(done);
+  }
+
+  absl::Status Time(const Call& call, double estimate, std::vector<double>* times) {
+    int64_t plan[] = {std::clamp<int64_t>(static_cast<int64_t>(kBatchMicroseconds / estimate), 1, 64),
+                      std::clamp<int64_t>(static_cast<int64_t>(options_.seconds * 1e6 / estimate), 5, 100'000)};
+    RM_RETURN_IF_ERROR(ranks_.Broadcast(plan, 2, DataType::kI64, 0, kTimeout));
+    times->reserve(static_cast<size_t>(plan[1] / plan[0] + 1));
+    RM_RETURN_IF_ERROR(ranks_.Barrier(kTimeout));
+    RM_RETURN_IF_ERROR(ranks_.Run(call, kTimeout));
+    double before = Microseconds();
+    for (int64_t done = 0; done < plan[1]; done += plan[0]) {
+      for (int64_t i = 0; i < plan[0]; ++i) RM_RETURN_IF_ERROR(ranks_.Run(call, kTimeout));
+      const double after = Microseconds();
+      times->push_back((after - before) / static_cast<double>(plan[0]));
+      before = after;
+    }
+    return absl::OkStatus();
+  }
+
+  const BenchOptions& options_;
+  const Operation operation_;
+  const DataType type_;
+  const Reduction reduction_;
+  Communicator& ranks_;
+  const Clock& clock_;
+  RegisteredBuffer input_;
+  RegisteredBuffer output_;
+  std::vector<int64_t> counts_;
+};
+
+}  // namespace
+
+absl::Status RunSweep(const BenchOptions& options, Communicator& ranks, const Clock& clock,
+                      const std::function<void(const BenchRow&)>& report) {
+  RM_ASSIGN_OR_RETURN(const Operation operation, ParseOperation(options.operation));
+  RM_ASSIGN_OR_RETURN(const DataType type, ParseType(options.type));
+  RM_ASSIGN_OR_RETURN(const Reduction reduction, ParseReduction(options.reduction));
+  RM_ASSIGN_OR_RETURN(const std::vector<int64_t> sizes, ParseSizes(options.sizes));
+  Sweep sweep(options, operation, type, reduction, ranks, clock);
+  RM_RETURN_IF_ERROR(sweep.Prepare(*std::max_element(sizes.begin(), sizes.end())));
+  for (const int64_t bytes : sizes) {
+    for (const bool in_place : {false, true}) {
+      // Against peers only what they do: in place.
+      if (in_place ? !sweep.has_in_place() : !sweep.has_out_of_place() || !options.against.empty()) continue;
+      RM_ASSIGN_OR_RETURN(const BenchRow row, sweep.Measure(bytes, in_place));
+      if (ranks.rank() == 0) report(row);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace ringmaster::cli

@@ -1,0 +1,217 @@
+// `ringmaster bench collectives`: starts the ranks as processes of this executable, or is one of them.
+#include <sched.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "cli/bench/peers.h"
+#include "cli/bench/programs.h"
+#include "cli/bench/rank_sweep.h"
+#include "cli/commands.h"
+#include "collectives/create_communicator.h"
+#include "collectives/file_rendezvous.h"
+#include "common/exit_codes.h"
+#include "common/status_macros.h"
+
+namespace ringmaster::cli {
+namespace {
+
+constexpr absl::Duration kJoin = absl::Seconds(30);
+
+// A directory that lives as long as one group.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory() : path_((std::filesystem::temp_directory_path() / "ringmaster-bench-XXXXXX").string()) {
+    made_ = mkdtemp(path_.data()) != nullptr;
+  }
+  ~TemporaryDirectory() {
+    std::error_code ignored;
+    if (made_) std::filesystem::remove_all(path_, ignored);
+  }
+  bool made() const { return made_; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  bool made_ = false;
+};
+
+// The index-th of the cores that this process may use, counted round.
+void PinTo(int index) {
+  cpu_set_t usable, chosen;
+  CPU_ZERO(&usable);
+  CPU_ZERO(&chosen);
+  if (sched_getaffinity(0, sizeof(usable), &usable) != 0 || CPU_COUNT(&usable) == 0) return;
+  int left = index % CPU_COUNT(&usable);
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &usable) && left-- == 0) CPU_SET(core, &chosen);
+  }
+  sched_setaffinity(0, sizeof(chosen), &chosen);
+}
+
+absl::Status RunRank(const BenchOptions& options, const Surroundings& world) {
+  CommunicatorOptions communicator;
+  communicator.mesh.rank = options.rank;
+  communicator.mesh.size = options.ranks;
+  communicator.mesh.group = "bench";
+  communicator.mesh.job = "bench";
+  communicator.mesh.host = "localhost";
+  communicator.mesh.pid = getpid();
+  communicator.mesh.listen_address = options.address;
+  communicator.ranks_on_host = options.address == "127.0.0.1" ? options.ranks : 1;
+  if (options.transport == "shm") communicator.transport = TransportChoice::kShm;
+  if (options.transport == "tcp") communicator.transport = TransportChoice::kTcp;
+  FileRendezvous rendezvous(options.rendezvous, world.clock);
+  RM_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> ranks, CreateCommunicator(communicator, rendezvous, kJoin, world.clock));
+  if (options.pin) PinTo(options.rank);  // after the cores have been counted
+  if (options.explain && options.rank == 0) {
+    RM_ASSIGN_OR_RETURN(const std::vector<int64_t> sizes, ParseSizes(options.sizes));
+    RM_ASSIGN_OR_RETURN(const Operation operation, ParseOperation(options.operation));
+    RM_ASSIGN_OR_RETURN(const DataType type, ParseType(options.type));
+    for (const int64_t bytes : sizes) {
+      const auto count = bytes / static_cast<int64_t>(BytesPerElement(type));
+      world.err << ranks->Explain({.operation = operation, .type = type, .count = count}) << "\n";
+    }
+    world.err.flush();
+  }
+  return RunSweep(options, *ranks, world.clock, [&world](const BenchRow& row) { world.out << ToJson(row).dump() << std::endl; });
+}
+
+std::vector<Program> RankPrograms(const BenchOptions& options, const std::string& directory, const Surroundings& world) {
+  std::vector<Program> programs;
+  for (int rank = 0; rank < options.ranks; ++rank) {
+    std::vector<std::string> arguments = {world.program.string(),
+                                          "bench",
+                                          "collectives",
+                                          "--op",
+                                          options.operation,
+                                          "--dtype",
+                                          options.type,
+                                          "--reduction",
+                                          options.reduction,
+                                          "--transport",
+                                          options.transport,
+                                          "--buffers",
+                                          options.buffers,
+                                          "--sizes",
+                                          options.sizes,
+                                          "--ranks",
+                                          absl::StrCat(options.ranks),
+                                          "--seconds",
+                                          absl::StrCat(options.seconds),
+                                          "--against",
+                                          options.against,
+                                          "--rank",
+                                          absl::StrCat(rank),
+                                          "--rendezvous",
+                                          directory};
+    if (!options.pin) arguments.push_back("--no-pin");
+    if (options.explain) arguments.push_back("--explain");
+    programs.push_back({arguments, {}});
+  }
+  return programs;
+}
+
+absl::StatusOr<std::vector<BenchRow>> RunGroup(const BenchOptions& options, const Surroundings& world) {
+  const TemporaryDirectory directory;
+  if (!directory.made()) return absl::InternalError(absl::StrCat("cannot make the directory ", directory.path()));
+  RM_ASSIGN_OR_RETURN(const std::vector<int64_t> sizes, ParseSizes(options.sizes));
+  const absl::Duration limit = kJoin + absl::Seconds(20 + 10 * options.seconds) * static_cast<double>(sizes.size());
+  RM_ASSIGN_OR_RETURN(const std::vector<std::string> lines,
+                      RunPrograms(RankPrograms(options, directory.path(), world), limit, world.clock));
+  std::vector<BenchRow> rows;
+  for (const std::string& line : lines) {
+    const nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (json.is_object()) rows.push_back(RowFromJson(json));
+  }
+  return rows;
+}
+
+// Everything in turn, round by round, so that a machine whose speed drifts is equally unfair to all; medians of the rounds.
+absl::StatusOr<std::vector<BenchRow>> RunAgainst(const BenchOptions& options, const std::vector<Peer>& peers,
+                                                 const Surroundings& world) {
+  std::vector<BenchRow> rows;
+  std::map<int64_t, std::vector<double>> ours, ours_p99;
+  std::map<std::string, std::map<int64_t, std::vector<double>>> theirs;
+  for (int round = 0; round < options.rounds; ++round) {
+    world.err << "round " << round + 1 << " of " << options.rounds << std::endl;
+    RM_ASSIGN_OR_RETURN(rows, RunGroup(options, world));
+    for (const BenchRow& row : rows) {
+      ours[row.bytes].push_back(row.time_us_p50);
+      ours_p99[row.bytes].push_back(row.time_us_p99);
+    }
+    for (const Peer& peer : peers) {
+      const absl::Duration limit = kJoin + absl::Seconds(20 + 10 * options.seconds) * static_cast<double>(rows.size());
+      RM_ASSIGN_OR_RETURN(const std::vector<std::string> lines, RunPrograms({peer.program}, limit, world.clock));
+      for (const std::string& line : lines) {
+        const nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+        if (!json.is_object()) continue;
+        const BenchRow row = RowFromJson(json);
+        if (row.errors > 0) return absl::InternalError(absl::StrCat(peer.name, ": ", row.errors, " wrong elements"));
+        theirs[peer.name][row.bytes].push_back(row.time_us_p50);
+      }
+    }
+  }
+  for (BenchRow& row : rows) {
+    const std::vector<double>& own = ours[row.bytes];
+    row.time_us_p50 = Quantile(own, 0.5);
+    row.time_us_p99 = Quantile(ours_p99[row.bytes], 0.5);
+    row.algbw_gbs = static_cast<double>(row.bytes) / row.time_us_p50 * 1e-3;
+    row.busbw_gbs = row.algbw_gbs * BusFactor(Operation::kAllReduce, row.ranks);
+    for (const auto& [name, figures] : theirs) {
+      const auto it = figures.find(row.bytes);
+      if (it == figures.end() || it->second.size() != own.size()) continue;
+      std::vector<double> ratios;
+      for (size_t round = 0; round < own.size(); ++round) ratios.push_back(it->second[round] / own[round]);
+      row.against[name] = {.time_us_p50 = Quantile(it->second, 0.5),
+                           .ratio = Quantile(ratios, 0.5),
+                           .ratio_least = Quantile(ratios, 0),
+                           .ratio_greatest = Quantile(ratios, 1)};
+    }
+  }
+  return rows;
+}
+
+absl::Status Check(const BenchOptions& options) {
+  RM_RETURN_IF_ERROR(ParseOperation(options.operation).status());
+  RM_RETURN_IF_ERROR(ParseType(options.type).status());
+  RM_RETURN_IF_ERROR(ParseReduction(options.reduction).status());
+  RM_RETURN_IF_ERROR(ParseSizes(options.sizes).status());
+  if (options.rank < 0 || (options.rank < options.ranks && !options.rendezvous.empty())) return absl::OkStatus();
+  return absl::InvalidArgumentError("--rank must be below --ranks, and needs --rendezvous DIRECTORY");
+}
+
+absl::Status RunBench(const CommonOptions& common, const BenchOptions& options, const Surroundings& world, int64_t* errors) {
+  RM_RETURN_IF_ERROR(Check(options));
+  if (options.rank >= 0) return RunRank(options, world);
+  RM_ASSIGN_OR_RETURN(const std::vector<Peer> peers, MakePeers(options));
+  absl::StatusOr<std::vector<BenchRow>> rows = peers.empty() ? RunGroup(options, world) : RunAgainst(options, peers, world);
+  RM_RETURN_IF_ERROR(rows.status());
+  std::vector<std::string> names;
+  for (const Peer& peer : peers) names.push_back(peer.name);
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  if (!common.json) world.out << TableHead(names) << "\n";
+  for (const BenchRow& row : *rows) {
+    *errors += row.errors;
+    list.push_back(ToJson(row));
+    if (!common.json) world.out << TableLine(row, names) << "\n";
+  }
+  if (common.json) world.out << nlohmann::ordered_json({{"rows", list}}).dump() << "\n";
+  world.out.flush();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int BenchCommand(const CommonOptions& common, const BenchOptions& options, const Surroundings& world) {
+  int64_t errors = 0;
+  const absl::Status status = RunBench(common, options, world, &errors);
+  if (status.ok() && errors == 0) return kExitSucceeded;
+  world.err << "ringmaster: " << (status.ok() ? absl::StrCat(errors, " wrong elements") : std::string(status.message()))
+            << std::endl;
+  return absl::IsInvalidArgument(status) || absl::IsNotFound(status) ? kExitUsage : kExitFailed;
+}
+
+}  // namespace ringmaster::cli
