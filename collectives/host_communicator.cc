@@ -13,6 +13,12 @@
 namespace ringmaster {
 namespace {
 
+// What has arrived is added while it lies in the second-level cache.
+constexpr size_t kLargestStage = 256 * 1024;
+
+// Where chunks are passed on from rank to rank, all ranks but the first wait for the first chunk.
+constexpr uint32_t kLargestRingChunk = 128 * 1024;
+
 // Of the counts of all ranks: FNV-1a over whole words, with the high bits mixed into the low ones.
 uint64_t HashOf(std::span<const int64_t> counts) {
   uint64_t hash = 0xcbf29ce484222325;
@@ -31,7 +37,11 @@ void BoundsOf(std::span<const int64_t> counts, std::vector<int64_t>* bounds) {
 }  // namespace
 
 HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const Clock& clock, const HostCommunicatorOptions& options)
-    : transport_(std::move(transport)), clock_(clock), options_(options), stage_bytes_(2 * size_t{options.chunk_bytes}) {
+    : transport_(std::move(transport)),
+      clock_(clock),
+      options_(options),
+      stage_bytes_(std::min(kLargestStage, 2 * size_t{options.chunk_bytes})),
+      result_bytes_(2 * size_t{options.chunk_bytes}) {
   RM_CHECK(std::has_single_bit(options.chunk_bytes) && options.chunk_bytes >= 8) << "chunk_bytes " << options.chunk_bytes;
   const int ranks = transport_->size();
   sends_.resize(ranks);
@@ -46,7 +56,9 @@ HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const C
   operands_.reserve(ranks);
   bounds_.reserve(ranks + 1);
   receive_bounds_.reserve(ranks + 1);
-  for (int peer = 0; peer < ranks; ++peer) stages_.push_back(std::make_unique<char[]>(stage_bytes_));
+  for (int peer = 0; peer < ranks; ++peer) {  // untouched until it is used
+    stages_.push_back(std::make_unique_for_overwrite<char[]>(peer == rank() ? result_bytes_ : stage_bytes_));
+  }
   kept_input_ = std::make_unique<char[]>(options.direct_bytes);
 }
 
@@ -190,7 +202,8 @@ void HostCommunicator::MakePlan(const Call& call) {
   if (key == plan_key_ && !varied) return;
   plan_key_ = key;
   plan::Layout layout{.rank = rank(), .size = size(), .count = call.count};
-  layout.chunk = options_.chunk_bytes / (key.algorithm == Algorithm::kRing ? accumulator : element_);
+  layout.chunk = options_.chunk_bytes / element_;
+  if (key.algorithm == Algorithm::kRing) layout.chunk = std::min(options_.chunk_bytes, kLargestRingChunk) / accumulator;
   const plan::Layout parts{.rank = rank(),
                            .size = size(),
                            .count = call.count * size(),

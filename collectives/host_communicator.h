@@ -32,7 +32,7 @@ enum class Algorithm : uint8_t {
 // Equal on all ranks of a group.
 struct HostCommunicatorOptions {
   Algorithm algorithm = Algorithm::kAutomatic;
-  uint32_t chunk_bytes = 128 * 1024;  // longest data frame; a power of two, at least 8
+  uint32_t chunk_bytes = 512 * 1024;  // longest data frame; a power of two, at least 8
   uint32_t direct_bytes = 16 * 1024;  // vectors up to here are exchanged whole
 };
 
@@ -132,7 +132,7 @@ class HostCommunicator final : public Communicator {
   bool PumpReceive(int peer);
   bool LoadNextSend(int peer);
   void LoadNextReceive(int peer);
-  void AcceptPrefix(int peer, size_t before, size_t payload);
+  void AcceptPrefix(int peer, size_t before, std::string_view payload);
   void AcceptCall(int peer, const WireCall& theirs);
   void AcceptPayload(int peer, size_t bytes);
   bool Finished() const;
@@ -165,7 +165,8 @@ class HostCommunicator final : public Communicator {
   const std::unique_ptr<Transport> transport_;
   const Clock& clock_;
   const HostCommunicatorOptions options_;
-  const size_t stage_bytes_;  // per peer: contributions that arrived and are not yet added
+  const size_t stage_bytes_;   // per peer: contributions that arrived and are not yet added
+  const size_t result_bytes_;  // what is reduced here for others and is not yet sent: two chunks
 
   // The operation in progress: its thread's.
   WireCall call_;  // of an exchange the first
@@ -182,8 +183,9 @@ class HostCommunicator final : public Communicator {
   std::vector<Stream> sends_;                     // by peer
   std::vector<Stream> receives_;                  // by peer
   std::vector<Interest> interests_;
-  std::vector<std::unique_ptr<char[]>> stages_;  // by peer, a ring of stage_bytes_; this rank's own: what it has reduced for others
-  std::vector<int64_t> contributed_;             // by peer: bytes of plan_.reduce that arrived
+  std::vector<std::unique_ptr<char[]>>
+      stages_;  // by peer, a ring of stage_bytes_; this rank's own, of result_bytes_: what it has reduced for others
+  std::vector<int64_t> contributed_;  // by peer: bytes of plan_.reduce that arrived
   std::vector<const void*> operands_;
   std::vector<std::string> mismatches_;  // by peer: the text of a kMismatch so far
   std::unique_ptr<char[]> kept_input_;

@@ -16,20 +16,20 @@ void HostCommunicator::ReduceArrived() {
   if (plan_.operands.empty()) return;
   const int64_t total = plan_.reduce.size();
   const auto contribution = static_cast<int64_t>(contribution_), staged = static_cast<int64_t>(staged_);
-  const auto stage_bytes = static_cast<int64_t>(stage_bytes_);
+  const auto stage_bytes = static_cast<int64_t>(stage_bytes_), result_bytes = static_cast<int64_t>(result_bytes_);
   int64_t ready = total;
   for (const int operand : plan_.operands) {
     if (operand != rank()) ready = std::min(ready, contributed_[operand] / contribution);
   }
-  if (plan_.stage_result) ready = std::min(ready, staged_sent_ + stage_bytes / staged);
+  if (plan_.stage_result) ready = std::min(ready, staged_sent_ + result_bytes / staged);
   if (ready < total && (ready - reduced_) * contribution < std::min<int64_t>(kSmallestReduction, options_.chunk_bytes)) return;
   while (reduced_ < ready) {
     // Up to where a ring begins again.
     const int64_t contribution_offset = reduced_ * contribution % stage_bytes;
-    const int64_t staged_offset = reduced_ * staged % stage_bytes;
+    const int64_t staged_offset = reduced_ * staged % result_bytes;
     int64_t count = ready - reduced_;
     if (size() > 1) count = std::min(count, (stage_bytes - contribution_offset) / contribution);
-    if (plan_.stage_result) count = std::min(count, (stage_bytes - staged_offset) / staged);
+    if (plan_.stage_result) count = std::min(count, (result_bytes - staged_offset) / staged);
     const int64_t position = plan_.reduce.begin + reduced_;
     operands_.clear();
     for (const int operand : plan_.operands) {

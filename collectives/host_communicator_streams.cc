@@ -118,7 +118,7 @@ bool HostCommunicator::LoadNextSend(int peer) {
     case Segment::Kind::kInput: stream.payload = const_cast<char*>(InputAt(segment.range.begin)); break;
     case Segment::Kind::kStaged: {
       const int64_t begin = segment.range.begin - plan_.reduce.begin;
-      stream.payload = stages_[rank()].get() + Bytes(begin) * staged_ % stage_bytes_;
+      stream.payload = stages_[rank()].get() + Bytes(begin) * staged_ % result_bytes_;
       stream.staged_end = segment.range.end - plan_.reduce.begin;
       break;
     }
@@ -177,11 +177,7 @@ void HostCommunicator::LoadNextReceive(int peer) {
   stream.payload_bytes = FrameBytes(segment);
   if (stream.payload_bytes == 0) return;
   stream.prefix_bytes += sizeof(FrameHead);
-  if (segment.kind == Segment::Kind::kContribution) {
-    stream.payload = stages_[peer].get() + Bytes(segment.range.begin - plan_.reduce.begin) * contribution_ % stage_bytes_;
-  } else {
-    stream.payload = ResultAt(segment.range.begin);
-  }
+  if (segment.kind != Segment::Kind::kContribution) stream.payload = ResultAt(segment.range.begin);
 }
 
 // Bytes of the current payload that may arrive now.
@@ -190,7 +186,8 @@ size_t HostCommunicator::ReceiveWindow(int peer) const {
   const size_t rest = stream.payload_bytes - stream.payload_done;
   if (rest == 0 || plan_.from[peer][stream.next_segment].kind != Segment::Kind::kContribution) return rest;
   const int64_t added = reduced_ * static_cast<int64_t>(contribution_);
-  return std::min(rest, static_cast<size_t>(added + static_cast<int64_t>(stage_bytes_) - contributed_[peer]));
+  const auto room = static_cast<size_t>(added + static_cast<int64_t>(stage_bytes_) - contributed_[peer]);
+  return std::min({rest, room, stage_bytes_ - Bytes(contributed_[peer]) % stage_bytes_});
 }
 
 bool HostCommunicator::PumpReceive(int peer) {
@@ -216,8 +213,11 @@ bool HostCommunicator::PumpReceive(int peer) {
         stream.prefix_bytes = sizeof(FrameHead);
       }
     }
+    const bool contributes = stream.in_segment && plan_.from[peer][stream.next_segment].kind == Segment::Kind::kContribution;
+    char* const into =
+        contributes ? stages_[peer].get() + Bytes(contributed_[peer]) % stage_bytes_ : stream.payload + stream.payload_done;
     const iovec parts[] = {{stream.prefix + stream.prefix_done, stream.prefix_bytes - stream.prefix_done},
-                           {stream.payload + stream.payload_done, ReceiveWindow(peer)}};
+                           {into, ReceiveWindow(peer)}};
     if (parts[0].iov_len + parts[1].iov_len == 0) {  // the stage is full: other peers must come first
       interests_[peer].end = !stream.end_known;
       break;
@@ -237,7 +237,7 @@ bool HostCommunicator::PumpReceive(int peer) {
     const size_t of_payload = received.bytes - of_prefix;
     const size_t before = stream.prefix_done;
     stream.prefix_done += of_prefix;
-    if (of_prefix > 0) AcceptPrefix(peer, before, of_payload);
+    if (of_prefix > 0) AcceptPrefix(peer, before, {into, of_payload});
     if (failure_ != nullptr || stream.mismatched) continue;
     if (of_payload > 0) AcceptPayload(peer, of_payload);
     if (!stream.complete && stream.between_frames()) {
@@ -250,13 +250,13 @@ bool HostCommunicator::PumpReceive(int peer) {
   return moved;
 }
 
-// Looks at the heads of which the last byte has just arrived, together with `payload` bytes behind the prefix.
-void HostCommunicator::AcceptPrefix(int peer, size_t before, size_t payload) {
+// Looks at the heads of which the last byte has just arrived, together with `payload` behind the prefix.
+void HostCommunicator::AcceptPrefix(int peer, size_t before, std::string_view payload) {
   Stream& stream = receives_[peer];
   const auto arrived = [&](size_t end) { return before < end && stream.prefix_done >= end; };
   const auto heard = [&](size_t at, const FrameHead& head) {
     std::string following(stream.prefix + at + sizeof(head), stream.prefix_done - at - sizeof(head));
-    if (payload > 0) following.append(stream.payload, payload);
+    following.append(payload);
     HeardFailure(peer, head, following);
   };
   FrameHead head;
