@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "collectives/selection/calibrate.h"
 #include "collectives/shm/memory_exchange.h"
 #include "collectives/transport/mixed_transport.h"
 #include "common/status_macros.h"
@@ -44,6 +45,23 @@ absl::StatusOr<std::unique_ptr<Communicator>> OverSharedMemory(const Communicato
   if (shm.sync.share_cores) shm.sync.patience = absl::Microseconds(30);
   RM_ASSIGN_OR_RETURN(shm::GroupMemory memory, shm::ExchangeMemory({.rank = options.mesh.rank}, numbers, timeout, clock));
   return ShmCommunicator::Create(std::move(memory), std::move(sockets), clock, std::move(shm), timeout);
+}
+
+absl::StatusOr<std::unique_ptr<Communicator>> OverStreams(const CommunicatorOptions& options, std::vector<TcpPeer> peers,
+                                                          absl::Duration timeout, const Clock& clock) {
+  const absl::Time deadline = clock.Now() + timeout;
+  const int rank = options.mesh.rank;
+  const auto neighbour = std::find_if(peers.begin(), peers.end(), [](const TcpPeer& peer) { return peer.same_host; });
+  const int host = std::min(rank, static_cast<int>(neighbour - peers.begin()));  // the lowest rank of this host
+  RM_ASSIGN_OR_RETURN(
+      std::unique_ptr<Transport> transport,
+      MixedTransport::Create(rank, std::move(peers), {}, PatienceOverSockets(options.ranks_on_host), timeout, clock));
+  auto made = std::make_unique<HostCommunicator>(std::move(transport), clock, options.host);
+  if (options.calibrate && made->size() > 1) {
+    RM_ASSIGN_OR_RETURN(selection::Calibration calibration, selection::Calibrate(*made, host, deadline - clock.Now(), clock));
+    made->Tune(std::move(calibration));
+  }
+  return made;
 }
 
 // A new group of some of this one's ranks: the same options, other numbers.
@@ -86,10 +104,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(const Communica
     return absl::FailedPreconditionError(
         absl::StrCat("shared memory was asked for, and ", remote->name, " does not share this host's network namespace"));
   } else {
-    RM_ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport,
-                        MixedTransport::Create(mesh.rank, std::move(peers), {}, PatienceOverSockets(options.ranks_on_host),
-                                               deadline - clock.Now(), clock));
-    made = std::make_unique<HostCommunicator>(std::move(transport), clock, options.host);
+    RM_ASSIGN_OR_RETURN(made, OverStreams(options, std::move(peers), deadline - clock.Now(), clock));
   }
   made->set_regroup(RegroupWith(options, rendezvous, clock));
   return made;

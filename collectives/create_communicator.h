@@ -27,6 +27,7 @@ struct CommunicatorOptions {
   TransportChoice transport = TransportChoice::kAuto;
   int ranks_on_host = 1;  // that run at the same time; above the number of cores, ranks give way instead of spinning
   HostCommunicatorOptions host = {};
+  bool calibrate = true;  // over streams: measure links at creation and let the cost model choose; else `host` counts as it is
   ShmTuning shm = {};
 };
 

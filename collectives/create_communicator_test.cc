@@ -83,6 +83,16 @@ TEST(CreateCommunicatorTest, SharedMemoryBetweenHostsIsRefusedByName) {
   EXPECT_THAT(statuses[3], StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("rank 0 (host here, pid 7)")));
 }
 
+TEST(CreateCommunicatorTest, GroupsOfSeveralHostsKnowTheirLayoutAndExplainTheirChoice) {
+  MemoryRendezvous rendezvous(TestClock());
+  Group group = MakeGroup(4, TransportChoice::kAuto, 2, rendezvous);
+  const Call call{.operation = Operation::kAllReduce, .type = DataType::kF32, .count = 16 << 20};
+  const std::string text = group[0]->Explain(call);
+  EXPECT_THAT(text, ::testing::HasSubstr("4 ranks on 2 hosts\n"));
+  EXPECT_THAT(text, ::testing::HasSubstr("chosen"));
+  for (const auto& ranks : group) EXPECT_EQ(ranks->Explain(call), text);
+}
+
 TEST(CreateCommunicatorTest, ASplitGroupCallsItsRanksAsTheParentDoes) {
   for (const TransportChoice transport : {TransportChoice::kAuto, TransportChoice::kTcp}) {
     MemoryRendezvous rendezvous(TestClock());

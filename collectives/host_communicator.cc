@@ -76,11 +76,6 @@ absl::Status HostCommunicator::ExchangePointToPoint(std::span<const Call> calls,
   return End(RunToTheEnd(timeout));
 }
 
-std::string HostCommunicator::Explain(const Call& call) const {
-  const char* const how[] = {"automatic", "direct", "ring", "two steps"};
-  return absl::StrCat(Describe(call), ": ", how[static_cast<int>(Choose(call))], " over streams");
-}
-
 void HostCommunicator::Abort(std::string_view reason) {
   {
     MutexLock lock(&mu_);
@@ -121,24 +116,6 @@ absl::Status HostCommunicator::End(absl::Status status) {
   MutexLock lock(&mu_);
   busy_ = false;
   return broken_;
-}
-
-// By size alone, so that all ranks choose the same; the bits do not depend on it.
-Algorithm HostCommunicator::Choose(const Call& call) const {
-  const bool small = Bytes(call.count) * BytesPerElement(call.type) <= options_.direct_bytes;
-  const Algorithm asked = options_.algorithm;
-  switch (call.operation) {
-    case Operation::kAllReduce:
-      if (asked == Algorithm::kRing) return asked;
-      return small ? Algorithm::kDirect : Algorithm::kTwoStep;
-    case Operation::kReduce:
-      if (asked == Algorithm::kDirect) return asked;
-      return small ? Algorithm::kDirect : Algorithm::kTwoStep;
-    case Operation::kBroadcast:
-      if (asked == Algorithm::kRing) return asked;
-      return small || asked == Algorithm::kDirect ? Algorithm::kDirect : Algorithm::kRing;
-    default: return Algorithm::kDirect;
-  }
 }
 
 void HostCommunicator::Prepare(const Call& call) {

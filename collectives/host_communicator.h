@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@
 #include "collectives/communicator.h"
 #include "collectives/frames.h"
 #include "collectives/plan/plan.h"
+#include "collectives/selection/calibrate.h"
 #include "collectives/transport/transport.h"
 #include "common/clock.h"
 #include "common/mutex.h"
@@ -23,7 +25,7 @@
 namespace ringmaster {
 
 enum class Algorithm : uint8_t {
-  kAutomatic,  // by operation and size
+  kAutomatic,  // by operation, size and, once tuned, what the cost model expects
   kDirect,
   kRing,
   kTwoStep,
@@ -45,6 +47,10 @@ class HostCommunicator final : public Communicator {
   int size() const override { return transport_->size(); }
   void Abort(std::string_view reason) override;
   std::string Explain(const Call& call) const override;
+
+  // From now on Algorithm::kAutomatic follows the cost model. All ranks call it at the same point, with the same figures, before
+  // the first operation that counts: numbers of operations and messages begin anew.
+  void Tune(selection::Calibration calibration);
 
  protected:
   absl::Status Execute(const Call& call, absl::Duration timeout) override;
@@ -112,8 +118,10 @@ class HostCommunicator final : public Communicator {
 
   static size_t Bytes(int64_t count) { return static_cast<size_t>(count); }
 
-  // host_communicator.cc
+  // host_communicator_choice.cc
   Algorithm Choose(const Call& call) const;
+
+  // host_communicator.cc
   void Prepare(const Call& call);
   Buffers BuffersOf(const Call& call) const;
   void MakePlan(const Call& call);
@@ -164,7 +172,9 @@ class HostCommunicator final : public Communicator {
 
   const std::unique_ptr<Transport> transport_;
   const Clock& clock_;
-  const HostCommunicatorOptions options_;
+  HostCommunicatorOptions options_;        // Tune() sets direct_bytes
+  Algorithm large_ = Algorithm::kTwoStep;  // all-reduces above direct_bytes
+  std::optional<selection::Calibration> calibration_;
   const size_t stage_bytes_;   // per peer: contributions that arrived and are not yet added
   const size_t result_bytes_;  // what is reduced here for others and is not yet sent: two chunks
 

@@ -1,0 +1,58 @@
+// Which algorithm carries out an operation, and why.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "collectives/host_communicator.h"
+
+namespace ringmaster {
+namespace {
+
+selection::Way WayOf(Algorithm algorithm) {
+  switch (algorithm) {
+    case Algorithm::kRing: return selection::Way::kChain;
+    case Algorithm::kTwoStep: return selection::Way::kTwoStep;
+    default: return selection::Way::kDirect;
+  }
+}
+
+}  // namespace
+
+// By operation, size and what is the same on all ranks, so that all choose the same; the bits do not depend on it.
+Algorithm HostCommunicator::Choose(const Call& call) const {
+  const bool small = Bytes(call.count) * BytesPerElement(call.type) <= options_.direct_bytes;
+  const Algorithm asked = options_.algorithm;
+  switch (call.operation) {
+    case Operation::kAllReduce:
+      if (asked == Algorithm::kRing) return asked;
+      return small ? Algorithm::kDirect : large_;
+    case Operation::kReduce:
+      if (asked == Algorithm::kDirect) return asked;
+      return small ? Algorithm::kDirect : Algorithm::kTwoStep;
+    case Operation::kBroadcast:
+      if (asked == Algorithm::kRing) return asked;
+      return small || asked == Algorithm::kDirect ? Algorithm::kDirect : Algorithm::kRing;
+    default: return Algorithm::kDirect;
+  }
+}
+
+void HostCommunicator::Tune(selection::Calibration calibration) {
+  calibration.layout.chunk_bytes = options_.chunk_bytes;
+  const selection::StreamChoice choice = selection::ChooseForStreams(calibration.layout, calibration.constants);
+  options_.direct_bytes = static_cast<uint32_t>(choice.direct_bytes);
+  large_ = choice.large == selection::Way::kChain ? Algorithm::kRing : Algorithm::kTwoStep;
+  kept_input_ = std::make_unique<char[]>(options_.direct_bytes);
+  plan_key_ = {};
+  sequence_ = 0;
+  std::fill(sent_.begin(), sent_.end(), 0);
+  std::fill(received_.begin(), received_.end(), 0);
+  calibration_ = std::move(calibration);
+}
+
+std::string HostCommunicator::Explain(const Call& call) const {
+  const selection::Way chosen = WayOf(Choose(call));
+  if (!calibration_.has_value()) return absl::StrCat(Describe(call), ": ", selection::NameOf(chosen), " over streams");
+  return selection::ExplainChoice(call, calibration_->layout, calibration_->constants, chosen);
+}
+
+}  // namespace ringmaster

@@ -1,0 +1,234 @@
+#include "collectives/selection/cost_model.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "collectives/reduce.h"
+
+namespace ringmaster::selection {
+namespace {
+
+constexpr int64_t kLargestDirect = 1 << 20;  // in place, the input is copied first: memory that is not worth more
+
+// Bytes that ranks send to each other, summed up by host (what crosses the network) and by rank (what stays within the host).
+class Traffic {
+ public:
+  explicit Traffic(const Layout& layout) : layout_(layout), streams_(layout.hosts.size()) {}
+
+  void Send(int from, int to, double bytes) {
+    if (from == to || bytes <= 0) return;
+    const int from_host = layout_.hosts[static_cast<size_t>(from)], to_host = layout_.hosts[static_cast<size_t>(to)];
+    if (from_host == to_host) {
+      streams_[static_cast<size_t>(from)] += bytes;
+      streams_[static_cast<size_t>(to)] += bytes;
+    } else {
+      out_[from_host] += bytes;
+      in_[to_host] += bytes;
+    }
+  }
+
+  double Microseconds(const Constants& constants) const {
+    double network = 0;
+    for (const auto& [host, bytes] : out_) network = std::max(network, bytes);
+    for (const auto& [host, bytes] : in_) network = std::max(network, bytes);
+    const double local = *std::max_element(streams_.begin(), streams_.end()) / 2;
+    return std::max(network * constants.network.us_per_byte, local * constants.host.us_per_byte);
+  }
+
+ private:
+  const Layout& layout_;
+  std::vector<double> streams_;     // by rank, in and out
+  std::map<int, double> out_, in_;  // by host
+};
+
+const LinkCost& LinkBetween(int from, int to, const Layout& layout, const Constants& constants) {
+  const bool same = layout.hosts[static_cast<size_t>(from)] == layout.hosts[static_cast<size_t>(to)];
+  return same ? constants.host : constants.network;
+}
+
+// Links of the cycle 0 -> 1 -> .. -> 0 that leave a host; more than one for each host: neighbours are not next to each other.
+int Crossings(const Layout& layout) {
+  int crossings = 0;
+  for (int rank = 0; rank < layout.size(); ++rank) {
+    crossings += layout.hosts[static_cast<size_t>(rank)] != layout.hosts[static_cast<size_t>((rank + 1) % layout.size())];
+  }
+  return crossings;
+}
+
+int Hosts(const Layout& layout) {
+  std::map<int, int> ranks;
+  for (const int host : layout.hosts) ++ranks[host];
+  return static_cast<int>(ranks.size());
+}
+
+struct Vector {
+  double bytes;
+  double partial_bytes;  // of a partial result of the same length
+};
+
+class StreamModel {
+ public:
+  StreamModel(const Call& call, const Layout& layout, const Constants& constants)
+      : call_(call), layout_(layout), constants_(constants), size_(layout.size()) {
+    vector_.bytes = static_cast<double>(call.count) * static_cast<double>(BytesPerElement(call.type));
+    vector_.partial_bytes =
+        IsReduction(call.operation)
+            ? static_cast<double>(call.count) * static_cast<double>(BytesPerElement(AccumulatorType(call.type, call.reduction)))
+            : vector_.bytes;
+    for (int rank = 0; rank < size_; ++rank) hop_us_ = std::max(hop_us_, LinkBetween(0, rank, layout, constants).latency_us);
+  }
+
+  std::vector<Prediction> Ways() const {
+    switch (call_.operation) {
+      case Operation::kAllReduce: return {Direct(), TwoStep(), Chain()};
+      case Operation::kReduce: return {Direct(), TwoStep()};
+      default: return {Direct(), Chain()};  // broadcast
+    }
+  }
+
+ private:
+  double AddUs(double operands, double bytes) const { return operands * bytes * constants_.add_us_per_byte; }
+
+  Prediction Direct() const {
+    Traffic traffic(layout_);
+    const bool broadcast = call_.operation == Operation::kBroadcast;
+    for (int from = 0; from < size_; ++from) {
+      for (int to = 0; to < size_; ++to) {
+        const bool sends = call_.operation == Operation::kAllReduce || (broadcast ? from : to) == call_.root;
+        if (sends) traffic.Send(from, to, vector_.bytes);
+      }
+    }
+    const double added = broadcast ? 0 : AddUs(size_ - 1, vector_.bytes);
+    return {.way = Way::kDirect, .us = hop_us_ + traffic.Microseconds(constants_) + added};
+  }
+
+  Prediction TwoStep() const {
+    Traffic traffic(layout_);
+    const double slice = vector_.bytes / size_;
+    for (int from = 0; from < size_; ++from) {
+      for (int to = 0; to < size_; ++to) {
+        traffic.Send(from, to, slice);
+        if (call_.operation == Operation::kAllReduce || to == call_.root) traffic.Send(from, to, slice);
+      }
+    }
+    return {.way = Way::kTwoStep, .us = 2 * hop_us_ + traffic.Microseconds(constants_) + AddUs(size_ - 1, slice)};
+  }
+
+  // Partial results go up from rank 0 to the last, results on from there to the last but one: see plan.h.
+  Prediction Chain() const {
+    Traffic traffic(layout_);
+    const bool broadcast = call_.operation == Operation::kBroadcast;
+    const double chunk = std::min(static_cast<double>(layout_.chunk_bytes), vector_.partial_bytes);
+    const int maker = broadcast ? call_.root : size_ - 1;  // has the results first
+    double fill = 0;
+    for (int rank = 0; rank < size_; ++rank) {
+      const int next = (rank + 1) % size_;
+      const LinkCost& link = LinkBetween(rank, next, layout_, constants_);
+      const double hop = link.latency_us + chunk * link.us_per_byte;
+      if (next != maker) {
+        traffic.Send(rank, next, vector_.bytes);
+        fill += hop;
+      }
+      if (!broadcast && rank != size_ - 1) {
+        // The first partial result is plain input.
+        traffic.Send(rank, next, rank == 0 ? vector_.bytes : vector_.partial_bytes);
+        fill += hop;
+      }
+    }
+    Prediction chain{.way = Way::kChain,
+                     .us = fill + traffic.Microseconds(constants_) + (broadcast ? 0 : AddUs(1, vector_.partial_bytes))};
+    const int hosts = Hosts(layout_);
+    if (hosts > 1 && Crossings(layout_) > hosts) {
+      chain.remark = absl::StrCat("ranks of one host are not neighbours: ", Crossings(layout_), " links between ", hosts, " hosts");
+    }
+    return chain;
+  }
+
+  const Call& call_;
+  const Layout& layout_;
+  const Constants& constants_;
+  const int size_;
+  Vector vector_{};
+  double hop_us_ = 0;
+};
+
+std::vector<Prediction> SharedMemoryWays(const Call& call, const Layout& layout, const Constants& constants) {
+  const double bytes = static_cast<double>(call.count) * static_cast<double>(BytesPerElement(call.type));
+  const double others = layout.size() - 1, slice = bytes / layout.size();
+  const double add = others * slice * constants.add_us_per_byte, copy = bytes * constants.copy_us_per_byte;
+  const double chunks = std::max(1.0, bytes / static_cast<double>(layout.chunk_bytes));
+  const bool readable = constants.cross_memory_us_per_byte >= 0;
+  return {{.way = Way::kOneShot, .us = constants.flag_us + copy + others * bytes * constants.add_us_per_byte},
+          {.way = Way::kTwoShot, .us = 2 * constants.flag_us * chunks + 2 * copy + add},
+          {.way = Way::kCrossMemory,
+           .us = 2 * constants.flag_us + 2 * others * chunks * constants.cross_memory_us / layout.size() +
+                 2 * others * slice * constants.cross_memory_us_per_byte + add,
+           .possible = readable,
+           .remark = readable ? "" : "the system forbids reading the memory of peers"},
+          {.way = Way::kRegistered,
+           .us = 2 * constants.flag_us + add + copy,
+           .possible = layout.registered,
+           .remark = layout.registered ? "" : "the buffers are not registered"}};
+}
+
+}  // namespace
+
+const char* NameOf(Way way) {
+  switch (way) {
+    case Way::kDirect: return "direct";
+    case Way::kTwoStep: return "two step";
+    case Way::kChain: return "chain";
+    case Way::kOneShot: return "one shot";
+    case Way::kTwoShot: return "two shot";
+    case Way::kCrossMemory: return "cross memory";
+    case Way::kRegistered: return "registered";
+  }
+  return "unknown";
+}
+
+std::vector<Prediction> Predict(const Call& call, const Layout& layout, const Constants& constants) {
+  std::vector<Prediction> ways;
+  if (layout.size() < 2) return ways;
+  if (layout.shared_memory) {
+    if (call.operation == Operation::kAllReduce) ways = SharedMemoryWays(call, layout, constants);
+  } else if (call.operation == Operation::kAllReduce || call.operation == Operation::kReduce ||
+             call.operation == Operation::kBroadcast) {
+    ways = StreamModel(call, layout, constants).Ways();
+  }
+  std::stable_sort(ways.begin(), ways.end(), [](const Prediction& a, const Prediction& b) {
+    return std::pair(!a.possible, a.us) < std::pair(!b.possible, b.us);
+  });
+  return ways;
+}
+
+std::string ExplainChoice(const Call& call, const Layout& layout, const Constants& constants, std::optional<Way> chosen) {
+  std::string text = absl::StrCat(Describe(call), ", ", layout.size(), " ranks on ", Hosts(layout), " hosts\n");
+  const std::vector<Prediction> ways = Predict(call, layout, constants);
+  if (ways.empty()) absl::StrAppend(&text, "  there is one algorithm\n");
+  for (const Prediction& way : ways) {
+    const std::string time = way.possible ? absl::StrFormat("%12.1f us", way.us) : std::string("      cannot  ");
+    std::string why = way.possible ? absl::StrFormat("%.1f times the least", way.us / ways[0].us) : "";
+    if (way.way == chosen.value_or(ways[0].way)) why = "chosen";
+    if (!way.remark.empty()) absl::StrAppend(&why, why.empty() ? "" : "; ", way.remark);
+    absl::StrAppend(&text, absl::StrFormat("  %-13s%s  %s\n", NameOf(way.way), time, why));
+  }
+  return text;
+}
+
+StreamChoice ChooseForStreams(const Layout& layout, const Constants& constants) {
+  StreamChoice choice;
+  const auto best = [&](int64_t bytes) {
+    const Call call{.operation = Operation::kAllReduce, .type = DataType::kF32, .count = bytes / 4};
+    const std::vector<Prediction> ways = Predict(call, layout, constants);
+    return ways.empty() ? Way::kDirect : ways[0].way;
+  };
+  for (int64_t bytes = 4; bytes <= kLargestDirect && best(bytes) == Way::kDirect; bytes *= 2) choice.direct_bytes = bytes;
+  choice.large = best(int64_t{1} << 30);
+  if (choice.large == Way::kDirect) choice.large = Way::kTwoStep;  // two ranks: equal bytes, half of the additions
+  return choice;
+}
+
+}  // namespace ringmaster::selection

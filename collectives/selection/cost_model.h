@@ -1,0 +1,83 @@
+// What an operation would take by each algorithm that can carry it out, from a few measured constants. Pure arithmetic: the same
+// constants give the same choice on all ranks. The predictions rank algorithms; they are no promise of a time.
+//
+// n bytes of the vector, p ranks, c bytes of a chunk; a and b: latency and time per byte of a link, g: time to add a byte, s: time
+// until another rank sees a flag, m: time to copy a byte. A host's network carries what all of its ranks send and receive, so the
+// busiest host and direction count; within a host a byte of a stream is copied twice by its ranks.
+//
+//   direct        a + (bytes of one exchange of n between all pairs) b + (p-1) n g
+//   two step      2 a + (two exchanges of n/p between all pairs) b + (p-1)/p n g               Patarasuk and Yuan 2009
+//   chain         2 (p-1) (a + c b) + (what the busiest link of the chain carries) b + n g     pipelined by chunk
+//   one shot      s + n m + (p-1) n g
+//   two shot      2 s for each chunk + 2 n m + (p-1)/p n g
+//   cross memory  2 s + system calls + 2 (p-1)/p n / (rate of process_vm_readv) + (p-1)/p n g
+//   registered    2 s + (p-1)/p n g + n m
+//
+// Broadcasts and rooted reductions are the obvious parts of these.
+#ifndef RINGMASTER_COLLECTIVES_SELECTION_COST_MODEL_H_
+#define RINGMASTER_COLLECTIVES_SELECTION_COST_MODEL_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "collectives/call.h"
+
+namespace ringmaster::selection {
+
+enum class Way { kDirect, kTwoStep, kChain, kOneShot, kTwoShot, kCrossMemory, kRegistered };
+
+const char* NameOf(Way way);
+
+struct LinkCost {
+  double latency_us = 0;
+  double us_per_byte = 0;
+};
+
+// Trivially copyable: rank 0 sends what it has measured to all.
+struct Constants {
+  LinkCost host{.latency_us = 4, .us_per_byte = 2.5e-4};      // a stream between ranks of one host
+  LinkCost network{.latency_us = 30, .us_per_byte = 8.5e-3};  // between hosts: 1 Gbit/s
+  double add_us_per_byte = 8e-5;                              // per operand after the first
+  double flag_us = 0.2;
+  double copy_us_per_byte = 5e-5;
+  double cross_memory_us = 1;            // a call
+  double cross_memory_us_per_byte = -1;  // negative: peers' memory cannot be read
+};
+
+struct Layout {
+  std::vector<int> hosts;      // by rank: which host; equal numbers are one host
+  bool shared_memory = false;  // the communicator works in memory that all ranks share
+  int64_t chunk_bytes = 128 << 10;
+  bool registered = false;  // the buffers lie in registered memory
+
+  int size() const { return static_cast<int>(hosts.size()); }
+};
+
+struct Prediction {
+  Way way = Way::kDirect;
+  double us = 0;
+  bool possible = true;
+  std::string remark = {};  // why not, or what it suffers from
+};
+
+// Cheapest first, what is impossible last. Empty: an operation for which there is one algorithm alone.
+std::vector<Prediction> Predict(const Call& call, const Layout& layout, const Constants& constants);
+
+// A table, a line for each algorithm: name, expected time, "chosen" or why not. `chosen`: what runs, where that is not simply the
+// cheapest: a size near a threshold, or an algorithm that somebody asked for.
+std::string ExplainChoice(const Call& call, const Layout& layout, const Constants& constants,
+                          std::optional<Way> chosen = std::nullopt);
+
+// The two figures that decide for streams, found by asking the model: rooted and rootless reductions up to `direct_bytes` go
+// directly, those above as `large` says.
+struct StreamChoice {
+  int64_t direct_bytes = 0;  // a power of two, or 0
+  Way large = Way::kTwoStep;
+};
+StreamChoice ChooseForStreams(const Layout& layout, const Constants& constants);
+
+}  // namespace ringmaster::selection
+
+#endif  // RINGMASTER_COLLECTIVES_SELECTION_COST_MODEL_H_

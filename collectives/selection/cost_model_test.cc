@@ -1,0 +1,116 @@
+#include "collectives/selection/cost_model.h"
+
+#include <algorithm>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace ringmaster::selection {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+Call AllReduce(int64_t bytes) { return {.operation = Operation::kAllReduce, .type = DataType::kF32, .count = bytes / 4}; }
+
+double TimeOf(Way way, const Call& call, const Layout& layout, const Constants& constants = {}) {
+  for (const Prediction& prediction : Predict(call, layout, constants)) {
+    if (prediction.way == way) return prediction.us;
+  }
+  ADD_FAILURE() << NameOf(way) << " is not among the predictions";
+  return 0;
+}
+
+Way Best(const Call& call, const Layout& layout, const Constants& constants = {}) {
+  return Predict(call, layout, constants).front().way;
+}
+
+TEST(CostModelTest, SmallVectorsGoDirectlyLargeOnesInTwoStepsBetweenSingleRanks) {
+  const Layout layout{.hosts = {0, 1, 2, 3}};
+  EXPECT_EQ(Best(AllReduce(64), layout), Way::kDirect);
+  EXPECT_EQ(Best(AllReduce(64 << 20), layout), Way::kTwoStep);
+}
+
+// The line rate is what large vectors cost: 2 (p-1)/p n over a network of 8.5 ns a byte.
+TEST(CostModelTest, TwoStepTakesTheLowerBoundOfTheNetwork) {
+  constexpr int64_t kBytes = 256 << 20;
+  const Constants constants{.add_us_per_byte = 0};
+  const double bound = 1.5 * kBytes * constants.network.us_per_byte;
+  EXPECT_NEAR(TimeOf(Way::kTwoStep, AllReduce(kBytes), {.hosts = {0, 1, 2, 3}}, constants), bound, 0.001 * bound);
+}
+
+TEST(CostModelTest, ManyRanksAHostUseAChainWhenTheyAreNeighbours) {
+  const Call large = AllReduce(256 << 20);
+  const Layout blocks{.hosts = {0, 0, 0, 0, 1, 1, 1, 1}}, interleaved{.hosts = {0, 1, 0, 1, 0, 1, 0, 1}};
+  EXPECT_EQ(Best(large, blocks), Way::kChain);
+  EXPECT_EQ(Best(large, interleaved), Way::kTwoStep);
+  EXPECT_GT(TimeOf(Way::kChain, large, interleaved), 3 * TimeOf(Way::kChain, large, blocks));
+  EXPECT_THAT(ExplainChoice(large, interleaved, {}), HasSubstr("not neighbours: 8 links between 2 hosts"));
+  EXPECT_THAT(ExplainChoice(large, blocks, {}), Not(HasSubstr("not neighbours")));
+}
+
+// Its busiest link carries partial results, which are wider than what they will be rounded to.
+TEST(CostModelTest, AChainOfHalfPrecisionCarriesFloats) {
+  const Layout layout{.hosts = {0, 1, 2, 3}};
+  const Call half{.operation = Operation::kAllReduce, .type = DataType::kBF16, .count = 64 << 20};
+  const double bytes = 2.0 * (64 << 20);
+  EXPECT_GT(TimeOf(Way::kChain, half, layout), 3 * bytes * Constants().network.us_per_byte);
+  EXPECT_LT(TimeOf(Way::kTwoStep, half, layout), 1.6 * bytes * Constants().network.us_per_byte);
+}
+
+TEST(CostModelTest, ABroadcastOfMuchGoesAlongTheChainFromAnyRoot) {
+  const Layout layout{.hosts = {0, 0, 1, 1}};
+  for (int root = 0; root < 4; ++root) {
+    Call call{.operation = Operation::kBroadcast, .type = DataType::kU8, .root = root, .count = 64 << 20};
+    EXPECT_EQ(Best(call, layout), Way::kChain) << root;
+    call.count = 8;
+    EXPECT_EQ(Best(call, layout), Way::kDirect) << root;
+  }
+}
+
+TEST(CostModelTest, SharedMemoryChoosesByTheNumberOfRanksToo) {
+  Layout two{.hosts = {0, 0}, .shared_memory = true}, eight{.hosts = std::vector<int>(8, 0), .shared_memory = true};
+  EXPECT_EQ(Best(AllReduce(64), two), Way::kOneShot);
+  EXPECT_EQ(Best(AllReduce(64), eight), Way::kOneShot);
+  EXPECT_EQ(Best(AllReduce(1 << 20), eight), Way::kTwoShot);
+  EXPECT_GT(TimeOf(Way::kOneShot, AllReduce(1 << 20), eight), 3 * TimeOf(Way::kOneShot, AllReduce(1 << 20), two));
+}
+
+TEST(CostModelTest, WhatIsImpossibleIsNeverChosenAndSaysWhy) {
+  Layout layout{.hosts = {0, 0, 0}, .shared_memory = true};
+  Constants constants{.cross_memory_us = 0};
+  const Call call = AllReduce(64 << 20);
+  EXPECT_THAT(ExplainChoice(call, layout, constants), HasSubstr("forbids reading"));
+  EXPECT_THAT(ExplainChoice(call, layout, constants), HasSubstr("not registered"));
+  EXPECT_EQ(Best(call, layout, constants), Way::kTwoShot);
+  constants.cross_memory_us_per_byte = 1e-5;
+  EXPECT_EQ(Best(call, layout, constants), Way::kCrossMemory);
+  layout.registered = true;
+  constants.copy_us_per_byte = 1e-6;
+  EXPECT_EQ(Best(call, layout, constants), Way::kRegistered);
+}
+
+TEST(CostModelTest, AnExplanationNamesEachWayOnceCheapestFirst) {
+  EXPECT_EQ(ExplainChoice(AllReduce(4), {.hosts = {0, 1}}, {.network = {.latency_us = 10, .us_per_byte = 0.01}}),
+            "all_reduce(count 1, f32, sum), 2 ranks on 2 hosts\n"
+            "  direct               10.0 us  chosen\n"
+            "  two step             20.0 us  2.0 times the least\n"
+            "  chain                20.1 us  2.0 times the least\n");
+  EXPECT_THAT(ExplainChoice(AllReduce(4), {.hosts = {0, 1}}, {}, Way::kChain), HasSubstr("us  1.0 times the least\n  two step"));
+  const Call barrier;
+  EXPECT_THAT(ExplainChoice(barrier, {.hosts = {0, 1}}, {}), HasSubstr("there is one algorithm"));
+}
+
+TEST(CostModelTest, TheThresholdOfStreamsIsWhereTheModelTurns) {
+  const Layout single{.hosts = {0, 1, 2, 3}};
+  const StreamChoice choice = ChooseForStreams(single, {});
+  EXPECT_EQ(choice.large, Way::kTwoStep);
+  EXPECT_EQ(Best(AllReduce(choice.direct_bytes), single), Way::kDirect);
+  EXPECT_NE(Best(AllReduce(2 * choice.direct_bytes), single), Way::kDirect);
+  EXPECT_GT(ChooseForStreams(single, {.network = {.latency_us = 3000, .us_per_byte = 8.5e-3}}).direct_bytes, choice.direct_bytes)
+      << "over a long way, messages cost more than bytes";
+  EXPECT_EQ(ChooseForStreams({.hosts = {0, 0, 0, 0, 1, 1, 1, 1}}, {}).large, Way::kChain);
+}
+
+}  // namespace
+}  // namespace ringmaster::selection

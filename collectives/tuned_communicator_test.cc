@@ -1,0 +1,79 @@
+// A communicator that follows the cost model does other things, with the same results.
+#include <memory>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "collectives/communicator_group.h"
+#include "collectives/host_communicator.h"
+#include "collectives/transport/inproc_transport.h"
+#include "common/real_clock.h"
+#include "common/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace ringmaster {
+namespace {
+
+using testing::Group;
+using ::testing::HasSubstr;
+using testing::kLong;
+using testing::OnAllRanks;
+using testing::StatusIs;
+
+Group TunedGroup(const std::vector<int>& hosts, selection::Constants constants) {
+  static const RealClock clock;
+  Group group;
+  for (std::unique_ptr<Transport>& transport : CreateInprocTransports(static_cast<int>(hosts.size()))) {
+    auto ranks = std::make_unique<HostCommunicator>(std::move(transport), clock, HostCommunicatorOptions{});
+    ranks->Tune({.layout = {.hosts = hosts}, .constants = constants});
+    group.push_back(std::move(ranks));
+  }
+  return group;
+}
+
+Call AllReduce(int64_t count) { return {.operation = Operation::kAllReduce, .type = DataType::kI32, .count = count}; }
+
+void ExpectExact(Group& group, int64_t count) {
+  const auto results = OnAllRanks(group, [&](Communicator& ranks) -> absl::Status {
+    std::vector<int32_t> data(static_cast<size_t>(count));
+    std::iota(data.begin(), data.end(), ranks.rank());
+    absl::Status status = ranks.AllReduce(data.data(), data.data(), count, DataType::kI32, Reduction::kSum, kLong);
+    const int p = ranks.size();
+    for (int64_t i = 0; i < count && status.ok(); ++i) {
+      const int64_t expected = p * i + p * (p - 1) / 2;
+      if (data[static_cast<size_t>(i)] != expected) status = absl::DataLossError(absl::StrCat("element ", i));
+    }
+    return status;
+  });
+  for (const absl::Status& result : results) EXPECT_OK(result);
+}
+
+TEST(TunedCommunicatorTest, ManyRanksAHostAddAlongAChain) {
+  Group group = TunedGroup({0, 0, 0, 1, 1, 1}, {});
+  EXPECT_THAT(group[0]->Explain(AllReduce(1 << 24)), HasSubstr("chosen"));
+  EXPECT_THAT(group[0]->Explain(AllReduce(1 << 24)), ::testing::ContainsRegex("chain +[0-9.]+ us  chosen"));
+  ExpectExact(group, 300'000);
+  ExpectExact(group, 3);
+}
+
+// In place, a direct exchange sends from a copy of the input.
+TEST(TunedCommunicatorTest, WhereMessagesAreDearMuchMoreIsExchangedWhole) {
+  Group group = TunedGroup({0, 1, 2}, {.network = {.latency_us = 100'000, .us_per_byte = 0.0085}});
+  EXPECT_THAT(group[0]->Explain(AllReduce(1 << 18)), ::testing::ContainsRegex("direct +[0-9.]+ us  chosen"));
+  ExpectExact(group, 1 << 18);
+  ExpectExact(group, (1 << 18) + 1);
+}
+
+TEST(TunedCommunicatorTest, TheNumbersOfOperationsBeginAnew) {
+  Group group = TunedGroup({0, 1}, {});
+  ExpectExact(group, 3);
+  for (const auto& ranks : group) static_cast<HostCommunicator&>(*ranks).Tune({.layout = {.hosts = {0, 1}}, .constants = {}});
+  group[0].reset();
+  const absl::Status status = group[1]->Barrier(kLong);
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("barrier seq 1")));
+}
+
+}  // namespace
+}  // namespace ringmaster
