@@ -1,5 +1,5 @@
 /* Every process gives a vector; all get the sum. Start one process per rank, with an empty directory in which they meet:
- *   mkdir /tmp/meet; for rank in 0 1 2; do ./all_reduce /tmp/meet $rank 3 & done; wait */
+ *   mkdir meet; for rank in 0 1 2; do ./all_reduce meet $rank 3 & done; wait */
 #include <stdio.h>
 #include <stdlib.h>
 
