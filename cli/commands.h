@@ -3,6 +3,7 @@
 #ifndef RINGMASTER_CLI_COMMANDS_H_
 #define RINGMASTER_CLI_COMMANDS_H_
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -78,6 +79,8 @@ int DoctorCommand(const CommonOptions& common, const Surroundings& world);
 int HealthCommand(const CommonOptions& common, absl::Duration wait, const Surroundings& world);
 // Times collectives between processes on this machine, or is one rank of such a group.
 int BenchCommand(const CommonOptions& common, const BenchOptions& options, const Surroundings& world);
+// What a process of this host does and did last in collectives, also when it hangs or is stopped.
+int FlightRecordCommand(const CommonOptions& common, int64_t pid, const Surroundings& world);
 int VersionCommand(const CommonOptions& common, const Surroundings& world);
 
 // generate, evaluate: finds the checkpoint (a path, or a job's newest) and becomes ringmaster-trainer; make-digits only becomes it.

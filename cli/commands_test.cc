@@ -1,6 +1,8 @@
 // Commands against a fake coordinator: what they print where, and their exit codes.
 #include "cli/commands.h"
 
+#include <unistd.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -8,7 +10,9 @@
 #include <sstream>
 
 #include "cli/fake_job_client.h"
+#include "collectives/flight/flight_recorder.h"
 #include "common/fake_clock.h"
+#include "common/real_clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -80,6 +84,23 @@ class CommandsTest : public ::testing::Test {
   Surroundings world_{.clock = clock_, .out = out_, .err = err_, .current_directory = {}, .program = "/nowhere/ringmaster"};
   CommonOptions common_{.json = true, .coordinator = "h:1"};
 };
+
+TEST_F(CommandsTest, FlightRecordShowsWhatAProcessIsIn) {
+  const RealClock clock;
+  const auto recorder = FlightRecorder::Create("world", 1, 2, clock);
+  ASSERT_TRUE(recorder.ok());
+  (*recorder)->Begin({.operation = Operation::kAllReduce, .type = DataType::kF32, .count = 10});
+  (*recorder)->WaitsFor(0);
+  EXPECT_EQ(FlightRecordCommand({}, getpid(), world_), 0);
+  EXPECT_THAT(out_.str(), HasSubstr("rank 1 of 2 in group world"));
+  EXPECT_THAT(out_.str(), HasSubstr("all_reduce(count 10, f32, sum)  waits for rank 0"));
+  out_.str("");
+  EXPECT_EQ(FlightRecordCommand({.json = true}, getpid(), world_), 0);
+  const auto json = nlohmann::json::parse(out_.str());
+  EXPECT_EQ(json["groups"][0]["operations"][0]["state"], "in progress");
+  EXPECT_NE(FlightRecordCommand({}, 1 << 30, world_), 0);
+  EXPECT_THAT(err_.str(), HasSubstr("there is no process"));
+}
 
 TEST_F(CommandsTest, StatusPrintsJobsOnStdout) {
   State(v1::JOB_STATE_RUNNING);

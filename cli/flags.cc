@@ -25,6 +25,7 @@ struct Flags {
   bool verify = false;
   absl::Duration wait;
   int rank = -1;
+  int64_t pid = 0;
   LogsOptions logs;
   std::string listen = "127.0.0.1:7077";
   WorkerCommandOptions worker;
@@ -152,6 +153,9 @@ void CommandLine::AddQueryCommands() {
   AddDuration(health, "--wait", &flags_.wait, "wait so long for it to come up");
   AddCoordinator(health);
   AddStateDirectory(health);
+  CLI::App* flight = Add("flight-record", "What a rank's process does and did last in collectives, also when it hangs",
+                         [this](CLI::App*) { return FlightRecordCommand(flags_.common, flags_.pid, world_); });
+  flight->add_option("PID", flags_.pid, "of a rank on this host; `status JOB` names it")->required()->check(CLI::PositiveNumber);
   Add("version", "Print the version", [this](CLI::App*) { return VersionCommand(flags_.common, world_); });
 }
 

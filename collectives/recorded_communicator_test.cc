@@ -28,7 +28,7 @@ class RecordedCommunicator : public ::testing::Test {
     return records.ok() ? records->at(0).operations : std::vector<FlightOperation>();
   }
 
-  const RealClock clock_;
+  RealClock clock_;
   testing::Group group_;
 };
 

@@ -83,7 +83,7 @@ class WorkQueueTest : public ::testing::Test {
     return {.operation = Operation::kAllReduce, .type = DataType::kF32, .count = count, .send = data_, .receive = data_};
   }
 
-  const RealClock clock_;
+  RealClock clock_;
   float data_[64] = {};
   FakeCommunicator communicator_;
   WorkQueue queue_{communicator_, clock_};

@@ -12,6 +12,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "collectives/create_communicator.h"
+#include "collectives/flight/flight_recorder.h"
 #include "common/environment.h"
 #include "common/exit_codes.h"
 #include "common/real_clock.h"
@@ -87,7 +88,12 @@ int Train() {
                                                   .pid = getpid(),
                                                   .listen_address = identity->address},
                                          .ranks_on_host = LocalRanks()};
-    return CreateCommunicator(options, *link, timeout, clock);
+    auto communicator = CreateCommunicator(options, *link, timeout, clock);
+    if (!communicator.ok() || world_size == 1) return communicator;
+    auto recorder = FlightRecorder::Create(options.mesh.group, options.mesh.rank, world_size, clock);
+    if (!recorder.ok()) return decltype(communicator)(recorder.status());
+    (*communicator)->set_recorder(*std::move(recorder));
+    return communicator;
   };
   TrainLoop loop({.identity = *identity,
                   .link = *link,

@@ -161,6 +161,11 @@ TrainResult TrainLoop::RunEpoch() {
   if (saver != nullptr) saver->Start();
   GradientSync sync(*std::move(communicator), env.clock, &env.board, {.timeout = config.collective_timeout});
   const absl::Cleanup hide_sync = std::move(hide);
+  if (sync.size() > 1) {
+    const auto memory = sync.AllocateGradients(static_cast<int64_t>(bench->model->gradients().size()));
+    if (!memory.ok()) return FromPeers(memory.status());
+    bench->model->PlaceGradients(*memory);
+  }
   Training training({.config = config,
                      .dataset = *bench->dataset,
                      .model = *bench->model,

@@ -44,6 +44,10 @@ class Model {
   std::span<float> gradients() { return gradients_; }
   std::span<const float> weights() const { return weights_; }
 
+  // Gradients are in `memory` from here on: zeroed, 64-byte aligned, as large as gradients(), alive until the last pass over a
+  // batch.
+  virtual void PlaceGradients(std::span<float> memory) = 0;
+
   // "gpt layers=4 heads=4 channels=128 context=64 vocabulary=256": equal exactly when checkpoints fit.
   virtual std::string fingerprint() const = 0;
 

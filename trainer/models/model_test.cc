@@ -70,6 +70,25 @@ Batch Part(const Batch& batch, int64_t begin, int64_t end) {
   return result;
 }
 
+TEST_P(AnyModel, GradientsInMemoryFromOutsideAreTheSameBits) {
+  const Batch batch = ExampleBatch(Chosen().shape, 3, 5);
+  const auto own = Create(3);
+  const auto placed = Create(3);
+  struct alignas(64) Line {
+    float values[16];
+  };
+  std::vector<Line> memory(placed->gradients().size() / 16 + 1);
+  float* const begin = memory[0].values;
+  placed->PlaceGradients({begin, placed->gradients().size()});
+  ASSERT_EQ(placed->gradients().data(), begin);
+  for (Model* const model : {own.get(), placed.get()}) {
+    ASSERT_OK(model->ForwardBackward(batch, 0.5f));
+    ASSERT_OK(model->ForwardBackward(batch, 0.5f));
+  }
+  EXPECT_GT(Largest(own->gradients()), 0);
+  EXPECT_TRUE(std::ranges::equal(own->gradients(), std::span<float>(begin, own->gradients().size())));
+}
+
 TEST_P(AnyModel, RepeatedPass_GivesTheSameBits) {
   const auto model = Create(4);
   const Batch batch = ExampleBatch(Chosen().shape, 4, 1);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/check.h"
 #include "common/crc32c.h"
 #include "common/status_macros.h"
 #include "trainer/ops/philox.h"
@@ -18,6 +19,12 @@ absl::Status PlannedModel::Allocate(const Planner& planner) {
     initializers_.push_back(planned.initializer);
   }
   return absl::OkStatus();
+}
+
+void PlannedModel::PlaceGradients(std::span<float> memory) {
+  RM_CHECK(memory.size() == gradients_.size()) << memory.size() << " elements for " << gradients_.size();
+  memory_.gradients = Arena::Borrow(memory);
+  gradients_ = memory_.gradients.values();
 }
 
 void PlannedModel::Initialize(uint64_t seed) {

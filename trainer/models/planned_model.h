@@ -15,6 +15,7 @@ namespace ringmaster::trainer {
 class PlannedModel : public Model {
  public:
   void Initialize(uint64_t seed) final;
+  void PlaceGradients(std::span<float> memory) final;
 
  protected:
   // Called once, after everything is planned. RESOURCE_EXHAUSTED: not enough memory.

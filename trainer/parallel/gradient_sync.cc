@@ -32,6 +32,12 @@ absl::Status GradientSync::Measure(size_t bytes, const Collective& collective) {
   return status;
 }
 
+absl::StatusOr<std::span<float>> GradientSync::AllocateGradients(int64_t elements) {
+  RM_CHECK(size() > 1) << "alone, nobody shares memory";
+  RM_ASSIGN_OR_RETURN(gradients_, communicator_->Register(elements * static_cast<int64_t>(sizeof(float)), options_.timeout));
+  return std::span<float>(static_cast<float*>(gradients_.data()), static_cast<size_t>(elements));
+}
+
 absl::Status GradientSync::SumGradients(std::span<float> gradients) {
   if (size() == 1) return absl::OkStatus();
   const size_t bucket = static_cast<size_t>(options_.bucket_elements);

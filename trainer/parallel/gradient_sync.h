@@ -39,6 +39,10 @@ class GradientSync {
   int rank() const { return communicator_ == nullptr ? 0 : communicator_->rank(); }
   int size() const { return communicator_ == nullptr ? 1 : communicator_->size(); }
 
+  // Memory for gradients that collectives use without copies where ranks share a host; zeroed, ours. Once, on all ranks of a group
+  // of more than one. RESOURCE_EXHAUSTED: there is not so much.
+  absl::StatusOr<std::span<float>> AllocateGradients(int64_t elements);
+
   // gradients[i] = sum over ranks, in place. The caller has scaled its share (1 / tokens of the global batch).
   absl::Status SumGradients(std::span<float> gradients);
 
@@ -67,6 +71,7 @@ class GradientSync {
   absl::Status Measure(size_t bytes, const Collective& collective);
 
   const std::unique_ptr<Communicator> communicator_;
+  RegisteredBuffer gradients_;
   const Clock& clock_;
   ProgressBoard* const board_;
   const GradientSyncOptions options_;

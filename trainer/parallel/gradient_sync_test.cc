@@ -54,6 +54,19 @@ TEST_F(GradientSyncTest, SumsGradientsAcrossBucketBorders) {
   }
 }
 
+TEST_F(GradientSyncTest, GivesZeroedMemoryThatItSums) {
+  auto ranks = Make(2, {.bucket_elements = 16});
+  OnAll(ranks, [&](GradientSync& sync) {
+    ASSERT_OK_AND_ASSIGN(const std::span<float> gradients, sync.AllocateGradients(40));
+    ASSERT_EQ(gradients.size(), 40u);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(gradients.data()) % 64, 0u);
+    for (const float value : gradients) EXPECT_EQ(value, 0);
+    gradients[39] = static_cast<float>(1 + sync.rank());
+    EXPECT_OK(sync.SumGradients(gradients));
+    EXPECT_EQ(gradients[39], 3);
+  });
+}
+
 TEST_F(GradientSyncTest, CountsWhatItDidOnTheBoardAndRestoresThePhase) {
   auto ranks = Make(2, {.bucket_elements = 4});
   for (ProgressBoard& board : boards_) board.phase = TrainerPhase::kBackward;

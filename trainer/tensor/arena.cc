@@ -33,8 +33,16 @@ absl::StatusOr<Arena> Arena::Create(int64_t elements) {
   return arena;
 }
 
+Arena Arena::Borrow(std::span<float> memory) {
+  RM_CHECK(reinterpret_cast<uintptr_t>(memory.data()) % (kArenaAlignment * sizeof(float)) == 0) << memory.data();
+  Arena arena;
+  arena.data_ = memory.data();
+  arena.elements_ = static_cast<int64_t>(memory.size());
+  return arena;
+}
+
 Arena::~Arena() {
-  if (data_ != nullptr) munmap(data_, mapped_bytes_);
+  if (mapped_bytes_ != 0) munmap(data_, mapped_bytes_);
 }
 
 Arena::Arena(Arena&& other) noexcept { *this = std::move(other); }

@@ -20,6 +20,9 @@ class Arena {
   // RESOURCE_EXHAUSTED: the system gives no memory of this size.
   static absl::StatusOr<Arena> Create(int64_t elements);
 
+  // Somebody else's memory, which must outlive the use of this arena; zeroed and aligned as above.
+  static Arena Borrow(std::span<float> memory);
+
   Arena() = default;
   ~Arena();
   Arena(Arena&& other) noexcept;
@@ -31,7 +34,7 @@ class Arena {
  private:
   float* data_ = nullptr;
   int64_t elements_ = 0;
-  size_t mapped_bytes_ = 0;
+  size_t mapped_bytes_ = 0;  // 0: borrowed
 };
 
 }  // namespace ringmaster::trainer
