@@ -14,7 +14,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "collectives/tcp_communicator.h"
+#include "collectives/create_communicator.h"
 #include "common/file_descriptor.h"
 #include "common/real_clock.h"
 #include "common/status_matchers.h"
@@ -76,19 +76,20 @@ class PipeRendezvous final : public Rendezvous {
   std::array<std::array<Pipe, kSize>, kSize> pipes_;  // [from][to]
 };
 
-absl::StatusOr<std::unique_ptr<Communicator>> Join(int rank, PipeRendezvous& rendezvous, const Clock& clock) {
+absl::StatusOr<std::unique_ptr<Communicator>> Join(int rank, TransportChoice transport, PipeRendezvous& rendezvous,
+                                                   const Clock& clock) {
   rendezvous.SetRank(rank);
-  const TcpCommunicatorOptions options{.mesh = {.rank = rank,
-                                                .size = kSize,
-                                                .group = "world",
-                                                .job = "killed",
-                                                .epoch = 1,
-                                                .host = "here",
-                                                .pid = getpid(),
-                                                .listen_address = "127.0.0.1"},
-                                       .ranks_on_host = 1000,
-                                       .host = {}};
-  return CreateTcpCommunicator(options, rendezvous, kLong, clock);
+  const CommunicatorOptions options{.mesh = {.rank = rank,
+                                             .size = kSize,
+                                             .group = "world",
+                                             .job = "killed",
+                                             .epoch = 1,
+                                             .host = "here",
+                                             .pid = getpid(),
+                                             .listen_address = "127.0.0.1"},
+                                    .transport = transport,
+                                    .ranks_on_host = 1000};
+  return CreateCommunicator(options, rendezvous, kLong, clock);
 }
 
 // All-reduces until one fails.
@@ -99,7 +100,7 @@ absl::Status RunUntilBroken(Communicator& ranks, int64_t count, absl::Duration t
   return status;
 }
 
-class KilledPeerTest : public ::testing::Test {
+class KilledPeerTest : public ::testing::TestWithParam<TransportChoice> {
  protected:
   // Ranks 1 and 2 run in processes of their own; `strike` happens to rank 2's, and the statuses of rank 0 (here) and of rank 1 come
   // back.
@@ -111,14 +112,14 @@ class KilledPeerTest : public ::testing::Test {
       const pid_t child = fork();
       ASSERT_GE(child, 0);
       if (child == 0) {
-        auto ranks = Join(rank, rendezvous, clock);
+        auto ranks = Join(rank, GetParam(), rendezvous, clock);
         const absl::Status status = ranks.ok() ? RunUntilBroken(**ranks, count, rank == 1 ? timeout : kLong) : ranks.status();
         if (rank == 1) WriteMessage(told.write, status.ToString());
         _exit(0);
       }
       children_[rank] = child;
     }
-    auto ranks = Join(0, rendezvous, clock);
+    auto ranks = Join(0, GetParam(), rendezvous, clock);
     ASSERT_OK(ranks);
     std::vector<float> data(count);
     for (int round = 0; round < 3; ++round) {
@@ -147,7 +148,7 @@ class KilledPeerTest : public ::testing::Test {
   std::string there_;
 };
 
-TEST_F(KilledPeerTest, SurvivorsNameRankHostAndPidOfAKilledProcess) {
+TEST_P(KilledPeerTest, SurvivorsNameRankHostAndPidOfAKilledProcess) {
   for (const int64_t count : {10, 100'000}) {
     Run([](pid_t victim) { kill(victim, SIGKILL); }, count, kLong);
     EXPECT_THAT(here_, StatusIs(absl::StatusCode::kUnavailable,
@@ -157,7 +158,7 @@ TEST_F(KilledPeerTest, SurvivorsNameRankHostAndPidOfAKilledProcess) {
   }
 }
 
-TEST_F(KilledPeerTest, AStoppedProcessIsNamedAtTheDeadline) {
+TEST_P(KilledPeerTest, AStoppedProcessIsNamedAtTheDeadline) {
   const auto stop = [](pid_t victim) {
     kill(victim, SIGSTOP);
     waitpid(victim, nullptr, WUNTRACED);
@@ -166,6 +167,22 @@ TEST_F(KilledPeerTest, AStoppedProcessIsNamedAtTheDeadline) {
   EXPECT_THAT(here_, StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr(VictimsName())));
   EXPECT_THAT(there_, AllOf(HasSubstr("DEADLINE_EXCEEDED"), HasSubstr(VictimsName())));
 }
+
+// At some moment of a busy group: the draw of the system, many times.
+TEST_P(KilledPeerTest, AtWhateverMomentAPeerDiesSurvivorsNameIt) {
+  for (int trial = 0; trial < 24; ++trial) {
+    constexpr int64_t kCounts[] = {1, 5'000, 300'000};
+    SCOPED_TRACE(absl::StrCat("trial ", trial));
+    Run([](pid_t victim) { kill(victim, SIGKILL); }, kCounts[trial % 3], kLong);
+    EXPECT_THAT(here_, StatusIs(absl::StatusCode::kUnavailable, HasSubstr(VictimsName())));
+    EXPECT_THAT(there_, AllOf(HasSubstr("UNAVAILABLE"), HasSubstr(VictimsName())));
+    EndChildren();
+    if (HasFailure()) return;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, KilledPeerTest, ::testing::Values(TransportChoice::kShm, TransportChoice::kTcp),
+                         [](const auto& info) { return info.param == TransportChoice::kShm ? "Shm" : "Tcp"; });
 
 }  // namespace
 }  // namespace ringmaster

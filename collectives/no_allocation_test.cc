@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "collectives/communicator_group.h"
+#include "collectives/create_communicator.h"
 #include "collectives/memory_rendezvous.h"
-#include "collectives/tcp_communicator.h"
 #include "common/real_clock.h"
 #include "common/status_matchers.h"
 
@@ -52,7 +52,7 @@ absl::Status EveryOperation(Communicator& ranks, std::vector<float>& data) {
   return status;
 }
 
-void ExpectNoAllocation(const HostCommunicatorOptions& host) {
+void ExpectNoAllocation(TransportChoice transport, const HostCommunicatorOptions& host) {
   const RealClock clock;
   MemoryRendezvous rendezvous(clock);
   std::vector<absl::Status> results(kSize);
@@ -60,17 +60,19 @@ void ExpectNoAllocation(const HostCommunicatorOptions& host) {
   allocations = 0;
   for (int rank = 0; rank < kSize; ++rank) {
     threads.emplace_back([&, rank] {
-      const TcpCommunicatorOptions options{.mesh = {.rank = rank,
-                                                    .size = kSize,
-                                                    .group = "world",
-                                                    .job = "allocations",
-                                                    .epoch = 1,
-                                                    .host = "here",
-                                                    .pid = getpid(),
-                                                    .listen_address = "127.0.0.1"},
-                                           .ranks_on_host = 1000,
-                                           .host = host};
-      auto ranks = CreateTcpCommunicator(options, rendezvous, kLong, clock);
+      const CommunicatorOptions options{.mesh = {.rank = rank,
+                                                 .size = kSize,
+                                                 .group = "world",
+                                                 .job = "allocations",
+                                                 .epoch = 1,
+                                                 .host = "here",
+                                                 .pid = getpid(),
+                                                 .listen_address = "127.0.0.1"},
+                                        .transport = transport,
+                                        .ranks_on_host = 1000,
+                                        .host = host,
+                                        .calibrate = false};
+      auto ranks = CreateCommunicator(options, rendezvous, kLong, clock);
       absl::Status status = ranks.status();
       std::vector<float> data(kLargest);
       if (status.ok()) status = EveryOperation(**ranks, data);
@@ -98,9 +100,13 @@ TEST(NoAllocationTest, TheCounterCounts) {
   EXPECT_EQ(value->size(), 5000u);
 }
 
-TEST(NoAllocationTest, NoOperationAllocates) { ExpectNoAllocation({}); }
+TEST(NoAllocationTest, NoOperationAllocates) { ExpectNoAllocation(TransportChoice::kTcp, {}); }
 
-TEST(NoAllocationTest, NoOperationOfTheRingAllocates) { ExpectNoAllocation({.algorithm = Algorithm::kRing, .chunk_bytes = 8192}); }
+TEST(NoAllocationTest, NoOperationInSharedMemoryAllocates) { ExpectNoAllocation(TransportChoice::kShm, {}); }
+
+TEST(NoAllocationTest, NoOperationOfTheRingAllocates) {
+  ExpectNoAllocation(TransportChoice::kTcp, {.algorithm = Algorithm::kRing, .chunk_bytes = 8192});
+}
 
 }  // namespace
 }  // namespace ringmaster

@@ -1,11 +1,10 @@
-#include "collectives/tcp_communicator.h"
-
 #include <unistd.h>
 
 #include <thread>
 #include <utility>
 
 #include "collectives/communicator_conformance.h"
+#include "collectives/create_communicator.h"
 #include "collectives/memory_rendezvous.h"
 #include "common/real_clock.h"
 
@@ -24,22 +23,27 @@ const RealClock& TestClock() {
 GroupFactory TcpGroup(std::string name, HostCommunicatorOptions host, std::string address, int64_t largest_count) {
   return {std::move(name),
           [=](int size) {
-            MemoryRendezvous rendezvous(TestClock());
+            // Splits use it as long as the group lives.
+            static std::vector<std::unique_ptr<MemoryRendezvous>> all;
+            all.push_back(std::make_unique<MemoryRendezvous>(TestClock()));
+            MemoryRendezvous& rendezvous = *all.back();
             std::vector<absl::StatusOr<std::unique_ptr<Communicator>>> made(size);
             std::vector<std::thread> threads;
             for (int rank = 0; rank < size; ++rank) {
               threads.emplace_back([&, rank] {
-                const TcpCommunicatorOptions options{.mesh = {.rank = rank,
-                                                              .size = size,
-                                                              .group = "world",
-                                                              .job = "conformance",
-                                                              .epoch = 1,
-                                                              .host = "here",
-                                                              .pid = getpid(),
-                                                              .listen_address = address},
-                                                     .ranks_on_host = 1000,
-                                                     .host = host};
-                made[rank] = CreateTcpCommunicator(options, rendezvous, testing::kLong, TestClock());
+                const CommunicatorOptions options{.mesh = {.rank = rank,
+                                                           .size = size,
+                                                           .group = "world",
+                                                           .job = "conformance",
+                                                           .epoch = 1,
+                                                           .host = "here",
+                                                           .pid = getpid(),
+                                                           .listen_address = address},
+                                                  .transport = TransportChoice::kTcp,
+                                                  .ranks_on_host = 1000,
+                                                  .host = host,
+                                                  .calibrate = false};
+                made[rank] = CreateCommunicator(options, rendezvous, testing::kLong, TestClock());
               });
             }
             for (std::thread& thread : threads) thread.join();
@@ -50,7 +54,7 @@ GroupFactory TcpGroup(std::string name, HostCommunicatorOptions host, std::strin
             }
             return group;
           },
-          largest_count};
+          largest_count, /*splits=*/true};
 }
 
 INSTANTIATE_TEST_SUITE_P(Tcp, CommunicatorConformance,

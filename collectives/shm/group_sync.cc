@@ -51,8 +51,9 @@ void GroupSync::Announce() {
 
 void GroupSync::Start() { fences_ = segment_.control().fences.load() != 0; }
 
-void GroupSync::Begin(const Call& call, bool collective, absl::Duration timeout) {
+void GroupSync::Begin(const Call& call, bool collective, absl::Duration timeout, FlightRecorder* recorder) {
   call_ = &call;
+  recorder_ = recorder;
   collective_ = collective;
   timeout_ = timeout;
   deadline_ = absl::InfiniteFuture();
@@ -88,6 +89,8 @@ bool GroupSync::AwaitUntil(absl::FunctionRef<bool()> done, int peer) {
       break;
     }
     if (now - begin >= options_.patience) {
+      if (const std::vector<int> behind = Behind(peer); recorder_ != nullptr && !behind.empty())
+        recorder_->WaitsFor(behind.front());
       Sleep(done, deadline_ - now);
     } else if (options_.share_cores) {
       sched_yield();

@@ -21,6 +21,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "collectives/flight/flight_recorder.h"
 #include "collectives/shm/control.h"
 #include "common/clock.h"
 #include "common/mutex.h"
@@ -54,8 +55,8 @@ class GroupSync {
   // The next operation is number 1 for people: what came before formed the group.
   void CountFromHere() { formed_ = sequence_; }
 
-  // A new operation: `call` must live until it has ended.
-  void Begin(const Call& call, bool collective, absl::Duration timeout);
+  // A new operation: `call` must live until it has ended. `recorder` may be null; it learns whom a long wait is for.
+  void Begin(const Call& call, bool collective, absl::Duration timeout, FlightRecorder* recorder);
   // The operation has ended well here: what it does is done.
   void Finish();
 
@@ -63,7 +64,7 @@ class GroupSync {
   void Publish(std::atomic<uint64_t>& counter, uint64_t value) {
     counter.store(value, std::memory_order_release);
     if (fences_) [[unlikely]] {
-      std::atomic_thread_fence(std::memory_order_seq_cst);
+      segment_.control().sleepers.fetch_or(0);  // a full barrier
     } else {
       std::atomic_signal_fence(std::memory_order_seq_cst);
     }
@@ -119,6 +120,7 @@ class GroupSync {
 
   // The operation in progress.
   const Call* call_ = nullptr;
+  FlightRecorder* recorder_ = nullptr;
   bool collective_ = false;
   absl::Duration timeout_;
   absl::Time deadline_;      // set by the first wait that lasts

@@ -279,7 +279,7 @@ bool ShmCommunicator::ReduceParts(const Call& call) {
 
 absl::Status ShmCommunicator::ExchangePointToPoint(std::span<const Call> calls, absl::Duration timeout) {
   if (!sync_.whole()) return sync_.status();
-  sync_.Begin(calls.front(), /*collective=*/false, timeout);
+  sync_.Begin(calls.front(), /*collective=*/false, timeout, recorder());
   ClearStreams();
   for (const Call& call : calls) {
     const size_t bytes = static_cast<size_t>(call.count) * BytesPerElement(call.type);

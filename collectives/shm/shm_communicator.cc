@@ -90,7 +90,7 @@ absl::Status ShmCommunicator::Execute(const Call& call, absl::Duration timeout) 
   }
   if (!sync_.whole()) [[unlikely]]
     return sync_.status();
-  sync_.Begin(call, /*collective=*/true, timeout);
+  sync_.Begin(call, /*collective=*/true, timeout, recorder());
   const bool is_small = call.operation == Operation::kAllReduce &&
                         call.count * static_cast<int64_t>(BytesPerElement(call.type)) <= tuning_.one_shot_bytes;
   if (!(is_small ? SmallAllReduce(call) : Dispatch(call))) [[unlikely]]
