@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 
-from harness import Sandbox, check_nothing_left, ringmaster, ringmaster_json, skip
+from harness import Sandbox, check_nothing_left, ringmaster, ringmaster_json, skip, wait_dead
 
 PREFIX = f"rm{os.getpid()}"
 
@@ -89,6 +89,7 @@ def scenario(sandbox):
     log = ringmaster("logs", "spread", "--rank", 0, check=0, **user).stdout
     assert "step" in log, log
 
+    cut = [status()["ranks"][2]["pid"]]
     set_link(3, "down")
     wait_step(150, epoch=2)
     now = status()
@@ -97,6 +98,7 @@ def scenario(sandbox):
     assert "h3" in history, history
     print("first cut: ", next(line.strip() for line in history.splitlines() if "h3" in line))
 
+    cut.append(now["ranks"][2]["pid"])
     set_link(4, "down")
     waiting = None
     for event in events:
@@ -109,6 +111,8 @@ def scenario(sandbox):
     set_link(4, "up")
     set_link(3, "up")
     wait_step(200, epoch=3)
+    for pid in cut:  # ended by their workers as soon as these are back
+        wait_dead(pid, 30)
     ringmaster("cancel", "spread", check=0, **user)
     finished, code = watch.finish(timeout=60)
     assert finished["state"] == "Cancelled" and code != 0, (code, finished)
