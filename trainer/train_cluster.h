@@ -47,7 +47,7 @@ class TrainCluster {
  private:
   TrainResult RunRank(int rank, int break_after);
 
-  const RealClock clock_;
+  const RealClock clock_{};
   const int ranks_;
   int64_t epoch_ = 0;
   MemoryCoordinator coordinator_;

@@ -142,7 +142,7 @@ class TcpMeshTest : public ::testing::Test {
     EXPECT_EQ(byte, 'x');
   }
 
-  const RealClock clock_;
+  const RealClock clock_{};
   MemoryRendezvous rendezvous_{clock_};
 };
 

@@ -195,7 +195,7 @@ class CoordinatorTest : public ::testing::Test {
     return texts;
   }
 
-  const RealClock clock_;
+  const RealClock clock_{};
   CoordinatorOptions options_;
   std::unique_ptr<Coordinator> coordinator_;
   std::shared_ptr<grpc::Channel> channel_;
