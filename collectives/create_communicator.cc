@@ -98,11 +98,14 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(const Communica
   const auto elsewhere = [&](const TcpPeer& peer) { return &peer != &peers[static_cast<size_t>(mesh.rank)] && !peer.same_host; };
   const auto remote = std::find_if(peers.begin(), peers.end(), elsewhere);
   std::unique_ptr<Communicator> made;
-  if (mesh.size > 1 && remote == peers.end()) {
+  const bool fits = mesh.size <= shm::kMaxRanks;
+  if (mesh.size > 1 && remote == peers.end() && fits) {
     RM_ASSIGN_OR_RETURN(made, OverSharedMemory(options, std::move(peers), deadline - clock.Now(), clock));
   } else if (mesh.size > 1 && options.transport == TransportChoice::kShm) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("shared memory was asked for, and ", remote->name, " does not share this host's network namespace"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "shared memory was asked for, and ",
+        fits ? absl::StrCat(remote->name, " does not share this host's network namespace")
+             : absl::StrCat(mesh.size, " ranks are more than the ", shm::kMaxRanks, " that one host's group can have")));
   } else {
     RM_ASSIGN_OR_RETURN(made, OverStreams(options, std::move(peers), deadline - clock.Now(), clock));
   }

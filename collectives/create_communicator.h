@@ -18,7 +18,7 @@ namespace ringmaster {
 
 enum class TransportChoice : uint8_t {
   kAuto,
-  kShm,  // ranks on another host are an error
+  kShm,  // ranks on another host are an error, as are more than 64
   kTcp,  // even within a host
 };
 

@@ -82,12 +82,14 @@ TEST(ExactDataTest, OneWrongElementIsCounted) {
   EXPECT_EQ(CountWrong(call, 1, 3), 1);
 }
 
-TEST(ProgramsTest, GivesTheLinesOfTheFirstAndNamesTheOneThatFails) {
+TEST(ProgramsTest, GivesTheLinesAndNamesTheOneToBlame) {
   const RealClock clock;
   const auto shell = [](const char* script) { return Program{{"sh", "-c", script}, {"ANSWER=42"}}; };
   EXPECT_THAT(*RunPrograms({shell("echo $ANSWER; echo two"), shell("true")}, absl::Seconds(30), clock), ElementsAre("42", "two"));
   EXPECT_THAT(RunPrograms({shell("true"), shell("exit 3")}, absl::Seconds(30), clock).status(),
               StatusIs(absl::StatusCode::kInternal, HasSubstr("exit 3 ended with code 3")));
+  EXPECT_THAT(RunPrograms({shell("exit 1"), shell("kill -9 $$")}, absl::Seconds(30), clock).status(),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("kill -9 $$ ended with signal 9")));
   EXPECT_THAT(RunPrograms({shell("read never < /dev/zero; sleep 60")}, absl::Milliseconds(50), clock).status(),
               StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("50ms")));
   EXPECT_THAT(RunPrograms({{{"no-such-program-anywhere"}, {}}}, absl::Seconds(30), clock).status(),

@@ -18,9 +18,10 @@ constexpr char kHugeHeap[] =
 absl::StatusOr<std::string> Find(const BenchOptions& options, const std::string& program, const char* package) {
   const std::string path = absl::StrCat(options.peers, "/", program);
   if (!options.peers.empty() && std::filesystem::exists(path)) return path;
-  return absl::NotFoundError(absl::StrCat("--against ", program, ": no program ", options.peers.empty() ? "" : path,
-                                          "; build it by tests/bench/peers/build.sh DIRECTORY (Debian package ", package,
-                                          ") and say --peers DIRECTORY"));
+  return absl::NotFoundError(
+      absl::StrCat("--against ", program, " needs its benchmark program, ",
+                   options.peers.empty() ? "and --peers says where: " : absl::StrCat("which is not ", path, ": "),
+                   "build it by tests/bench/peers/build.sh DIRECTORY (Debian package ", package, ")"));
 }
 
 std::vector<std::string> SweepArguments(const BenchOptions& options, const std::vector<int64_t>& sizes) {

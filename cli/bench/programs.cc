@@ -53,10 +53,12 @@ class Processes {
   // All have closed their output, so they are ending.
   absl::Status Reap(const std::vector<Program>& programs) {
     absl::Status result;
+    bool by_signal = false;  // then the others failed because of that one
     for (size_t index = 0; index < running_.size(); ++index) {
       int status = 0;
       waitpid(running_[index], &status, 0);
-      if (status != 0 && result.ok()) {
+      if (status != 0 && (result.ok() || (WIFSIGNALED(status) && !by_signal))) {
+        by_signal = WIFSIGNALED(status);
         result = absl::InternalError(absl::StrCat(
             absl::StrJoin(programs[index].arguments, " "), " ended with ",
             WIFSIGNALED(status) ? absl::StrCat("signal ", WTERMSIG(status)) : absl::StrCat("code ", WEXITSTATUS(status))));
@@ -80,7 +82,6 @@ absl::StatusOr<std::vector<std::string>> RunPrograms(const std::vector<Program>&
   const FileDescriptor output(ends[0]);
   FileDescriptor input(ends[1]);
   Processes processes;
-  // The first one's output is read; the others' goes there too, and says nothing but that they still run.
   for (const Program& program : programs) RM_RETURN_IF_ERROR(processes.Start(program, input.get()));
   input.Reset();
   std::string text;

@@ -1,4 +1,4 @@
-// Runs other programs for a benchmark and reads what the first one says.
+// Runs other programs for a benchmark and reads what they say.
 #ifndef RINGMASTER_CLI_BENCH_PROGRAMS_H_
 #define RINGMASTER_CLI_BENCH_PROGRAMS_H_
 
@@ -16,9 +16,9 @@ struct Program {
   std::vector<std::string> environment;  // NAME=VALUE, added to this process's
 };
 
-// Starts all of them and returns the lines that the first one writes to stdout; stderr goes where this process's goes. When one
-// fails, or `timeout` passes, all are killed.
-// NOT_FOUND: no such program. DEADLINE_EXCEEDED. INTERNAL: one ended with another code than 0; the message names it.
+// Starts all of them, waits until all have ended, and returns the lines that they wrote to stdout (of a group only rank 0 writes);
+// stderr goes where this process's goes. When `timeout` passes, or one cannot be started, all are killed.
+// NOT_FOUND: no such program. DEADLINE_EXCEEDED. INTERNAL: one ended badly; the message names it, one that a signal killed first.
 absl::StatusOr<std::vector<std::string>> RunPrograms(const std::vector<Program>& programs, absl::Duration timeout,
                                                      const Clock& clock);
 

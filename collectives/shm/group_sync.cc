@@ -140,7 +140,8 @@ bool GroupSync::Troubled() {
   };
   if (const uint64_t packed = segment_.control().broken.load(std::memory_order_acquire); packed != 0) {
     const BrokenWord word = BrokenWord::Unpack(packed);
-    return word.cause != Cause::kPeerClosed || word.culprit >= size() || unfinished(word.culprit);
+    if (word.cause != Cause::kPeerClosed || word.culprit >= size() || unfinished(word.culprit)) return true;
+    // That one had finished this operation before it went; another may not have.
   }
   const uint64_t closed = closed_.load(std::memory_order_acquire);
   for (int peer = 0; closed != 0 && peer < size(); ++peer) {

@@ -1,0 +1,105 @@
+// Registered buffers give the bits that private ones give, whatever they are offset by, and fall back where ranks differ.
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "collectives/shm/in_process_group.h"
+#include "common/status_matchers.h"
+
+namespace ringmaster {
+namespace {
+
+using testing::Group;
+using testing::kLong;
+using testing::OnAllRanks;
+
+constexpr int64_t kCount = 50'003;  // of each part: several blocks, and no whole number of cache lines
+
+// Values that round, so that the order of addition shows.
+void Fill(float* data, int64_t count, int rank) {
+  for (int64_t i = 0; i < count; ++i) data[i] = 1.0f / static_cast<float>(1 + (i * 7 + rank * 13) % 1001);
+}
+
+absl::Status ExpectSame(const float* found, const std::vector<float>& expected, const char* what) {
+  if (std::memcmp(found, expected.data(), expected.size() * sizeof(float)) == 0) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat(what, " differs from the same with private buffers"));
+}
+
+// Each operation with private buffers, then with `send` and `receive` (which may be the same memory).
+absl::Status CompareAll(Communicator& ranks, float* send, float* receive) {
+  const int64_t whole = kCount * ranks.size();
+  const bool in_place = send == receive;
+  std::vector<float> input(whole), expected(whole);
+  // Twice: neighbouring operations walk their slices in opposite directions.
+  for (int round = 0; round < 2; ++round) {
+    Fill(input.data(), whole, ranks.rank());
+    absl::Status status = ranks.AllReduce(input.data(), expected.data(), whole, DataType::kF32, Reduction::kSum, kLong);
+    std::memcpy(send, input.data(), whole * sizeof(float));
+    if (status.ok()) status = ranks.AllReduce(send, receive, whole, DataType::kF32, Reduction::kSum, kLong);
+    if (status.ok()) status = ExpectSame(receive, expected, "all_reduce");
+    if (!status.ok()) return status;
+
+    expected.resize(kCount);
+    status = ranks.ReduceScatter(input.data(), expected.data(), kCount, DataType::kF32, Reduction::kAverage, kLong);
+    std::memcpy(send, input.data(), whole * sizeof(float));
+    float* const part = in_place ? send + ranks.rank() * kCount : receive;
+    if (status.ok()) status = ranks.ReduceScatter(send, part, kCount, DataType::kF32, Reduction::kAverage, kLong);
+    if (status.ok()) status = ExpectSame(part, expected, "reduce_scatter");
+    if (!status.ok()) return status;
+
+    expected.resize(whole);
+    status = ranks.AllGather(input.data(), expected.data(), kCount, DataType::kF32, kLong);
+    float* const own = in_place ? receive + ranks.rank() * kCount : send;
+    std::memcpy(own, input.data(), kCount * sizeof(float));
+    if (status.ok()) status = ranks.AllGather(own, receive, kCount, DataType::kF32, kLong);
+    if (status.ok()) status = ExpectSame(receive, expected, "all_gather");
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+void OnEveryRank(int size, const std::function<absl::Status(Communicator&)>& body) {
+  SCOPED_TRACE(absl::StrCat(size, " ranks"));
+  Group group = testing::MakeInProcessShmGroup(size, {});
+  for (const absl::Status& result : OnAllRanks(group, body)) EXPECT_OK(result);
+}
+
+TEST(RegisteredOperationsTest, GiveTheBitsOfPrivateBuffers) {
+  for (const int size : {2, 3, 5}) {
+    OnEveryRank(size, [](Communicator& ranks) -> absl::Status {
+      const int64_t bytes = kCount * ranks.size() * 4 + 4096;
+      auto first = ranks.Register(bytes, kLong), second = ranks.Register(bytes, kLong);
+      if (!first.ok() || !second.ok()) return absl::InternalError("no buffers");
+      auto* const send = static_cast<float*>(first->data()) + 32;  // not at the beginning
+      auto* const receive = static_cast<float*>(second->data()) + 16;
+      absl::Status status = CompareAll(ranks, send, receive);
+      return status.ok() ? CompareAll(ranks, send, send) : status;
+    });
+  }
+}
+
+TEST(RegisteredOperationsTest, RanksWhoseBuffersLieElsewhereGetTheSameBits) {
+  OnEveryRank(3, [](Communicator& ranks) -> absl::Status {
+    auto buffer = ranks.Register(kCount * ranks.size() * 8 + 4096, kLong);
+    if (!buffer.ok()) return buffer.status();
+    auto* const data = static_cast<float*>(buffer->data());
+    std::vector<float> own(kCount * ranks.size());
+    if (ranks.rank() == 0) return CompareAll(ranks, own.data(), own.data());       // private
+    return CompareAll(ranks, data + 16 * ranks.rank(), data + 16 * ranks.rank());  // another offset on each
+  });
+}
+
+TEST(RegisteredOperationsTest, TooMuchIsRefusedOnAllRanksAndHarmsNobody) {
+  OnEveryRank(2, [](Communicator& ranks) -> absl::Status {
+    const absl::Status much = ranks.Register(int64_t{1} << 40, kLong).status();
+    if (!absl::IsResourceExhausted(much)) return absl::InternalError(absl::StrCat("too much: ", much.ToString()));
+    const absl::Status unlike = ranks.Register(4096 + ranks.rank(), kLong).status();
+    if (!absl::IsInvalidArgument(unlike)) return absl::InternalError(absl::StrCat("unlike: ", unlike.ToString()));
+    return ranks.Register(4096, kLong).status();
+  });
+}
+
+}  // namespace
+}  // namespace ringmaster
