@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -89,8 +90,7 @@ bool GroupSync::AwaitUntil(absl::FunctionRef<bool()> done, int peer) {
       break;
     }
     if (now - begin >= options_.patience) {
-      if (const std::vector<int> behind = Behind(peer); recorder_ != nullptr && !behind.empty())
-        recorder_->WaitsFor(behind.front());
+      if (const uint64_t behind = Behind(peer); recorder_ != nullptr && behind != 0) recorder_->WaitsFor(std::countr_zero(behind));
       Sleep(done, deadline_ - now);
     } else if (options_.share_cores) {
       sched_yield();
@@ -159,39 +159,36 @@ std::string GroupSync::During() const {
 }
 
 // Those that have not called; if there are none, those that have done least: the others wait for them.
-std::vector<int> GroupSync::Behind(int peer) const {
-  std::vector<int> absent, slowest;
-  uint64_t least = UINT64_MAX;
+uint64_t GroupSync::Behind(int peer) const {
+  if (!collective_) return exchanging_;
+  uint64_t absent = 0, slowest = 0, least = UINT64_MAX;
   for (int other = 0; other < size(); ++other) {
-    if (other == rank() || (!collective_ && (exchanging_ & Bit(other)) == 0)) continue;
-    if (!collective_) {
-      slowest.push_back(other);
-      continue;
-    }
-    if (segment_.slot(sequence_, other).sequence.load(std::memory_order_acquire) < sequence_) absent.push_back(other);
+    if (other == rank()) continue;
+    if (segment_.slot(sequence_, other).sequence.load(std::memory_order_acquire) < sequence_) absent |= Bit(other);
     const RankState& state = segment_.state(other);
     if (state.finished.load(std::memory_order_relaxed) >= sequence_) continue;
     const uint64_t done = state.staged.load(std::memory_order_relaxed) + state.reduced.load(std::memory_order_relaxed) +
                           state.consumed.load(std::memory_order_relaxed);
-    if (done < least) slowest.clear();
+    if (done < least) slowest = 0;
     least = std::min(least, done);
-    if (done == least) slowest.push_back(other);
+    if (done == least) slowest |= Bit(other);
   }
-  if (!absent.empty()) return absent;
-  if (slowest.empty() && peer >= 0) return {peer};
-  return slowest;
+  if (absent != 0) return absent;
+  return slowest == 0 && peer >= 0 ? Bit(peer) : slowest;
 }
 
 bool GroupSync::GiveUp(int peer) {
-  const std::vector<int> behind = Behind(peer);
-  const auto name = [this](std::string* text, int other) {
+  const uint64_t behind = Behind(peer);
+  std::vector<std::string> names;
+  for (int other = 0; other < size(); ++other) {
+    if ((behind & Bit(other)) == 0) continue;
     const bool called = !collective_ || segment_.slot(sequence_, other).sequence.load(std::memory_order_acquire) >= sequence_;
-    absl::StrAppend(text, NameOf(other), called ? "" : ", which did not call it");
-  };
+    names.push_back(absl::StrCat(NameOf(other), called ? "" : ", which did not call it"));
+  }
   const std::string what = collective_ ? absl::StrCat(ringmaster::NameOf(call_->operation), " seq ", number()) : Describe(*call_);
-  return Break(Cause::kPeerSilent, behind.empty() ? rank() : behind.front(),
-               absl::StrCat(what, " did not end within ", absl::FormatDuration(timeout_), ": waited for ",
-                            absl::StrJoin(behind, ", ", name)));
+  return Break(
+      Cause::kPeerSilent, behind == 0 ? rank() : std::countr_zero(behind),
+      absl::StrCat(what, " did not end within ", absl::FormatDuration(timeout_), ": waited for ", absl::StrJoin(names, ", ")));
 }
 
 // A rank in a send or receive with this one, and this one in a collective (or the other way round), would wait for ever. What is

@@ -106,7 +106,7 @@ class GroupSync {
   bool Troubled();
   void Sleep(absl::FunctionRef<bool()> done, absl::Duration most);
   bool GiveUp(int peer);
-  std::vector<int> Behind(int peer) const;
+  uint64_t Behind(int peer) const;  // bits by rank
   bool IsCrossed(int peer, absl::FunctionRef<bool()> done) const;
   bool CheckForCrossedCalls(absl::FunctionRef<bool()> done);
   std::string During() const;

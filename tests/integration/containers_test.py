@@ -102,9 +102,9 @@ def scenario(podman, sandbox):
             ranks = json.loads(ask("status", "digits-mlp", "--output", "json").stdout)["jobs"][0]["ranks"]
             killed = ranks[-1]["host"]
             podman("kill", "-s", "KILL", killed)
-    assert watch.wait(30) == 0 and last["state"] == "Succeeded", last
-    assert killed and last["epochs"] == 2 and last["failures"] >= 1, last
     history = ask("status", "digits-mlp", "--history").stdout
+    assert watch.wait(30) == 0 and last["state"] == "Succeeded", (last, history)
+    assert killed and last["epochs"] == 2 and last["failures"] >= 1, (last, history)
     assert killed in history, history
     listed = json.loads(ask("checkpoints", "digits-mlp", "--verify", "--output", "json").stdout)["checkpoints"]
     assert listed[-1]["verified"] is True, listed
