@@ -103,6 +103,7 @@ def scenario(podman, sandbox):
             killed = ranks[-1]["host"]
             podman("kill", "-s", "KILL", killed)
     history = ask("status", "digits-mlp", "--history").stdout
+    history += "".join(ask("logs", "digits-mlp", "--rank", rank).stdout[:3000] for rank in (0, 1))
     assert watch.wait(30) == 0 and last["state"] == "Succeeded", (last, history)
     assert killed and last["epochs"] == 2 and last["failures"] >= 1, (last, history)
     assert killed in history, history
