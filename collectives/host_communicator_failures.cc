@@ -40,8 +40,14 @@ void HostCommunicator::BlameMismatch(int peer, const WireCall& ours, const WireC
   }
   std::string difference;
   if (theirs.operation == Operation::kAllToAllV && ours.operation == Operation::kAllToAllV) {
-    absl::StrAppend(&difference, " (rank ", peer, " gives ", theirs.count, " elements where rank ", rank(), " takes ", ours.count,
-                    " and takes ", theirs.parts, " of ", ours.parts, ")");
+    // `ours` takes count elements and gives parts, `theirs` gives count and takes parts. Either end may be the first to see that,
+    // so both say it in the same words.
+    const auto compare = [&difference](int giver, int64_t given, int taker, int64_t taken) {
+      if (given == taken) return;
+      absl::StrAppend(&difference, " (rank ", giver, " gives ", given, " elements where rank ", taker, " takes ", taken, ")");
+    };
+    compare(peer, theirs.count, rank(), ours.count);
+    compare(rank(), ours.parts, peer, theirs.parts);
   } else if (Describe(theirs) == Describe(ours) && theirs.sequence == ours.sequence) {
     difference = theirs.parts == ours.parts ? " with other communicator options" : " with other counts";
   }
