@@ -215,7 +215,9 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
   bool moved = PumpAll();  // the first bytes leave before anything else is done
   CopyOwnPart();
   ReduceArrived();  // a group of one has all its operands already
-  const absl::Time deadline = clock_.Now() + timeout;
+  began_ = clock_.Now();
+  timeout_ = timeout;
+  const absl::Time deadline = began_ + timeout;
   const Patience patience = transport_->patience();
   absl::Time idle_since = absl::InfinitePast();
   bool idle = false;
@@ -237,7 +239,7 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
     }
     const absl::Time now = clock_.Now();
     if (now >= deadline) {
-      const absl::Status status = SilentStatus(timeout);
+      const absl::Status status = SilentStatus();
       TellPeers(FrameTag::kPeerSilent, SilentRanks().front());
       return status;
     }

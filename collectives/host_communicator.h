@@ -166,7 +166,10 @@ class HostCommunicator final : public Communicator {
   void HeardFailure(int peer, FrameHead head, std::string_view following);
   bool ReceiveMismatch(int peer);  // true when a byte moved or the operation has failed
   std::vector<int> SilentRanks() const;
-  absl::Status SilentStatus(absl::Duration timeout) const;
+  std::string NamesOf(std::span<const int> peers) const;
+  absl::Status SilentStatus() const;
+  // A peer that this rank kept waiting because it was kept waiting itself. False when this rank has nobody else to name.
+  bool BlameWhoKeptUsWaiting(int accuser);
   std::string During() const;
   void TellPeers(FrameTag tag, int culprit, std::string_view mismatch = {});
 
@@ -179,6 +182,8 @@ class HostCommunicator final : public Communicator {
   const size_t result_bytes_;  // what is reduced here for others and is not yet sent: two chunks
 
   // The operation in progress: its thread's.
+  absl::Time began_;
+  absl::Duration timeout_;
   WireCall call_;  // of an exchange the first
   bool exchange_ = false;
   std::vector<WireCall> calls_to_, calls_from_;                     // kAllToAllV: by peer

@@ -15,6 +15,8 @@ using plan::Segment;
 
 // The last words of a failing rank: peers that are alive read at once, peers that are not must not hold it.
 constexpr absl::Duration kFarewell = absl::Milliseconds(100);
+// Who has been waited for in vain until a deadline has had its time.
+constexpr absl::Duration kFarewellToSilent = absl::Milliseconds(30);
 
 }  // namespace
 
@@ -150,6 +152,7 @@ void HostCommunicator::HeardFailure(int peer, FrameHead head, std::string_view f
     case FrameTag::kPeerClosed:
       return FailWith(head.tag, culprit, absl::UnavailableError(absl::StrCat(name, " closed its connection", During(), teller)));
     case FrameTag::kPeerSilent:
+      if (culprit == rank() && BlameWhoKeptUsWaiting(peer)) return;
       return FailWith(head.tag, culprit, absl::DeadlineExceededError(absl::StrCat("waited for ", name, During(), teller)));
     case FrameTag::kAborted:
       return FailWith(head.tag, culprit, absl::UnavailableError(absl::StrCat(name, " aborted its group", During(), teller)));
@@ -174,14 +177,29 @@ std::vector<int> HostCommunicator::SilentRanks() const {
   return absent.empty() ? behind : absent;
 }
 
-absl::Status HostCommunicator::SilentStatus(absl::Duration timeout) const {
+std::string HostCommunicator::NamesOf(std::span<const int> peers) const {
   const auto name = [this](std::string* text, int peer) {
     const bool called = receives_[peer].called || receives_[peer].complete;
     absl::StrAppend(text, transport_->PeerName(peer), called ? "" : ", which did not call it");
   };
+  return absl::StrJoin(peers, ", ", name);
+}
+
+absl::Status HostCommunicator::SilentStatus() const {
   return absl::DeadlineExceededError(absl::StrCat(NameOf(call_.operation), " seq ", call_.sequence, " did not end within ",
-                                                  absl::FormatDuration(timeout), ": waited for ",
-                                                  absl::StrJoin(SilentRanks(), ", ", name)));
+                                                  absl::FormatDuration(timeout_), ": waited for ", NamesOf(SilentRanks())));
+}
+
+bool HostCommunicator::BlameWhoKeptUsWaiting(int accuser) {
+  // Who entered late is to blame itself.
+  if (clock_.Now() - began_ < timeout_ / 2) return false;
+  std::vector<int> silent = SilentRanks();
+  std::erase(silent, accuser);
+  if (silent.empty()) return false;
+  FailWith(FrameTag::kPeerSilent, silent.front(),
+           absl::DeadlineExceededError(
+               absl::StrCat("waited for ", NamesOf(silent), During(), " while rank ", accuser, " waited for this rank, ", rank())));
+  return true;
 }
 
 void HostCommunicator::TellPeers(FrameTag tag, int culprit, std::string_view mismatch) {
@@ -189,14 +207,28 @@ void HostCommunicator::TellPeers(FrameTag tag, int culprit, std::string_view mis
   const FrameHead head{tag, text ? static_cast<uint32_t>(mismatch.size()) : static_cast<uint32_t>(culprit)};
   std::string words(reinterpret_cast<const char*>(&head), sizeof(head));
   if (text) words += mismatch;
-  const absl::Time deadline = clock_.Now() + kFarewell;
+  const absl::Time begin = clock_.Now();
+  std::vector<absl::Time> deadlines(size(), begin + kFarewell);
+  if (tag == FrameTag::kPeerSilent) {
+    deadlines[culprit] = begin + kFarewellToSilent;
+    for (const int silent : SilentRanks()) deadlines[silent] = begin + kFarewellToSilent;
+  }
+  // A peer that is failing too waits for us to take its words: nothing that it sent is of use any more. Once it has closed, it
+  // reads no more either.
+  const auto discard = [&](int peer) {
+    char discarded[4096];
+    const iovec sink[] = {{discarded, sizeof(discarded)}};
+    Transfer received{.bytes = 1};
+    while (received.bytes > 0) received = transport_->Receive(peer, sink);
+    sends_[peer].closed |= received.closed;
+  };
   std::vector<size_t> told(size(), 0);
-  for (bool pending = true; pending && clock_.Now() < deadline;) {
-    pending = false;
+  while (true) {
+    absl::Time next = absl::InfiniteFuture();  // the first deadline of those who have yet to be told
     std::fill(interests_.begin(), interests_.end(), Interest{});
     for (int peer = 0; peer < size(); ++peer) {
       Stream& stream = sends_[peer];
-      if (peer == rank() || stream.closed || told[peer] == words.size()) continue;
+      if (peer == rank() || stream.closed || told[peer] == words.size() || clock_.Now() >= deadlines[peer]) continue;
       const iovec parts[] = {{stream.prefix + stream.prefix_done, stream.prefix_bytes - stream.prefix_done},
                              {stream.payload + stream.payload_done, stream.payload_bytes - stream.payload_done},
                              {words.data() + told[peer], words.size() - told[peer]}};
@@ -211,15 +243,13 @@ void HostCommunicator::TellPeers(FrameTag tag, int culprit, std::string_view mis
       stream.payload_done += take(parts[1].iov_len);
       told[peer] += take(parts[2].iov_len);
       if (stream.closed || told[peer] == words.size()) continue;
-      pending = true;
+      discard(peer);
+      if (stream.closed) continue;
+      next = std::min(next, deadlines[peer]);
       interests_[peer].send = true;
-      // A peer that is failing too waits for room on its side: what it sent is of no use any more.
-      char discarded[4096];
-      const iovec sink[] = {{discarded, sizeof(discarded)}};
-      while (transport_->Receive(peer, sink).bytes > 0) {
-      }
     }
-    if (pending) transport_->Wait(interests_, deadline - clock_.Now());
+    if (next == absl::InfiniteFuture()) break;
+    transport_->Wait(interests_, next - clock_.Now());
   }
   // Who does not take our data would not see us close behind it either. No event tells of delivery.
   const auto undelivered = [&](int peer) {
@@ -227,7 +257,12 @@ void HostCommunicator::TellPeers(FrameTag tag, int culprit, std::string_view mis
   };
   std::fill(interests_.begin(), interests_.end(), Interest{});
   for (int peer = 0; peer < size(); ++peer) {
-    while (undelivered(peer) && clock_.Now() < deadline) transport_->Wait(interests_, absl::Milliseconds(1));
+    while (undelivered(peer) && clock_.Now() < deadlines[peer]) {
+      for (int other = 0; other < size(); ++other) {
+        if (other != rank()) discard(other);
+      }
+      transport_->Wait(interests_, absl::Milliseconds(1));
+    }
     if (undelivered(peer)) transport_->Reset(peer);
   }
   transport_->CloseSending();

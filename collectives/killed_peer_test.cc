@@ -166,9 +166,15 @@ TEST_P(KilledPeerTest, AStoppedProcessIsNamedAtTheDeadline) {
     kill(victim, SIGSTOP);
     waitpid(victim, nullptr, WUNTRACED);
   };
-  Run(stop, 10, absl::Seconds(2));  // of which the operations before the stop need microseconds
-  EXPECT_THAT(here_, StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr(VictimsName())));
-  EXPECT_THAT(there_, AllOf(HasSubstr("DEADLINE_EXCEEDED"), HasSubstr(VictimsName())));
+  for (const int64_t count : {10, 1'000'000}) {             // the second leaves data that the stopped process does not take
+    constexpr absl::Duration kDeadline = absl::Seconds(2);  // of which the operations before the stop need little
+    SCOPED_TRACE(absl::StrCat(count, " elements"));
+    Run(stop, count, kDeadline);
+    EXPECT_THAT(here_, StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr(VictimsName())));
+    EXPECT_THAT(there_, AllOf(HasSubstr("DEADLINE_EXCEEDED"), HasSubstr(VictimsName())));
+    RecordProperty(absl::StrCat("late_with_", count), absl::FormatDuration(took_ - kDeadline));
+    EndChildren();
+  }
 }
 
 // At some moment of a busy group: the draw of the system, many times.
