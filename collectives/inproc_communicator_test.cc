@@ -1,4 +1,8 @@
+#include <array>
+#include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "collectives/communicator_conformance.h"
 #include "collectives/host_communicator.h"
@@ -8,9 +12,12 @@
 namespace ringmaster {
 namespace {
 
+using ::testing::AllOf;
 using testing::CommunicatorConformance;
 using testing::Group;
 using testing::GroupFactory;
+using ::testing::HasSubstr;
+using testing::StatusIs;
 
 GroupFactory InprocGroup(std::string name, HostCommunicatorOptions options, size_t capacity, int64_t largest_count) {
   return {std::move(name),
@@ -31,6 +38,39 @@ INSTANTIATE_TEST_SUITE_P(Inproc, CommunicatorConformance,
                                                        testing::kSeveralChunks),
                                            InprocGroup("SmallChunks", {.chunk_bytes = 1024, .direct_bytes = 64}, 3001, 5000)),
                          testing::GroupName);
+
+// Rank 1 waits for a message of rank 0, which waits for one of rank 2 (and listens to rank 1).
+std::vector<absl::Status> WaitInARow(absl::Duration patience_of_rank_0) {
+  static const RealClock clock;
+  Group group;
+  for (std::unique_ptr<Transport>& transport : CreateInprocTransports(3, 4096)) {
+    group.push_back(std::make_unique<HostCommunicator>(std::move(transport), clock, HostCommunicatorOptions{}));
+  }
+  return testing::OnAllRanks(group, [&](Communicator& ranks) {
+    char values[2] = {};
+    const auto from = [&](int peer) {
+      return Call{.operation = Operation::kReceive, .root = peer, .count = 1, .receive = &values[peer / 2]};
+    };
+    switch (ranks.rank()) {
+      case 0: return ranks.RunGroup(std::array{from(1), from(2)}, patience_of_rank_0);
+      case 1: return ranks.Run(from(0), absl::Milliseconds(600));
+      default: return absl::OkStatus();
+    }
+  });
+}
+
+TEST(HostCommunicatorTest, WhoIsBlamedWhileItWaitsNamesWhomItWaitsFor) {
+  const auto results = WaitInARow(absl::Milliseconds(900));
+  EXPECT_THAT(results[0], StatusIs(absl::StatusCode::kDeadlineExceeded,
+                                   AllOf(HasSubstr("waited for rank 2"), HasSubstr("while rank 1 waited for this rank, 0"))));
+  EXPECT_THAT(results[1], StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("waited for rank 0")));
+}
+
+TEST(HostCommunicatorTest, WhoIsBlamedSoonAfterItCameLateHasNobodyToName) {
+  const auto results = WaitInARow(testing::kLong);
+  EXPECT_THAT(results[0], StatusIs(absl::StatusCode::kDeadlineExceeded,
+                                   AllOf(HasSubstr("waited for this rank, 0"), HasSubstr("(told by rank 1)"))));
+}
 
 }  // namespace
 }  // namespace ringmaster
