@@ -1,15 +1,13 @@
 #include "collectives/create_communicator.h"
 
-#include <unistd.h>
-
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "collectives/communicator_conformance.h"
+#include "collectives/created_group.h"
 #include "collectives/memory_rendezvous.h"
 #include "common/real_clock.h"
 #include "common/status_matchers.h"
@@ -21,42 +19,12 @@ using testing::CommunicatorConformance;
 using testing::Group;
 using testing::GroupFactory;
 using testing::kLong;
+using testing::MakeCreatedGroup;
 using testing::StatusIs;
 
 const RealClock& TestClock() {
   static const RealClock clock;
   return clock;
-}
-
-// Ranks r and r + 1 are on one host when `ranks_on_host` is 2, and so on.
-Group MakeGroup(int size, TransportChoice transport, int ranks_on_host, Rendezvous& rendezvous,
-                std::vector<absl::Status>* statuses = nullptr) {
-  Group group(static_cast<size_t>(size));
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < size; ++rank) {
-    threads.emplace_back([&, rank] {
-      CommunicatorOptions options;
-      options.mesh = {.rank = rank,
-                      .size = size,
-                      .group = "world",
-                      .job = "create",
-                      .epoch = 1,
-                      .host = "here",
-                      .pid = 7,
-                      .listen_address = "127.0.0.1",
-                      .host_identity = transport == TransportChoice::kTcp ? "" : absl::StrCat("host", rank / ranks_on_host)};
-      options.transport = transport;
-      options.ranks_on_host = 1000;
-      auto made = CreateCommunicator(options, rendezvous, kLong, TestClock());
-      if (statuses != nullptr) (*statuses)[static_cast<size_t>(rank)] = made.status();
-      if (made.ok()) group[static_cast<size_t>(rank)] = *std::move(made);
-      if (statuses == nullptr) {
-        ASSERT_OK(made);
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  return group;
 }
 
 GroupFactory Factory(std::string name, TransportChoice transport, int ranks_on_host) {
@@ -65,7 +33,7 @@ GroupFactory Factory(std::string name, TransportChoice transport, int ranks_on_h
             // Splits use it as long as the group lives.
             static std::vector<std::unique_ptr<MemoryRendezvous>> rendezvous;
             rendezvous.push_back(std::make_unique<MemoryRendezvous>(TestClock()));
-            return MakeGroup(size, transport, ranks_on_host, *rendezvous.back());
+            return MakeCreatedGroup(size, {.transport = transport, .ranks_on_host = ranks_on_host}, *rendezvous.back());
           },
           testing::kSeveralChunks, /*splits=*/true};
 }
@@ -78,14 +46,14 @@ INSTANTIATE_TEST_SUITE_P(Created, CommunicatorConformance,
 TEST(CreateCommunicatorTest, SharedMemoryBetweenHostsIsRefusedByName) {
   MemoryRendezvous rendezvous(TestClock());
   std::vector<absl::Status> statuses(4);
-  MakeGroup(4, TransportChoice::kShm, 2, rendezvous, &statuses);
+  MakeCreatedGroup(4, {.transport = TransportChoice::kShm, .ranks_on_host = 2}, rendezvous, &statuses);
   EXPECT_THAT(statuses[0], StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("rank 2 (host here, pid 7)")));
   EXPECT_THAT(statuses[3], StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("rank 0 (host here, pid 7)")));
 }
 
 TEST(CreateCommunicatorTest, GroupsOfSeveralHostsKnowTheirLayoutAndExplainTheirChoice) {
   MemoryRendezvous rendezvous(TestClock());
-  Group group = MakeGroup(4, TransportChoice::kAuto, 2, rendezvous);
+  Group group = MakeCreatedGroup(4, {.ranks_on_host = 2}, rendezvous);
   const Call call{.operation = Operation::kAllReduce, .type = DataType::kF32, .count = 16 << 20};
   const std::string text = group[0]->Explain(call);
   EXPECT_THAT(text, ::testing::HasSubstr("4 ranks on 2 hosts\n"));
@@ -96,7 +64,7 @@ TEST(CreateCommunicatorTest, GroupsOfSeveralHostsKnowTheirLayoutAndExplainTheirC
 TEST(CreateCommunicatorTest, ASplitGroupCallsItsRanksAsTheParentDoes) {
   for (const TransportChoice transport : {TransportChoice::kAuto, TransportChoice::kTcp}) {
     MemoryRendezvous rendezvous(TestClock());
-    Group group = MakeGroup(4, transport, 1000, rendezvous);
+    Group group = MakeCreatedGroup(4, {.transport = transport}, rendezvous);
     Group odd(2);
     const auto results = testing::OnAllRanks(group, [&](Communicator& ranks) -> absl::Status {
       auto part = ranks.Split(ranks.rank() % 2, -ranks.rank(), kLong);
@@ -118,7 +86,7 @@ TEST(CreateCommunicatorTest, ASplitGroupCallsItsRanksAsTheParentDoes) {
 
 TEST(CreateCommunicatorTest, ANegativeColourIsInNoGroup) {
   MemoryRendezvous rendezvous(TestClock());
-  Group group = MakeGroup(3, TransportChoice::kAuto, 1000, rendezvous);
+  Group group = MakeCreatedGroup(3, {}, rendezvous);
   const auto results = testing::OnAllRanks(group, [&](Communicator& ranks) -> absl::Status {
     auto part = ranks.Split(ranks.rank() == 1 ? -1 : 5, 0, kLong);
     if (!part.ok()) return part.status();

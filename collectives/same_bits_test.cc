@@ -1,20 +1,17 @@
 // One canonical order of reduction: whatever carries the data, however it is cut, every rank gets the same bits.
-#include <unistd.h>
-
 #include <algorithm>
-#include <functional>
 #include <memory>
 #include <random>
 #include <string>
-#include <thread>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/hash/hash.h"
-#include "absl/strings/str_cat.h"
+#include "absl/status/statusor.h"
 #include "collectives/communicator_group.h"
 #include "collectives/communicator_trial.h"
-#include "collectives/create_communicator.h"
+#include "collectives/created_group.h"
 #include "collectives/memory_rendezvous.h"
 #include "collectives/shm/in_process_group.h"
 #include "collectives/transport/inproc_transport.h"
@@ -26,6 +23,7 @@ namespace ringmaster {
 namespace {
 
 using testing::Group;
+using testing::MakeCreatedGroup;
 
 const RealClock& TestClock() {
   static const RealClock clock;
@@ -37,34 +35,6 @@ Group InprocGroup(int size, const HostCommunicatorOptions& options) {
   for (std::unique_ptr<Transport>& transport : CreateInprocTransports(size, 64 * 1024)) {
     group.push_back(std::make_unique<HostCommunicator>(std::move(transport), TestClock(), options));
   }
-  return group;
-}
-
-// Over sockets, or with two ranks on a host: rings in shared memory inside a host.
-Group StreamGroup(int size, bool two_on_a_host, const HostCommunicatorOptions& options, Rendezvous& rendezvous) {
-  Group group(static_cast<size_t>(size));
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < size; ++rank) {
-    threads.emplace_back([&, rank] {
-      CommunicatorOptions all{.mesh = {.rank = rank,
-                                       .size = size,
-                                       .group = "world",
-                                       .job = "bits",
-                                       .epoch = 1,
-                                       .host = "here",
-                                       .pid = getpid(),
-                                       .listen_address = "127.0.0.1"},
-                              .transport = two_on_a_host ? TransportChoice::kAuto : TransportChoice::kTcp,
-                              .ranks_on_host = 1000,
-                              .host = options,
-                              .calibrate = false};
-      if (two_on_a_host) all.mesh.host_identity = absl::StrCat("host ", rank / 2);
-      auto made = CreateCommunicator(all, rendezvous, testing::kLong, TestClock());
-      EXPECT_OK(made);
-      if (made.ok()) group[static_cast<size_t>(rank)] = *std::move(made);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
   return group;
 }
 
@@ -138,9 +108,13 @@ TEST_P(SameBitsTest, OnEveryTransportWithEveryAlgorithmAndChunkSize) {
   groups.emplace_back("in process, ring", InprocGroup(size, {.algorithm = Algorithm::kRing, .chunk_bytes = 4096}));
   groups.emplace_back("in process, two steps", InprocGroup(size, {.algorithm = Algorithm::kTwoStep, .chunk_bytes = 1024}));
   groups.emplace_back("in process, whole vectors", InprocGroup(size, {.direct_bytes = 1 << 20}));
-  groups.emplace_back("TCP", StreamGroup(size, false, {}, rendezvous[0]));
-  groups.emplace_back("TCP, ring", StreamGroup(size, false, {.algorithm = Algorithm::kRing, .chunk_bytes = 8192}, rendezvous[1]));
-  groups.emplace_back("two ranks on a host", StreamGroup(size, true, {}, rendezvous[2]));
+  groups.emplace_back("TCP", MakeCreatedGroup(size, {.transport = TransportChoice::kTcp, .calibrate = false}, rendezvous[0]));
+  groups.emplace_back("TCP, ring", MakeCreatedGroup(size,
+                                                    {.transport = TransportChoice::kTcp,
+                                                     .host = {.algorithm = Algorithm::kRing, .chunk_bytes = 8192},
+                                                     .calibrate = false},
+                                                    rendezvous[1]));
+  groups.emplace_back("two ranks on a host", MakeCreatedGroup(size, {.ranks_on_host = 2, .calibrate = false}, rendezvous[2]));
   groups.emplace_back("shared memory", testing::MakeInProcessShmGroup(size, {}));
   groups.emplace_back("shared memory, small chunks",
                       testing::MakeInProcessShmGroup(size, {.sizes = {.slot_bytes = 128, .chunk_bytes = 1024, .ring_bytes = 256},

@@ -1,10 +1,10 @@
-#include <unistd.h>
-
-#include <thread>
+#include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "collectives/communicator_conformance.h"
-#include "collectives/create_communicator.h"
+#include "collectives/created_group.h"
 #include "collectives/memory_rendezvous.h"
 #include "common/real_clock.h"
 
@@ -12,7 +12,6 @@ namespace ringmaster {
 namespace {
 
 using testing::CommunicatorConformance;
-using testing::Group;
 using testing::GroupFactory;
 
 const RealClock& TestClock() {
@@ -26,33 +25,9 @@ GroupFactory TcpGroup(std::string name, HostCommunicatorOptions host, std::strin
             // Splits use it as long as the group lives.
             static std::vector<std::unique_ptr<MemoryRendezvous>> all;
             all.push_back(std::make_unique<MemoryRendezvous>(TestClock()));
-            MemoryRendezvous& rendezvous = *all.back();
-            std::vector<absl::StatusOr<std::unique_ptr<Communicator>>> made(size);
-            std::vector<std::thread> threads;
-            for (int rank = 0; rank < size; ++rank) {
-              threads.emplace_back([&, rank] {
-                const CommunicatorOptions options{.mesh = {.rank = rank,
-                                                           .size = size,
-                                                           .group = "world",
-                                                           .job = "conformance",
-                                                           .epoch = 1,
-                                                           .host = "here",
-                                                           .pid = getpid(),
-                                                           .listen_address = address},
-                                                  .transport = TransportChoice::kTcp,
-                                                  .ranks_on_host = 1000,
-                                                  .host = host,
-                                                  .calibrate = false};
-                made[rank] = CreateCommunicator(options, rendezvous, testing::kLong, TestClock());
-              });
-            }
-            for (std::thread& thread : threads) thread.join();
-            Group group;
-            for (auto& communicator : made) {
-              EXPECT_OK(communicator);
-              group.push_back(std::move(communicator).value());
-            }
-            return group;
+            return testing::MakeCreatedGroup(
+                size, {.transport = TransportChoice::kTcp, .listen_address = address, .host = host, .calibrate = false},
+                *all.back());
           },
           largest_count, /*splits=*/true};
 }
