@@ -211,6 +211,7 @@ void HostCommunicator::MakePlan(const Call& call) {
 }
 
 absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
+  began_ = absl::InfiniteFuture();  // what is heard at once was not waited for
   StartStreams();
   bool moved = PumpAll();  // the first bytes leave before anything else is done
   CopyOwnPart();
