@@ -78,17 +78,17 @@ int Train() {
   const RealClock clock;
   const std::unique_ptr<CheckpointFiles> files = NewPosixFiles();
   const std::unique_ptr<CoordinatorLink> link = CreateGrpcCoordinatorLink(*identity, clock);
-  const auto connect = [&](int world_size, absl::Duration timeout) {
-    const CommunicatorOptions options = {.mesh = {.rank = identity->rank.value(),
+  const auto connect = [&](const TrainerIdentity& member, Rendezvous& rendezvous, int world_size, absl::Duration timeout) {
+    const CommunicatorOptions options = {.mesh = {.rank = member.rank.value(),
                                                   .size = world_size,
                                                   .group = "world",
-                                                  .job = identity->job.value(),
-                                                  .epoch = identity->epoch.value(),
-                                                  .host = identity->host,
+                                                  .job = member.job.value(),
+                                                  .epoch = member.epoch.value(),
+                                                  .host = member.host,
                                                   .pid = getpid(),
-                                                  .listen_address = identity->address},
+                                                  .listen_address = member.address},
                                          .ranks_on_host = LocalRanks()};
-    auto communicator = CreateCommunicator(options, *link, timeout, clock);
+    auto communicator = CreateCommunicator(options, rendezvous, timeout, clock);
     if (!communicator.ok() || world_size == 1) return communicator;
     auto recorder = FlightRecorder::Create(options.mesh.group, options.mesh.rank, world_size, clock);
     if (!recorder.ok()) return decltype(communicator)(recorder.status());

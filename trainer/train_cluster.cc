@@ -27,7 +27,8 @@ std::string TextFile() {
 // Breaks the group of all ranks at their n-th all-reduce, as the death of a peer would.
 class BreakingCommunicator final : public Communicator {
  public:
-  BreakingCommunicator(std::unique_ptr<Communicator> real, int reductions) : real_(std::move(real)), left_(reductions) {}
+  BreakingCommunicator(std::unique_ptr<Communicator> real, int reductions, absl::Status error)
+      : real_(std::move(real)), left_(reductions), error_(std::move(error)) {}
 
   int rank() const override { return real_->rank(); }
   int size() const override { return real_->size(); }
@@ -37,7 +38,7 @@ class BreakingCommunicator final : public Communicator {
  protected:
   absl::Status Execute(const Call& call, absl::Duration timeout) override {
     if (call.operation == Operation::kAllReduce && left_ >= 0 && left_-- == 0) {
-      return absl::UnavailableError("rank 9 (nowhere, pid 1) closed its connection");
+      return error_;
     }
     return real_->Run(call, timeout);
   }
@@ -48,6 +49,7 @@ class BreakingCommunicator final : public Communicator {
  private:
   std::unique_ptr<Communicator> real_;
   int left_;
+  const absl::Status error_;
 };
 
 // The real files behind a hook.
@@ -123,9 +125,41 @@ std::vector<TrainResult> TrainCluster::RunEpoch(int break_after) {
   std::vector<TrainResult> results(static_cast<size_t>(ranks_));
   std::vector<std::thread> threads;
   for (int rank = 0; rank < ranks_; ++rank) {
-    threads.emplace_back([this, rank, break_after, &results] { results[static_cast<size_t>(rank)] = RunRank(rank, break_after); });
+    threads.emplace_back([this, rank, break_after, &results] {
+      results[static_cast<size_t>(rank)] = RunRank(IdentityOf(rank), break_after, Break::kPeerLost);
+    });
   }
   for (std::thread& thread : threads) thread.join();
+  return results;
+}
+
+std::vector<TrainResult> TrainCluster::RunWithDeath(int victim, int reductions) {
+  ++epoch_;
+  coordinator_.OpenEpoch(Epoch(epoch_));
+  coordinator_.KeepProcesses(ranks_ - 1);
+  boards_ = std::vector<ProgressBoard>(static_cast<size_t>(ranks_));
+  std::vector<TrainResult> results(static_cast<size_t>(ranks_));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < ranks_; ++rank) {
+    threads.emplace_back([this, rank, victim, reductions, &results] {
+      TrainerIdentity identity = IdentityOf(rank);
+      TrainResult& result = results[static_cast<size_t>(rank)];
+      if (rank == victim) {
+        result = RunRank(identity, reductions, Break::kDeath);
+        EXPECT_EQ(result.end, TrainEnd::kFailed) << result.status;
+        const auto next = coordinator_.LinkFor(identity)->AwaitEpoch({}, absl::Seconds(20));
+        if (!next.ok()) {
+          result = {TrainEnd::kFailed, next.status()};
+          return;
+        }
+        identity = *next;
+        identity.incarnation = identity.incarnation.Next();
+      }
+      result = RunRank(identity, -1, Break::kPeerLost);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  ++epoch_;
   return results;
 }
 
@@ -139,33 +173,41 @@ std::string TrainCluster::warnings() {
   return warnings_;
 }
 
-TrainResult TrainCluster::RunRank(int rank, int break_after) {
-  const TrainerIdentity identity = {.coordinator = "memory",
-                                    .job = JobId("tiny-1"),
-                                    .epoch = Epoch(epoch_),
-                                    .rank = Rank(rank),
-                                    .incarnation = Incarnation(static_cast<uint64_t>(100 * epoch_ + rank + 1)),
-                                    .host = "local",
-                                    .address = "127.0.0.1",
-                                    .local_rank = rank,
-                                    .threads = 1};
+TrainerIdentity TrainCluster::IdentityOf(int rank) const {
+  return {.coordinator = "memory",
+          .job = JobId("tiny-1"),
+          .epoch = Epoch(epoch_),
+          .rank = Rank(rank),
+          .incarnation = Incarnation(static_cast<uint64_t>(100 * epoch_ + 10 * rank + 1)),
+          .host = "local",
+          .address = "127.0.0.1",
+          .local_rank = rank,
+          .threads = 1};
+}
+
+TrainResult TrainCluster::RunRank(const TrainerIdentity& identity, int break_after, Break how) {
+  const int rank = identity.rank.value();
   const auto link = coordinator_.LinkFor(identity);
   HookedFiles files([this, rank](const std::string& operation, const std::string& path) {
     return file_hook_ ? file_hook_(rank, operation, path) : absl::OkStatus();
   });
-  const auto connect = [&](int world_size, absl::Duration timeout) -> absl::StatusOr<std::unique_ptr<Communicator>> {
+  int breaks = break_after;
+  const auto connect = [&](const TrainerIdentity& member, Rendezvous& rendezvous, int world_size,
+                           absl::Duration timeout) -> absl::StatusOr<std::unique_ptr<Communicator>> {
     const CommunicatorOptions options = {.mesh = {.rank = rank,
                                                   .size = world_size,
                                                   .group = "world",
                                                   .job = "tiny-1",
-                                                  .epoch = epoch_,
+                                                  .epoch = member.epoch.value(),
                                                   .host = "local",
                                                   .pid = 1,
                                                   .listen_address = "127.0.0.1"},
                                          .ranks_on_host = 8};
-    auto communicator = CreateCommunicator(options, *link, timeout, clock_);
+    auto communicator = CreateCommunicator(options, rendezvous, timeout, clock_);
     if (!communicator.ok()) return communicator.status();
-    return std::make_unique<BreakingCommunicator>(*std::move(communicator), break_after);
+    return std::make_unique<BreakingCommunicator>(*std::move(communicator), std::exchange(breaks, -1),
+                                                  how == Break::kDeath ? absl::InternalError("killed by the test")
+                                                                       : absl::UnavailableError("rank 9 (nowhere, pid 1) closed its connection"));
   };
   const auto print = [this](const std::string& line) {
     if (print_hook_) print_hook_(line);

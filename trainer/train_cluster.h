@@ -33,6 +33,10 @@ class TrainCluster {
   // One epoch; at the all-reduce number `break_after` of every rank the group breaks (-1 = never), as by the death of a peer.
   std::vector<TrainResult> RunEpoch(int break_after = -1);
 
+  // One epoch in which `victim` dies at its all-reduce number `reductions`, and the next, in which the others go on and a newcomer
+  // takes its place. Results of the survivors and of the newcomer.
+  std::vector<TrainResult> RunWithDeath(int victim, int reductions);
+
   // Before each file operation of a rank: an error takes its place. Set between epochs; called from many threads.
   using FileHook = std::function<absl::Status(int rank, const std::string& operation, const std::string& path)>;
   void set_file_hook(FileHook hook) { file_hook_ = std::move(hook); }
@@ -45,7 +49,9 @@ class TrainCluster {
   std::string warnings();
 
  private:
-  TrainResult RunRank(int rank, int break_after);
+  enum class Break { kPeerLost, kDeath };
+  TrainerIdentity IdentityOf(int rank) const;
+  TrainResult RunRank(const TrainerIdentity& identity, int break_after, Break how);
 
   const RealClock clock_{};
   const int ranks_;

@@ -1,5 +1,6 @@
 #include "trainer/train_loop.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -14,11 +15,10 @@
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/reader.h"
 #include "trainer/checkpoint/saver.h"
-#include "trainer/data/dataset.h"
-#include "trainer/job_config.h"
 #include "trainer/model_state.h"
 #include "trainer/parallel/gradient_sync.h"
 #include "trainer/resume.h"
+#include "trainer/session/epoch_watch.h"
 #include "trainer/training.h"
 
 namespace ringmaster::trainer {
@@ -26,6 +26,8 @@ namespace {
 
 // The spec, and with it the job's own time-out, comes with the answer.
 constexpr absl::Duration kJoinTimeout = absl::Seconds(60);
+// A rank that kept its state waits as long as there is a coordinator; this is how long one may be away.
+constexpr absl::Duration kNextEpochPatience = absl::Minutes(10);
 constexpr char kSoftwareVersion[] = "ringmaster 0.1";
 
 TrainResult BadInput(const absl::Status& status) { return {TrainEnd::kBadInput, status}; }
@@ -38,23 +40,6 @@ void ResetBoard(ProgressBoard& board, const JobConfig& config) {
   board.validation_loss = std::nan("");
   board.validation_accuracy = std::nan("");
   board.unit_is_tokens = config.context > 0 ? 1 : 0;
-}
-
-// What a rank plans and reads before it meets the others.
-struct Workbench {
-  JobConfig config;
-  std::unique_ptr<Dataset> dataset;
-  std::unique_ptr<Model> model;
-  std::unique_ptr<Optimizer> optimizer;
-};
-
-absl::StatusOr<Workbench> SetUp(const v1::JobSpec& spec, int world_size) {
-  Workbench bench;
-  RM_ASSIGN_OR_RETURN(bench.config, ReadJobConfig(spec, world_size));
-  RM_ASSIGN_OR_RETURN(bench.dataset, OpenDataset(spec.data(), bench.config.context));
-  RM_ASSIGN_OR_RETURN(bench.model, CreateModel(bench.config.model, bench.dataset->shape(), bench.config.micro_batch));
-  bench.optimizer = CreateOptimizer(bench.config.optimizer, *bench.model);
-  return bench;
 }
 
 std::string CheckpointRoot(const v1::JobSpec& spec, const JobId& job) {
@@ -83,102 +68,186 @@ void TrainLoop::Stop(std::string_view reason) {
   if (stopped_.exchange(true)) return;
   stop_reason_ = std::string(reason);
   if (communicator_ != nullptr) communicator_->Abort(stop_reason_);
+  if (link_ != nullptr) link_->CancelAwaitEpoch();
 }
 
 void TrainLoop::Expose(Communicator* communicator) {
   MutexLock lock(&mu_);
   communicator_ = communicator;
-  if (communicator != nullptr && stopped_) communicator->Abort(stop_reason_);
+  if (communicator == nullptr) return;
+  if (stopped_) {
+    communicator->Abort(stop_reason_);
+  } else if (!epoch_over_.empty()) {
+    communicator->Abort(epoch_over_);
+  }
+}
+
+void TrainLoop::ExposeLink(CoordinatorLink* link) {
+  MutexLock lock(&mu_);
+  link_ = link;
+  if (link != nullptr && stopped_) link->CancelAwaitEpoch();
+}
+
+void TrainLoop::EndEpoch(const std::string& reason) {
+  MutexLock lock(&mu_);
+  epoch_over_ = reason.empty() ? "this epoch is over" : reason;
+  if (communicator_ != nullptr) communicator_->Abort(epoch_over_);
 }
 
 TrainResult TrainLoop::Run() {
-  TrainResult result = RunEpoch();
-  if (stopped_ && result.end != TrainEnd::kSucceeded) result.end = TrainEnd::kStopped;
-  return result;
+  std::unique_ptr<CoordinatorLink> next_link;
+  Membership member = {environment_.identity, &environment_.link};
+  while (true) {
+    TrainResult result = RunEpoch(member);
+    if (result.end == TrainEnd::kPeerLost && !stopped_) {
+      const auto next = AwaitNextEpoch(*member.link, result.status);
+      if (next.ok()) {
+        next_link = member.link->LinkFor(*next);
+        member = {*next, next_link.get()};
+        continue;
+      }
+    }
+    if (stopped_ && result.end != TrainEnd::kSucceeded) result.end = TrainEnd::kStopped;
+    return result;
+  }
 }
 
-TrainResult TrainLoop::RunEpoch() {
-  const Environment& env = environment_;
-  const int rank = env.identity.rank.value();
-  env.board.phase = TrainerPhase::kJoining;
-  const auto join = env.link.Join(kJoinTimeout);
-  if (!join.ok()) return FromPeers(join.status());
-  env.board.phase = TrainerPhase::kLoading;
-  auto bench = SetUp(join->spec(), join->world_size());
-  if (!bench.ok()) return BadInput(bench.status());
-  const JobConfig& config = bench->config;
-  ResetBoard(env.board, config);
+absl::StatusOr<TrainerIdentity> TrainLoop::AwaitNextEpoch(CoordinatorLink& link, const absl::Status& lost) {
+  environment_.board.phase = TrainerPhase::kJoining;
+  environment_.warn(absl::StrCat("waiting for the next epoch: ", lost.message()));
+  ExposeLink(&link);
+  const absl::Cleanup hide = [this] { ExposeLink(nullptr); };
+  while (true) {
+    auto next = link.AwaitEpoch({.why = std::string(lost.message()), .step = std::max<int64_t>(completed_, 0)}, kNextEpochPatience);
+    if (!absl::IsDeadlineExceeded(next.status())) return next;
+  }
+}
 
-  const std::vector<GlobalTensor> tensors = StateTensors(*bench->model, *bench->optimizer);
-  const std::string root = CheckpointRoot(join->spec(), env.identity.job);
+TrainResult TrainLoop::RunEpoch(const Membership& member) {
+  {
+    MutexLock lock(&mu_);
+    epoch_over_.clear();
+  }
+  environment_.board.phase = TrainerPhase::kJoining;
+  const auto join = member.link->Join(kJoinTimeout);
+  if (!join.ok()) return FromPeers(join.status());
+  EpochWatch watch(member.link->LinkFor(member.identity), [this](const std::string& reason) { EndEpoch(reason); });
+  watch.Start();
+  return RunJoined(member, *join);
+}
+
+TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinResponse& join) {
+  const Environment& env = environment_;
+  const int rank = member.identity.rank.value();
+  if (!bench_.has_value()) {
+    env.board.phase = TrainerPhase::kLoading;
+    auto bench = SetUpWorkbench(join.spec(), join.world_size());
+    if (!bench.ok()) return BadInput(bench.status());
+    bench_ = *std::move(bench);
+    ResetBoard(env.board, bench_->config);
+  }
+  const JobConfig& config = bench_->config;
+  if (!join.checkpoints().empty()) saved_step_ = std::max<int64_t>(saved_step_, join.checkpoints(0).step());
+  const std::string root = CheckpointRoot(join.spec(), member.identity.job);
   std::unique_ptr<CheckpointSaver> saver;
   if (!root.empty()) {
     saver = std::make_unique<CheckpointSaver>(
-        CheckpointSaver::Options{.root = root, .manifest = ManifestOf(*join, env.identity, *bench->model), .rank = rank}, tensors,
-        env.files, env.link, env.clock);
+        CheckpointSaver::Options{.root = root, .manifest = ManifestOf(join, member.identity, *bench_->model), .rank = rank},
+        bench_->tensors, env.files, *member.link, env.clock);
     if (const absl::Status status = saver->Prepare(); !status.ok()) {
       return BadInput(absl::Status(status.code(), absl::StrCat("checkpoint.directory: ", status.message())));
     }
   }
 
   env.board.phase = TrainerPhase::kJoining;
-  auto communicator = env.connect(join->world_size(), config.collective_timeout);
+  auto communicator = env.connect(member.identity, *member.link, join.world_size(), config.collective_timeout);
   if (!communicator.ok()) return FromPeers(communicator.status());
   Expose(communicator->get());
   // Runs before `communicator` goes; the sync that takes it over has its own.
   absl::Cleanup hide = [this] { Expose(nullptr); };
 
   env.board.phase = TrainerPhase::kLoading;
-  const auto own_choice = rank != 0 ? ResumeChoice{}
-                                    : ChooseCheckpoint(*join, env.link,
-                                                       {.fingerprint = bench->model->fingerprint(),
-                                                        .steps = config.steps,
-                                                        .timeout = config.collective_timeout,
-                                                        .warn = env.warn});
-  const auto choice = ShareChoice(**communicator, own_choice, config.collective_timeout);
-  if (!choice.ok()) return absl::IsInvalidArgument(choice.status()) ? BadInput(choice.status()) : FromPeers(choice.status());
-  if (choice->path.empty()) {
-    bench->model->Initialize(config.seed);
-  } else {
-    auto reader = CheckpointReader::Open(choice->path);
-    const absl::Status status = reader.ok() ? LoadTensors(*reader, tensors) : reader.status();
-    if (!status.ok()) return {absl::IsFailedPrecondition(status) ? TrainEnd::kBadInput : TrainEnd::kFailed, status};
-    // A crash between the commit and the link leaves the link behind.
-    if (rank == 0 && std::filesystem::path(choice->path).parent_path() == root) {
-      if (const absl::Status moved = MoveLatest(env.files, root, choice->step); !moved.ok()) env.warn(std::string(moved.message()));
-    }
-  }
-  env.board.step = choice->step;
-  if (rank == 0) {
-    int64_t parameters = 0;
-    for (const Parameter& parameter : bench->model->parameters()) parameters += parameter.size;
-    env.print(absl::StrFormat(
-        "%s: %d parameters, %d training and %d validation samples, %d ranks of %d threads, %s", bench->model->fingerprint(),
-        parameters, bench->dataset->training_samples(), bench->dataset->validation_samples(), join->world_size(),
-        env.identity.threads,
-        choice->path.empty() ? "from the beginning" : absl::StrCat("from step ", choice->step, " of ", choice->path)));
-  }
+  const auto step = FindState(member, join, **communicator);
+  if (!step.ok()) return absl::IsInvalidArgument(step.status()) ? BadInput(step.status()) : FromPeers(step.status());
+  completed_ = *step;
+  env.board.step = *step;
   if (saver != nullptr) saver->Start();
   GradientSync sync(*std::move(communicator), env.clock, &env.board, {.timeout = config.collective_timeout});
   const absl::Cleanup hide_sync = std::move(hide);
   if (sync.size() > 1) {
-    const auto memory = sync.AllocateGradients(static_cast<int64_t>(bench->model->gradients().size()));
+    const auto memory = sync.AllocateGradients(static_cast<int64_t>(bench_->model->gradients().size()));
     if (!memory.ok()) return FromPeers(memory.status());
-    bench->model->PlaceGradients(*memory);
+    bench_->model->PlaceGradients(*memory);
   }
   Training training({.config = config,
-                     .dataset = *bench->dataset,
-                     .model = *bench->model,
-                     .optimizer = *bench->optimizer,
+                     .dataset = *bench_->dataset,
+                     .model = *bench_->model,
+                     .optimizer = *bench_->optimizer,
                      .sync = sync,
                      .saver = saver.get(),
                      .checkpoint_root = root,
+                     .saved_step = saved_step_,
                      .board = env.board,
                      .clock = env.clock,
                      .stopped = stopped_,
                      .print = env.print,
                      .warn = env.warn});
-  return training.Run(choice->step);
+  const TrainResult result = training.Run(*step);
+  completed_ = training.completed();
+  return result;
+}
+
+absl::StatusOr<int64_t> TrainLoop::FindState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator) {
+  const absl::Duration timeout = bench_->config.collective_timeout;
+  RM_ASSIGN_OR_RETURN(const NewestState newest, FindNewestState(communicator, completed_, timeout));
+  if (newest.step == kNoState) return LoadState(member, join, communicator);
+  if (completed_ != newest.step) completed_ = kNoState;
+  if (!newest.is_everywhere) {
+    RM_RETURN_IF_ERROR(FillState(communicator, WholeState(*bench_->model, *bench_->optimizer), newest.rank, timeout));
+  }
+  if (communicator.rank() == 0) {
+    environment_.print(absl::StrFormat("epoch %d goes on at step %d%s", member.identity.epoch.value(), newest.step,
+                                       newest.is_everywhere ? "" : absl::StrCat(" with the state of rank ", newest.rank)));
+  }
+  return newest.step;
+}
+
+absl::StatusOr<int64_t> TrainLoop::LoadState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator) {
+  const Environment& env = environment_;
+  const JobConfig& config = bench_->config;
+  Model& model = *bench_->model;
+  const int rank = communicator.rank();
+  const auto own_choice = rank != 0 ? ResumeChoice{}
+                                    : ChooseCheckpoint(join, *member.link,
+                                                       {.fingerprint = model.fingerprint(),
+                                                        .steps = config.steps,
+                                                        .timeout = config.collective_timeout,
+                                                        .warn = env.warn});
+  RM_ASSIGN_OR_RETURN(const ResumeChoice choice, ShareChoice(communicator, own_choice, config.collective_timeout));
+  if (choice.path.empty()) {
+    model.Initialize(config.seed);
+  } else {
+    auto reader = CheckpointReader::Open(choice.path);
+    const absl::Status status = reader.ok() ? LoadTensors(*reader, bench_->tensors) : reader.status();
+    // It does not fit this job: no other run of it would.
+    if (absl::IsFailedPrecondition(status)) return absl::InvalidArgumentError(status.message());
+    if (!status.ok()) return status;
+    saved_step_ = choice.step;
+    // A crash between the commit and the link leaves the link behind.
+    const std::string root = CheckpointRoot(join.spec(), member.identity.job);
+    if (rank == 0 && std::filesystem::path(choice.path).parent_path() == root) {
+      if (const absl::Status moved = MoveLatest(env.files, root, choice.step); !moved.ok()) env.warn(std::string(moved.message()));
+    }
+  }
+  if (rank == 0) {
+    int64_t parameters = 0;
+    for (const Parameter& parameter : model.parameters()) parameters += parameter.size;
+    env.print(absl::StrFormat(
+        "%s: %d parameters, %d training and %d validation samples, %d ranks of %d threads, %s", model.fingerprint(), parameters,
+        bench_->dataset->training_samples(), bench_->dataset->validation_samples(), join.world_size(), member.identity.threads,
+        choice.path.empty() ? "from the beginning" : absl::StrCat("from step ", choice.step, " of ", choice.path)));
+  }
+  return choice.step;
 }
 
 }  // namespace ringmaster::trainer

@@ -1,11 +1,12 @@
-// One epoch of a training job on one rank: join, plan, resume, step, validate, checkpoint. Everything from outside is injected, so
-// that tests run many ranks as threads of one process.
+// A training job on one rank, epoch after epoch: join, plan, resume, step, validate, checkpoint; when an epoch breaks, keep process and
+// state, wait for the next one and go on. Everything from outside is injected, so that tests run many ranks as threads of one process.
 #ifndef RINGMASTER_TRAINER_TRAIN_LOOP_H_
 #define RINGMASTER_TRAINER_TRAIN_LOOP_H_
 
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,7 +19,9 @@
 #include "common/progress_board.h"
 #include "trainer/checkpoint/files.h"
 #include "trainer/session/coordinator_link.h"
+#include "trainer/recovery.h"
 #include "trainer/train_end.h"
+#include "trainer/workbench.h"
 
 namespace ringmaster::trainer {
 
@@ -30,8 +33,10 @@ class TrainLoop {
     const Clock& clock;
     CheckpointFiles& files;
     ProgressBoard& board;
-    // Connects this rank with the others of its epoch.
-    std::function<absl::StatusOr<std::unique_ptr<Communicator>>(int world_size, absl::Duration timeout)> connect;
+    // Connects a rank with the others of its epoch.
+    std::function<absl::StatusOr<std::unique_ptr<Communicator>>(const TrainerIdentity& identity, Rendezvous& rendezvous,
+                                                                int world_size, absl::Duration timeout)>
+        connect;
     std::function<void(const std::string&)> print;  // lines for people, rank 0 alone
     std::function<void(const std::string&)> warn;
   };
@@ -45,17 +50,36 @@ class TrainLoop {
   void Stop(std::string_view reason);
 
  private:
-  // Makes `communicator` reachable for Stop; nullptr before it goes.
+  struct Membership {  // of this rank in one epoch
+    TrainerIdentity identity;
+    CoordinatorLink* link = nullptr;
+  };
+
+  TrainResult RunEpoch(const Membership& member);
+  TrainResult RunJoined(const Membership& member, const v1::JoinResponse& join);
+  // Gives this rank, and all others of the new epoch, the newest state that there is; returns its step.
+  absl::StatusOr<int64_t> FindState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator);
+  absl::StatusOr<int64_t> LoadState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator);
+  absl::StatusOr<TrainerIdentity> AwaitNextEpoch(CoordinatorLink& link, const absl::Status& lost);
+
+  // Makes `communicator` reachable for Stop and EndEpoch; nullptr before it goes.
   void Expose(Communicator* communicator);
-  TrainResult RunEpoch();
+  void ExposeLink(CoordinatorLink* link);
+  // The epoch of this link is over: aborts what waits in a collective of it.
+  void EndEpoch(const std::string& reason);
 
   const Environment environment_;
   std::atomic<bool> stopped_{false};
+  std::optional<Workbench> bench_;
+  int64_t completed_ = kNoState;  // steps that the state in bench_ has completed
+  int64_t saved_step_ = -1;       // of the newest checkpoint that this rank knows of
 
   Mutex mu_;
   std::string stop_reason_ ABSL_GUARDED_BY(mu_);
   // Abort() is called under the lock: it is the guarantee that the communicator still lives, and it takes none of our locks.
   Communicator* communicator_ ABSL_GUARDED_BY(mu_) = nullptr;
+  CoordinatorLink* link_ ABSL_GUARDED_BY(mu_) = nullptr;
+  std::string epoch_over_ ABSL_GUARDED_BY(mu_);  // empty: it is not
 };
 
 }  // namespace ringmaster::trainer

@@ -102,6 +102,27 @@ TEST(TrainLoop, BrokenAnywhereAndResumed_HasTheBitsOfTheUndisturbedRun) {
   }
 }
 
+TEST(TrainLoop, ADeathAnywhere_CostsNoStepAndNoBit) {
+  v1::JobSpec alive = TinyGpt(FreshDirectory("alive"));
+  alive.mutable_train()->set_global_batch(6);
+  TrainCluster undisturbed_cluster(alive, 3);
+  ExpectSucceeded(undisturbed_cluster.RunEpoch());
+  const std::string undisturbed = FinalDigest(undisturbed_cluster);
+  for (const int victim : {0, 1, 2}) {
+    for (const int reductions : {0, 1, 2, 7, 8, 17, 20, 25, 27}) {
+      v1::JobSpec spec = TinyGpt(FreshDirectory("death"));
+      spec.mutable_train()->set_global_batch(6);
+      TrainCluster cluster(spec, 3);
+
+      ExpectSucceeded(cluster.RunWithDeath(victim, reductions));
+
+      EXPECT_EQ(FinalDigest(cluster), undisturbed) << "rank " << victim << " died after " << reductions << " reductions";
+      EXPECT_THAT(cluster.output(), HasSubstr("epoch 2 goes on at step "));
+      EXPECT_EQ(cluster.board(victim).step.load(), 12);
+    }
+  }
+}
+
 TEST(TrainLoop, OneTwoAndFourRanks_ReachTheSameValidationLoss) {
   std::vector<double> losses;
   for (const int ranks : {1, 2, 4}) {

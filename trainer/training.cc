@@ -30,26 +30,26 @@ Training::Training(Parts parts)
       batch_(MakeBatch(shape_, config_.micro_batch)) {}
 
 TrainResult Training::Run(int64_t completed) {
-  const absl::Status status = Continue(completed);
+  completed_ = completed;
+  const absl::Status status = Continue();
   if (status.ok()) SetPhase(TrainerPhase::kFinished);
   return {status.ok() ? TrainEnd::kSucceeded : end_, status};
 }
 
-absl::Status Training::Continue(int64_t completed) {
-  const int64_t first = completed;
-  while (completed < config_.steps) {
+absl::Status Training::Continue() {
+  while (completed_ < config_.steps) {
     if (parts_.stopped.load(std::memory_order_relaxed)) return Fail(TrainEnd::kStopped, absl::CancelledError("stopped"));
-    RM_RETURN_IF_ERROR(Step(completed));
-    ++completed;
-    parts_.board.step.store(completed, std::memory_order_relaxed);
-    if (completed % config_.log_every == 0 || completed == config_.steps) Log(completed);
+    RM_RETURN_IF_ERROR(Step(completed_));
+    ++completed_;
+    parts_.board.step.store(completed_, std::memory_order_relaxed);
+    if (completed_ % config_.log_every == 0 || completed_ == config_.steps) Log(completed_);
     RM_RETURN_IF_ERROR(TakeOutcome());
-    if (completed == config_.steps) break;
-    if (config_.checkpoint_every > 0 && completed % config_.checkpoint_every == 0) RM_RETURN_IF_ERROR(Checkpoint(completed));
-    if (config_.validate_every > 0 && completed % config_.validate_every == 0) RM_RETURN_IF_ERROR(Validate(completed));
+    if (completed_ == config_.steps) break;
+    if (config_.checkpoint_every > 0 && completed_ % config_.checkpoint_every == 0) RM_RETURN_IF_ERROR(Checkpoint(completed_));
+    if (config_.validate_every > 0 && completed_ % config_.validate_every == 0) RM_RETURN_IF_ERROR(Validate(completed_));
   }
-  RM_RETURN_IF_ERROR(Validate(completed));
-  return FinishCheckpoints(completed, /*is_saved=*/first == completed);
+  RM_RETURN_IF_ERROR(Validate(completed_));
+  return FinishCheckpoints(completed_, /*is_saved=*/completed_ == parts_.saved_step);
 }
 
 absl::Status Training::Step(int64_t completed) {

@@ -35,6 +35,7 @@ class Training {
     GradientSync& sync;
     CheckpointSaver* saver;  // nullptr = no checkpoints
     std::string checkpoint_root;
+    int64_t saved_step = -1;  // of the newest checkpoint when this epoch began; -1 = none
     ProgressBoard& board;
     const Clock& clock;
     const std::atomic<bool>& stopped;
@@ -47,8 +48,11 @@ class Training {
   // Steps `completed` .. config.steps-1, the last validation, the last checkpoint.
   TrainResult Run(int64_t completed);
 
+  // Steps that model and optimizer have completed, whatever ended Run.
+  int64_t completed() const { return completed_; }
+
  private:
-  absl::Status Continue(int64_t completed);
+  absl::Status Continue();
   absl::Status Step(int64_t completed);
   absl::Status Accumulate(int64_t completed, LossSum& loss);
   absl::Status Update(int64_t completed, double loss);
@@ -72,6 +76,7 @@ class Training {
   const int64_t units_per_sample_;
   const char* const unit_;
   Batch batch_;
+  int64_t completed_ = 0;
   Throughput throughput_;
   int64_t validated_step_ = -1;
   int64_t failed_checkpoint_ = -1;  // newest step whose checkpoint this rank could not write

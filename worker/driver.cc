@@ -275,6 +275,12 @@ void WorkerDriver::Do(const worker_effect::Accepted& effect) {
   if (host_->master_port() != port) next_heartbeat_ = clock_.Now();  // the coordinator must not give the old one away again
 }
 
+void WorkerDriver::Do(const worker_effect::Keep& effect) {
+  LogInfo("job=%s epoch=%d rank=%d state=Kept pid=%d of_epoch=%d", effect.to.job.value(), effect.to.epoch.value(),
+          effect.to.rank.value(), host_->PidOf(effect.from), effect.from.epoch.value());
+  host_->Keep(effect.from, effect.to);
+}
+
 void WorkerDriver::Do(const worker_effect::StartRanks& effect) {
   for (WorkerEvent& event : host_->Start(effect)) pending_.push_back(std::move(event));
   next_heartbeat_ = std::min(next_heartbeat_, clock_.Now() + kBusyHeartbeat);

@@ -70,6 +70,7 @@ class WorkerDriver {
   void Feed(WorkerEvent event);
   void Perform(const std::vector<WorkerEffect>& effects);
   void Do(const worker_effect::Accepted& effect);
+  void Do(const worker_effect::Keep& effect);
   void Do(const worker_effect::StartRanks& effect);
   void Do(const worker_effect::Terminate& effect);
   void Do(const worker_effect::Kill& effect);

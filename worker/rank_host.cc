@@ -1,5 +1,7 @@
 #include "worker/rank_host.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/check.h"
 #include "common/exit_codes.h"
@@ -34,11 +36,23 @@ void RankHost::Accept(const v1::Assign& assign) {
 
 void RankHost::EpochGone(const JobId& job, Epoch epoch) { epochs_.erase({job, epoch}); }
 
+void RankHost::Keep(const RankKey& from, const RankKey& to) {
+  const auto found = ids_.find(from);
+  if (found == ids_.end()) return;  // its start has failed; ProcessGone is on its way
+  const ProcessId id = found->second;
+  ids_.erase(found);
+  ids_[to] = id;
+  processes_.at(id).rank.key = to;
+}
+
 std::vector<WorkerEvent> RankHost::Start(const worker_effect::StartRanks& start) {
   EpochState& epoch = epochs_.at({start.job, start.epoch});
   epoch.master_port.reset();
   std::vector<WorkerEvent> events;
   for (const v1::AssignedRank& assigned : epoch.assign.ranks()) {
+    const bool is_meant = std::any_of(start.ranks.begin(), start.ranks.end(),
+                                      [&](const RankAssignment& rank) { return rank.rank == Rank(assigned.rank()); });
+    if (!is_meant) continue;
     const ProcessId id = next_id_;
     next_id_ = next_id_.Next();
     const RunningRank rank{{start.job, start.epoch, Rank(assigned.rank())}, Incarnation(assigned.incarnation())};

@@ -47,6 +47,8 @@ class RankHost {
   // another one is held from now on.
   void Accept(const v1::Assign& assign);
   void EpochGone(const JobId& job, Epoch epoch);
+  // The process of `from` is from now on that of `to`; its log file stays the one it began.
+  void Keep(const RankKey& from, const RankKey& to);
 
   // Failures come back as ProcessGone.
   std::vector<WorkerEvent> Start(const worker_effect::StartRanks& start);

@@ -52,7 +52,9 @@ class RankHostTest : public ::testing::Test {
   }
   void Run(const v1::Assign& assign) {
     host_->Accept(assign);
-    EXPECT_THAT(host_->Start({JobId("j"), Epoch(1), {}}), IsEmpty());
+    worker_effect::StartRanks start{JobId("j"), Epoch(1), {}};
+    for (const v1::AssignedRank& rank : assign.ranks()) start.ranks.push_back({Rank(rank.rank()), Incarnation(7)});
+    EXPECT_THAT(host_->Start(start), IsEmpty());
     host_->PollProcesses([this](WorkerEvent event) { events_.push_back(std::move(event)); });
   }
   const ProcessSpec& Started(int index) const { return runner_->started().at(ProcessId(index + 1)); }

@@ -22,6 +22,9 @@ struct JoinAnswer {
   int world_size = 0;
   std::vector<CheckpointInfo> checkpoints;  // newest first
 };
+struct EpochAnswer {  // AwaitEpoch
+  RankIdentity identity;  // in the current epoch
+};
 struct ValueAnswer {
   std::string value;
 };
@@ -31,7 +34,7 @@ struct ShardsAnswer {
 struct DeleteAnswer {  // CommitCheckpoint
   std::vector<CheckpointInfo> checkpoints;
 };
-using Answer = std::variant<std::monostate, JobAnswer, JoinAnswer, ValueAnswer, ShardsAnswer, DeleteAnswer>;
+using Answer = std::variant<std::monostate, JobAnswer, JoinAnswer, EpochAnswer, ValueAnswer, ShardsAnswer, DeleteAnswer>;
 
 struct Reply {
   CallId call;
@@ -50,6 +53,7 @@ struct AssignedRank {
   int local_rank = 0;
   int slot = 0;
   Incarnation incarnation;
+  bool keeps_process = false;  // it runs there already, as a rank of an epoch before
 };
 struct SendAssign {
   StreamId stream;

@@ -4,10 +4,23 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/exit_codes.h"
 #include "coordinator/core/job_machine.h"
 #include "coordinator/core/job_table.h"
 
 namespace ringmaster::coordinator {
+namespace {
+
+// In the order of their first ranks.
+std::vector<WorkerId> WorkersOf(const Job& job) {
+  std::vector<WorkerId> workers;
+  for (const RankPlace& place : job.ranks) {
+    if (std::find(workers.begin(), workers.end(), place.worker) == workers.end()) workers.push_back(place.worker);
+  }
+  return workers;
+}
+
+}  // namespace
 
 std::vector<Host> HostsFor(const Job* job, const Jobs& jobs, const Membership& membership) {
   std::map<WorkerId, std::set<int>> taken;
@@ -37,18 +50,13 @@ PlacementRequest RequestFor(const Job& job) {
                            .slots_per_node = job.spec.slots_per_node,
                            .previous = {},
                            .avoid = {}};
-  for (const RankPlace& place : job.ranks) {
-    if (request.previous.empty() || request.previous.back() != place.worker) request.previous.push_back(place.worker);
-  }
+  request.previous = WorkersOf(job);
   if (const Failure* cause = RootCause(job); cause != nullptr) request.avoid.push_back(cause->host);
   return request;
 }
 
 void SendAssigns(Turn& turn, const Job& job, const WorkerId* only) {
-  std::vector<WorkerId> workers;
-  for (const RankPlace& place : job.ranks) {
-    if (workers.empty() || workers.back() != place.worker) workers.push_back(place.worker);
-  }
+  const std::vector<WorkerId> workers = WorkersOf(job);
   for (const WorkerId& id : workers) {
     if (only != nullptr && id != *only) continue;
     const Worker* worker = turn.membership.Find(id);
@@ -69,7 +77,11 @@ void SendAssigns(Turn& turn, const Job& job, const WorkerId* only) {
       const RankPlace& place = job.ranks[i];
       if (place.worker != id) continue;
       assign.group_rank = place.group_rank;
-      assign.ranks.push_back({Rank(static_cast<int>(i)), place.local_rank, place.slot, place.incarnation});
+      assign.ranks.push_back({.rank = Rank(static_cast<int>(i)),
+                              .local_rank = place.local_rank,
+                              .slot = place.slot,
+                              .incarnation = place.incarnation,
+                              .keeps_process = place.state != RankState::kAssigned});
     }
     turn.Do(std::move(assign));
   }
@@ -90,15 +102,57 @@ void SendStops(Turn& turn, const JobId& id, const WorkerId* only) {
   }
 }
 
+namespace {
+
+// By rank: the places whose processes go on, the others without a worker. Empty when none goes on.
+std::vector<RankPlace> KeptRanks(const Job& job, const JobLive& live) {
+  std::vector<RankPlace> kept(job.ranks.size());
+  const Failure* cause = RootCause(job);
+  bool any = false;
+  for (size_t i = 0; i < job.ranks.size(); ++i) {
+    const RankPlace& place = job.ranks[i];
+    if (IsEnded(place.state) || !place.stays) continue;
+    // It was kept once before, the others waited for it in vain, and nothing else is known: it hangs.
+    const bool hangs = cause != nullptr && cause->exit_code == kExitPeerLost && place.state != RankState::kJoined &&
+                       !live.lost_contact.contains(Rank(static_cast<int>(i)));
+    if (hangs) continue;
+    any = true;
+    kept[i] = place;
+    kept[i].state = RankState::kStarted;
+  }
+  if (!any) kept.clear();
+  return kept;
+}
+
+// Processes that live and are not kept: their worker kills them when it is told of the epoch, if it keeps others; else it is told here.
+void StopReplaced(Turn& turn, const Job& job, const std::vector<RankPlace>& next) {
+  std::set<WorkerId> told;
+  for (const RankPlace& place : next) {
+    if (place.state != RankState::kAssigned) told.insert(place.worker);
+  }
+  for (const RankPlace& place : job.ranks) {
+    if (IsEnded(place.state) || !told.insert(place.worker).second) continue;
+    const Worker* worker = turn.membership.Find(place.worker);
+    if (worker == nullptr || !worker->stream.has_value()) continue;
+    turn.Do(SendStop{*worker->stream, job.id, job.epoch, absl::ZeroDuration()});
+  }
+}
+
+}  // namespace
+
 void OpenEpochIfPossible(Turn& turn, const JobId& id) {
   const Job& job = turn.job(id);
   if (Lookup(job.state, JobEvent::kOpenEpoch).action != Action::kTake) return;
+  std::vector<RankPlace> kept;
   if (job.state == JobState::kRecovering) {
     const JobLive& live = turn.jobs.Find(id)->live;
-    if (!AllRanksEnded(job) || (live.restart_at.has_value() && *live.restart_at > turn.now)) return;
+    if (live.restart_at.has_value() && *live.restart_at > turn.now) return;
+    if (live.cause_deadline.has_value() && *live.cause_deadline > turn.now && !AllRanksEnded(job)) return;
+    kept = KeptRanks(job, live);
+    if (kept.empty() && !AllRanksEnded(job)) return;
   }
   const std::vector<Host> hosts = HostsFor(&job, turn.jobs, turn.membership);
-  Placement placement = PlaceRanks(RequestFor(job), hosts);
+  Placement placement = kept.empty() ? PlaceRanks(RequestFor(job), hosts) : FillVacancies(RequestFor(job), std::move(kept), hosts);
   if (placement.ranks.empty()) {
     if (turn.jobs.Find(id)->live.waiting_reason == placement.waiting_reason) return;
     turn.live(id).waiting_reason = placement.waiting_reason;
@@ -107,7 +161,11 @@ void OpenEpochIfPossible(Turn& turn, const JobId& id) {
                           " waits=\"", placement.waiting_reason, "\""));
     return;
   }
-  for (RankPlace& place : placement.ranks) place.incarnation = Incarnation(turn.Draw());
+  for (RankPlace& place : placement.ranks) {
+    if (place.state != RankState::kAssigned) continue;
+    place.incarnation = Incarnation(turn.Draw());
+    place.since = job.epoch.Next();
+  }
   const Failure* cause = RootCause(job);
   const Worker* first = turn.membership.Find(placement.ranks[0].worker);
   EpochOpened opened{.job = id,
@@ -118,6 +176,7 @@ void OpenEpochIfPossible(Turn& turn, const JobId& id) {
                      .master_address = first->address,
                      .master_port = first->master_port};
   const bool first_start = !job.started.has_value();
+  StopReplaced(turn, job, opened.ranks);
   turn.Emit(std::move(opened));
   JobLive& live = turn.live(id);
   live.waiting_reason.clear();
@@ -126,6 +185,19 @@ void OpenEpochIfPossible(Turn& turn, const JobId& id) {
   live.cause_deadline.reset();
   live.restart_at.reset();
   live.stop_sent = false;
+  live.lost_contact.clear();
+  for (const JobLive::EpochWaiter& waiter : live.epoch_waiters) {
+    const Job& opened_job = turn.job(id);
+    const std::optional<Rank> rank = RankOf(opened_job, waiter.identity.incarnation);
+    if (rank.has_value()) {
+      turn.Answer(waiter.call, EpochAnswer{{id, opened_job.epoch, *rank, waiter.identity.incarnation}});
+    } else {
+      turn.Refuse(waiter.call, absl::AbortedError(absl::StrCat("job ", id.value(), ": epoch ", opened_job.epoch.value(),
+                                                               " goes on without rank ", waiter.identity.rank.value(), " of epoch ",
+                                                               waiter.identity.epoch.value())));
+    }
+  }
+  live.epoch_waiters.clear();
   if (first_start && turn.job(id).spec.time_limit.has_value()) live.time_limit_at = turn.now + *turn.job(id).spec.time_limit;
   SendAssigns(turn, turn.job(id), nullptr);
 }

@@ -72,6 +72,14 @@ struct StreamClosed {
 struct JoinEpoch {
   CallId call;
   RankIdentity identity;
+  bool stays = false;  // this process can go on in the next epoch; it learns of it by AwaitEpoch
+};
+struct AwaitEpoch {
+  CallId call;
+  RankIdentity identity;     // as in the last epoch that it knows
+  std::string lost_contact;  // not empty: why it can go on only in the next epoch
+  int64_t step = 0;          // that it has completed
+  absl::Duration timeout;
 };
 struct PublishKey {
   CallId call;
@@ -115,7 +123,8 @@ struct Tick {};       // NextDeadline() has come
 
 using EventBody =
     std::variant<SubmitJob, CancelJob, WorkerHello, WorkerHeartbeat, RankStarted, RankExited, WorkerGoodbye, StreamClosed,
-                 JoinEpoch, PublishKey, AwaitKey, ReportShard, AwaitShards, CommitCheckpoint, RefuseCheckpoint, Restarted, Tick>;
+                 JoinEpoch, AwaitEpoch, PublishKey, AwaitKey, ReportShard, AwaitShards, CommitCheckpoint, RefuseCheckpoint, Restarted,
+                 Tick>;
 
 struct Event {
   EventBody body;

@@ -36,15 +36,15 @@ absl::Status CheckRanks(const Job& job) {
   const size_t expected = job.epoch == Epoch() ? 0 : static_cast<size_t>(job.spec.world_size);
   if (job.ranks.size() != expected) return Broken(id, ": ", job.ranks.size(), " ranks, expected ", expected);
   if ((job.epoch == Epoch()) != (job.epochs.empty())) return Broken(id, ": epoch ", job.epoch.value(), " is not in its list");
-  std::set<WorkerId> hosts;
+  std::map<WorkerId, int> groups;
+  std::set<int> group_ranks;
+  std::set<std::pair<WorkerId, int>> local_ranks;
   for (size_t i = 0; i < job.ranks.size(); ++i) {
     const RankPlace& place = job.ranks[i];
-    const bool first_of_host = i == 0 || job.ranks[i - 1].worker != place.worker;
-    if (first_of_host && !hosts.insert(place.worker).second)
-      return Broken(id, ": ranks of ", place.worker.value(), " are torn apart");
-    if (place.group_rank != static_cast<int>(hosts.size()) - 1) return Broken(id, ": rank ", i, " has a wrong group rank");
-    if (place.local_rank != (first_of_host ? 0 : job.ranks[i - 1].local_rank + 1))
-      return Broken(id, ": rank ", i, " has a wrong local rank");
+    const auto [group, is_new] = groups.emplace(place.worker, place.group_rank);
+    if (group->second != place.group_rank || (is_new && !group_ranks.insert(place.group_rank).second))
+      return Broken(id, ": rank ", i, " has a wrong group rank");
+    if (!local_ranks.emplace(place.worker, place.local_rank).second) return Broken(id, ": rank ", i, " has a wrong local rank");
     if (IsFinished(job.state) && !IsEnded(place.state)) return Broken(id, " is ", Name(job.state), " with a live rank ", i);
   }
   return absl::OkStatus();
@@ -109,11 +109,21 @@ absl::Status InvariantChecker::CheckRecord(const Record& record) {
     if (!IsArrow(job.state, JobState::kStarting)) return Broken(id.value(), ": an epoch is opened in ", Name(job.state));
     if (opened->epoch != job.epoch.Next())
       return Broken(id.value(), ": epoch ", opened->epoch.value(), " after ", job.epoch.value());
-    for (const RankPlace& place : job.ranks) {
-      if (!IsEnded(place.state)) return Broken(id.value(), ": an epoch is opened while a rank of the one before lives");
+    bool any_kept = false;
+    for (size_t i = 0; i < opened->ranks.size(); ++i) {
+      const RankPlace& place = opened->ranks[i];
+      const bool is_fresh = incarnations_.insert(place.incarnation.value()).second;
+      if (is_fresh != (place.state == RankState::kAssigned)) return Broken(id.value(), ": rank ", i, " is neither kept nor new");
+      if (is_fresh) continue;
+      any_kept = true;
+      const RankPlace& before = job.ranks[i];
+      if (before.incarnation != place.incarnation || before.slot != place.slot || before.worker != place.worker || before.since != place.since ||
+          IsEnded(before.state) || !before.stays) {
+        return Broken(id.value(), ": rank ", i, " keeps a process that it did not have");
+      }
     }
-    for (const RankPlace& place : opened->ranks) {
-      if (!incarnations_.insert(place.incarnation.value()).second) return Broken(id.value(), ": an incarnation was given before");
+    for (const RankPlace& place : job.ranks) {
+      if (!any_kept && !IsEnded(place.state)) return Broken(id.value(), ": an epoch is opened while a rank of the one before lives");
     }
   }
   if (const auto* committed = std::get_if<CheckpointCommitted>(&record); committed != nullptr) {

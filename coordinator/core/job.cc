@@ -68,7 +68,9 @@ void Fold(const RankStartedRecord& record, Job& job) {
 
 void Fold(const RankJoinedRecord& record, Job& job) {
   RankPlace* place = FindRank(job, record.epoch, record.rank);
-  if (place != nullptr && !IsEnded(place->state)) place->state = RankState::kJoined;
+  if (place == nullptr || IsEnded(place->state)) return;
+  place->state = RankState::kJoined;
+  place->stays = record.stays;
 }
 
 void Fold(const RankEnded& record, Job& job) {
@@ -80,6 +82,10 @@ void Fold(const RankEnded& record, Job& job) {
   InsertFailure(*record.failure, &job.failures);
   // "It lost a peer" is what is said until the peer's own failure is known.
   if (job.state == JobState::kRecovering) job.reason = Describe(*RootCause(job));
+}
+
+void Fold(const ContactLost& record, Job& job) {
+  if (record.failure.epoch == job.epoch) InsertFailure(record.failure, &job.failures);
 }
 
 void Fold(const KeyPublished& record, Job& job) {
@@ -158,6 +164,17 @@ bool IsSuperseded(const Record& record, const Jobs& jobs) {
 
 bool AllRanksEnded(const Job& job) {
   return std::all_of(job.ranks.begin(), job.ranks.end(), [](const RankPlace& place) { return IsEnded(place.state); });
+}
+
+bool AnyRankStays(const Job& job) {
+  return std::any_of(job.ranks.begin(), job.ranks.end(), [](const RankPlace& place) { return !IsEnded(place.state) && place.stays; });
+}
+
+std::optional<Rank> RankOf(const Job& job, Incarnation incarnation) {
+  for (size_t i = 0; i < job.ranks.size(); ++i) {
+    if (job.ranks[i].incarnation == incarnation && !IsEnded(job.ranks[i].state)) return Rank(static_cast<int>(i));
+  }
+  return std::nullopt;
 }
 
 const Failure* RootCause(const Job& job) {

@@ -56,6 +56,11 @@ struct JobLive {
     std::string key;
     absl::Time deadline;
   };
+  struct EpochWaiter {
+    CallId call;
+    RankIdentity identity;
+    absl::Time deadline;
+  };
   struct ShardWaiter {
     CallId call;
     int64_t step = 0;
@@ -75,6 +80,8 @@ struct JobLive {
   std::optional<absl::Time> restart_at;      // Recovering: back-off
   bool stop_sent = false;                    // ranks of this epoch were told to stop
   std::map<Rank, absl::Time> missing;        // its worker came back without it: its exit is reported by then, or it is lost
+  std::map<Rank, std::string> lost_contact;  // of this epoch: who lost the others, and why
+  std::vector<EpochWaiter> epoch_waiters;
   std::vector<KeyWaiter> key_waiters;
   std::vector<ShardWaiter> shard_waiters;
 };
@@ -104,6 +111,10 @@ const JobId& JobOf(const Record& record);
 bool IsSuperseded(const Record& record, const Jobs& jobs);
 
 bool AllRanksEnded(const Job& job);
+// Whether a rank lives whose process goes on in the next epoch.
+bool AnyRankStays(const Job& job);
+// The live rank of this process in the current epoch; nothing when there is none.
+std::optional<Rank> RankOf(const Job& job, Incarnation incarnation);
 // The first failure of the current epoch; null when there is none.
 const Failure* RootCause(const Job& job);
 // "rank 1 (h2, pid 812) killed by SIGKILL"

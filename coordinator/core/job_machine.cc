@@ -18,6 +18,10 @@ void AbortWaiters(Turn& turn, const JobId& id, const std::string& reason) {
   for (const JobLive::ShardWaiter& waiter : live.shard_waiters) turn.Refuse(waiter.call, status);
   live.key_waiters.clear();
   live.shard_waiters.clear();
+  // Those who wait for the next epoch have it to wait for, unless the job is at its end.
+  if (turn.job(id).state == JobState::kRecovering) return;
+  for (const JobLive::EpochWaiter& waiter : live.epoch_waiters) turn.Refuse(waiter.call, status);
+  live.epoch_waiters.clear();
 }
 
 struct Change {
@@ -31,7 +35,8 @@ void ChangeState(Turn& turn, const JobId& id, Change change) {
   JobLive& live = turn.live(id);
   live.waiting_reason.clear();
   const Progress progress = live.progress.value_or(turn.job(id).progress);
-  if (change.state >= JobState::kRecovering) AbortWaiters(turn, id, change.reason);
+  const bool ends_epoch = change.state >= JobState::kRecovering;
+  const std::string reason = change.reason;
   turn.Emit(StateChanged{.job = id,
                          .state = change.state,
                          .reason = std::move(change.reason),
@@ -40,6 +45,7 @@ void ChangeState(Turn& turn, const JobId& id, Change change) {
                          .exit_code = change.exit_code,
                          .best_step = turn.jobs.Find(id)->live.best_step,
                          .progress = progress});
+  if (ends_epoch) AbortWaiters(turn, id, reason);
 }
 
 void Finish(Turn& turn, const JobId& id, JobState outcome, int exit_code, const std::string& reason) {
@@ -70,8 +76,10 @@ std::string FinalReason(const Job& job, const Failure& cause, int failed_epochs)
 
 void Recover(Turn& turn, const JobId& id, const std::string& reason) {
   ChangeState(turn, id, {.state = JobState::kRecovering, .reason = reason});
-  JobLive& live = turn.live(id);
-  live.restart_at = turn.now + Backoff(turn.job(id));
+  const Job& job = turn.job(id);
+  // Ranks that stay cost nothing to go on with: they wait only when the last epoch brought no progress.
+  const bool at_once = AnyRankStays(job) && job.fruitless_restarts == 0;
+  turn.live(id).restart_at = turn.now + (at_once ? absl::ZeroDuration() : Backoff(job));
 }
 
 // A failure was recorded while all was well, or while the cause was still open.
@@ -95,7 +103,8 @@ void ReactToFailure(Turn& turn, const JobId& id) {
     return;
   }
   if (!recovering) Recover(turn, id, reason);
-  if (!turn.live(id).stop_sent) SendStops(turn, id, nullptr);
+  turn.live(id).cause_deadline.reset();
+  if (!AnyRankStays(turn.job(id)) && !turn.live(id).stop_sent) SendStops(turn, id, nullptr);
 }
 
 // Whether this end may be a cause: not when it follows from our own stop, nor when a peer's loss only repeats what is known.
@@ -138,6 +147,7 @@ void SettleWaiters(Turn& turn, const JobId& id) {
   const JobLive& seen = turn.jobs.Find(id)->live;
   const auto due = [&](const auto& waiter) { return waiter.deadline <= turn.now; };
   if (std::none_of(seen.key_waiters.begin(), seen.key_waiters.end(), due) &&
+      std::none_of(seen.epoch_waiters.begin(), seen.epoch_waiters.end(), due) &&
       std::none_of(seen.shard_waiters.begin(), seen.shard_waiters.end(), due)) {
     return;
   }
@@ -156,6 +166,12 @@ void SettleWaiters(Turn& turn, const JobId& id) {
                     "key \"", waiter.key, "\" of job ", id.value(), " epoch ", job.epoch.value(), " was not set in time; ",
                     absent.empty() ? "all ranks have joined" : absl::StrCat("not joined: rank ", absent))));
   }
+  for (const JobLive::EpochWaiter& waiter : live.epoch_waiters) {
+    if (!due(waiter)) continue;
+    turn.Refuse(waiter.call, absl::DeadlineExceededError(absl::StrCat("job ", id.value(), " is still in epoch ", job.epoch.value(),
+                                                                      live.waiting_reason.empty() ? "" : "; it ",
+                                                                      live.waiting_reason)));
+  }
   for (const JobLive::ShardWaiter& waiter : live.shard_waiters) {
     if (!due(waiter)) continue;
     std::string missing;
@@ -166,6 +182,7 @@ void SettleWaiters(Turn& turn, const JobId& id) {
                                                                       ": no shard in time of rank ", missing)));
   }
   std::erase_if(live.key_waiters, due);
+  std::erase_if(live.epoch_waiters, due);
   std::erase_if(live.shard_waiters, due);
 }
 
@@ -185,13 +202,18 @@ void SettleRunning(Turn& turn, const JobId& id) {
 
 void SettleRecovering(Turn& turn, const JobId& id) {
   const JobLive& live = turn.jobs.Find(id)->live;
-  if (!live.stop_sent && (!live.cause_deadline.has_value() || *live.cause_deadline <= turn.now)) SendStops(turn, id, nullptr);
   const Job& job = turn.job(id);
-  if (!AllRanksEnded(job)) return;
+  const bool stays = AnyRankStays(job);
+  const bool is_cause_open = live.cause_deadline.has_value() && *live.cause_deadline > turn.now;
+  if (!stays && !live.stop_sent && !is_cause_open) SendStops(turn, id, nullptr);
+  const bool all_ended = AllRanksEnded(job);
   const Failure* cause = RootCause(job);
-  if (cause == nullptr) return;
+  if (cause == nullptr || (!all_ended && (!stays || is_cause_open))) return;
   const std::string final_reason = FinalReason(job, *cause, job.failed_epochs);
-  if (!final_reason.empty()) Finish(turn, id, JobState::kFailed, cause->exit_code, final_reason);
+  if (final_reason.empty()) return;
+  const int exit_code = cause->exit_code;
+  if (all_ended) return Finish(turn, id, JobState::kFailed, exit_code, final_reason);
+  Drain(turn, id, JobState::kFailed, exit_code, final_reason);
 }
 
 }  // namespace
@@ -247,6 +269,22 @@ void NoteRankEnded(Turn& turn, const JobId& id, const RankEnd& end) {
   if (react) ReactToFailure(turn, id);
 }
 
+void NoteContactLost(Turn& turn, const JobId& id, Rank rank, const std::string& why) {
+  const Job& job = turn.job(id);
+  turn.live(id).lost_contact.emplace(rank, why);
+  if (Lookup(job.state, JobEvent::kRankFailed).action != Action::kRecover || RootCause(job) != nullptr) return;
+  const RankPlace& place = job.ranks[rank.value()];
+  turn.Emit(ContactLost{id, Failure{.epoch = job.epoch,
+                                    .rank = rank,
+                                    .host = place.worker,
+                                    .pid = place.pid,
+                                    .exit_code = kExitPeerLost,
+                                    .reason = absl::StrCat("lost contact: ", why),
+                                    .stderr_tail = {},
+                                    .time = turn.wall}});
+  ReactToFailure(turn, id);
+}
+
 void Settle(Turn& turn, const JobId& id) {
   if (IsFinished(turn.job(id).state)) return;
   SettleLostRanks(turn, id);
@@ -273,14 +311,15 @@ absl::Time NextDeadline(const JobEntry& entry, absl::Time now) {
   const auto at = [&](absl::Time time) { deadline = std::min(deadline, time); };
   if (live.time_limit_at.has_value() && job.state != JobState::kDraining) at(*live.time_limit_at);
   if (job.state == JobState::kRecovering) {
-    if (live.cause_deadline.has_value() && !live.stop_sent) at(*live.cause_deadline);
-    // Once it has passed, slots are waited for, and they come as events.
+    // Once these have passed, slots are waited for, and they come as events.
+    if (live.cause_deadline.has_value() && *live.cause_deadline > now && !live.stop_sent) at(*live.cause_deadline);
     if (live.restart_at.has_value() && *live.restart_at > now) at(*live.restart_at);
   }
   for (const auto& [rank, time] : live.missing) {
     if (!IsEnded(job.ranks[rank.value()].state)) at(time);
   }
   for (const auto& waiter : live.key_waiters) at(waiter.deadline);
+  for (const auto& waiter : live.epoch_waiters) at(waiter.deadline);
   for (const auto& waiter : live.shard_waiters) at(waiter.deadline);
   return deadline;
 }

@@ -35,6 +35,8 @@ struct RankEnd {
 absl::Status CancelByUser(Turn& turn, const JobId& id);
 void NoteRankStarted(Turn& turn, const JobId& id, Rank rank, int64_t pid, const std::string& device);
 void NoteRankEnded(Turn& turn, const JobId& id, const RankEnd& end);
+// A rank that lives cannot go on in this epoch: it has lost the others.
+void NoteContactLost(Turn& turn, const JobId& id, Rank rank, const std::string& why);
 
 // Ranks of lost workers, passed deadlines, ends.
 void Settle(Turn& turn, const JobId& id);

@@ -28,6 +28,7 @@ constexpr Cell kTable[kJobEvents][kJobStates] = {
     /* RankJoined   */ {kOld,   kTake,    kTake,    kOld,      kOld,    kOld,     kOld,    kOld},
     /* RankFinished */ {kOld,   kTake,    kTake,    kTake,     kTake,   kOld,     kOld,    kOld},
     /* RankFailed   */ {kOld,   kRecover, kRecover, kCollect,  kTake,   kOld,     kOld,    kOld},
+    /* AwaitEpoch   */ {kOld,   kTake,    kTake,    kTake,     kOld,    kOld,     kOld,    kOld},
     /* Publish      */ {kOld,   kTake,    kTake,    kOld,      kOld,    kOld,     kOld,    kOld},
     /* Await        */ {kOld,   kTake,    kTake,    kOld,      kOld,    kOld,     kOld,    kOld},
     // A checkpoint whose shards are all on disk is worth its commit even when a rank has died meanwhile.
@@ -51,6 +52,7 @@ const char* Name(JobEvent event) {
     case JobEvent::kRankJoined: return "Join";
     case JobEvent::kRankFinished: return "RankFinished";
     case JobEvent::kRankFailed: return "RankFailed";
+    case JobEvent::kAwaitEpoch: return "AwaitEpoch";
     case JobEvent::kPublish: return "Publish";
     case JobEvent::kAwait: return "Await";
     case JobEvent::kReportShard: return "ReportShard";

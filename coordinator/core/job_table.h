@@ -17,6 +17,7 @@ enum class JobEvent {
   kRankJoined,
   kRankFinished,  // exit code 0
   kRankFailed,    // any other end, or its worker is gone
+  kAwaitEpoch,
   kPublish,
   kAwait,
   kReportShard,
@@ -24,7 +25,7 @@ enum class JobEvent {
   kCommit,
   kRefuse,
 };
-inline constexpr int kJobEvents = 13;
+inline constexpr int kJobEvents = 14;
 
 enum class Action {
   kRefuse,   // with the cell's code

@@ -30,6 +30,7 @@ const Row kExpected[] = {
     {JobEvent::kRankJoined, {"aborted", "take", "take", "aborted", "aborted", "aborted", "aborted", "aborted"}},
     {JobEvent::kRankFinished, {"aborted", "take", "take", "take", "take", "aborted", "aborted", "aborted"}},
     {JobEvent::kRankFailed, {"aborted", "recover", "recover", "collect", "take", "aborted", "aborted", "aborted"}},
+    {JobEvent::kAwaitEpoch, {"aborted", "take", "take", "take", "aborted", "aborted", "aborted", "aborted"}},
     {JobEvent::kPublish, {"aborted", "take", "take", "aborted", "aborted", "aborted", "aborted", "aborted"}},
     {JobEvent::kAwait, {"aborted", "take", "take", "aborted", "aborted", "aborted", "aborted", "aborted"}},
     {JobEvent::kReportShard, {"aborted", "take", "take", "take", "take", "aborted", "aborted", "aborted"}},

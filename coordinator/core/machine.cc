@@ -70,7 +70,7 @@ void Handle(Turn& turn, const Restarted&) {
     JobLive& live = turn.live(id);
     live.progress = job.progress;
     live.best_step = std::max<int64_t>(job.best_step, 0);
-    live.stop_sent = job.state == JobState::kRecovering || job.state == JobState::kDraining;
+    live.stop_sent = job.state == JobState::kDraining || (job.state == JobState::kRecovering && !AnyRankStays(job));
     if (job.state == JobState::kRecovering) live.restart_at = turn.now + job.spec.backoff;
     if (job.spec.time_limit.has_value() && job.started.has_value()) {
       live.time_limit_at = turn.now + std::max(absl::ZeroDuration(), *job.spec.time_limit - (turn.wall - *job.started));

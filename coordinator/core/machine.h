@@ -59,6 +59,7 @@ void Handle(Turn& turn, const RankExited& event);
 void Handle(Turn& turn, const WorkerGoodbye& event);
 void Handle(Turn& turn, const StreamClosed& event);
 void Handle(Turn& turn, const JoinEpoch& event);
+void Handle(Turn& turn, const AwaitEpoch& event);
 void Handle(Turn& turn, const PublishKey& event);
 void Handle(Turn& turn, const AwaitKey& event);
 void Handle(Turn& turn, const ReportShard& event);

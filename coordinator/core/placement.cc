@@ -19,6 +19,12 @@ bool Contains(const std::vector<WorkerId>& list, const WorkerId& worker) {
   return std::find(list.begin(), list.end(), worker) != list.end();
 }
 
+int FirstUnused(const std::vector<int>& used) {
+  int number = 0;
+  while (std::find(used.begin(), used.end(), number) != used.end()) ++number;
+  return number;
+}
+
 std::string Slots(int count) { return count == 1 ? "1 slot" : absl::StrCat(count, " slots"); }
 
 std::string WaitingReason(const PlacementRequest& request, const std::vector<Host>& hosts) {
@@ -151,6 +157,52 @@ Placement PlaceRanks(const PlacementRequest& request, std::vector<Host> hosts) {
     }
     ++group_rank;
   }
+  return placement;
+}
+
+Placement FillVacancies(const PlacementRequest& request, std::vector<RankPlace> kept, std::vector<Host> hosts) {
+  std::sort(hosts.begin(), hosts.end(),
+            [](const Host& a, const Host& b) { return NaturalLess(a.worker.value(), b.worker.value()); });
+  const auto is_vacant = [](const RankPlace& place) { return place.worker.empty(); };
+  for (Host& host : hosts) {
+    for (const RankPlace& place : kept) {
+      if (place.worker == host.worker) std::erase(host.free_slots, place.slot);
+    }
+  }
+  PlacementRequest vacancies = request;
+  vacancies.nodes = 0;
+  vacancies.world_size = static_cast<int>(std::count_if(kept.begin(), kept.end(), is_vacant));
+  std::vector<Share> chosen;
+  if (vacancies.world_size > 0) chosen = ChooseHosts(vacancies, Candidates(request, hosts));
+  Placement placement;
+  if (vacancies.world_size > 0 && chosen.empty()) {
+    placement.waiting_reason = WaitingReason(vacancies, hosts);
+    return placement;
+  }
+  auto share = chosen.begin();
+  int used = 0;
+  for (RankPlace& place : kept) {
+    if (!is_vacant(place)) continue;
+    if (used == share->ranks) ++share, used = 0;
+    place.worker = share->host->worker;
+    place.worker_incarnation = share->host->incarnation;
+    place.address = share->host->address;
+    place.slot = share->host->free_slots[used++];
+    place.local_rank = -1;
+    place.group_rank = -1;
+  }
+  for (RankPlace& place : kept) {
+    if (place.local_rank >= 0) continue;
+    std::vector<int> local_ranks, group_ranks;
+    for (const RankPlace& other : kept) {
+      if (other.worker == place.worker) local_ranks.push_back(other.local_rank);
+      if (other.worker == place.worker && other.group_rank >= 0) place.group_rank = other.group_rank;
+      group_ranks.push_back(other.group_rank);
+    }
+    place.local_rank = FirstUnused(local_ranks);
+    if (place.group_rank < 0) place.group_rank = FirstUnused(group_ranks);
+  }
+  placement.ranks = std::move(kept);
   return placement;
 }
 

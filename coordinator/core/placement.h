@@ -38,6 +38,11 @@ struct Placement {
 // of those that are gone. Ranks of a host are neighbours. Incarnations of the ranks are left to the caller.
 Placement PlaceRanks(const PlacementRequest& request, std::vector<Host> hosts);
 
+// Places in `kept` that have a worker stay as they are, slot, local and group rank included; the others (a default RankPlace) are
+// filled with free slots of `hosts`: hosts of the epoch before first, then the others by name, then those that just failed.
+// `hosts` count the slots of kept places as free.
+Placement FillVacancies(const PlacementRequest& request, std::vector<RankPlace> kept, std::vector<Host> hosts);
+
 }  // namespace ringmaster::coordinator
 
 #endif  // RINGMASTER_COORDINATOR_CORE_PLACEMENT_H_

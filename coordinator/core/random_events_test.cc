@@ -139,7 +139,7 @@ class RandomRun {
     const int64_t step = 10 * (1 + Below(4)) + 40 * next_call_ / 400;
     const absl::Duration timeout = absl::Seconds(1 + Below(10));
     const std::string path = "/c/step-" + std::to_string(step);
-    switch (Below(12)) {
+    switch (Below(14)) {
       case 0: return PublishKey{NewCall(), identity, "key" + std::to_string(Below(4)), std::to_string(Below(2))};
       case 1: return AwaitKey{NewCall(), identity, "key" + std::to_string(Below(4)), timeout};
       case 2:
@@ -151,7 +151,11 @@ class RandomRun {
       case 8:
         if (OneIn(3)) return RefuseCheckpoint{NewCall(), identity, path, "torn"};
         [[fallthrough]];
-      default: return JoinEpoch{NewCall(), identity};
+      case 9: {
+        const bool is_lost = OneIn(4);
+        return AwaitEpoch{NewCall(), identity, is_lost ? "rank 0 is gone" : "", Below(100), timeout};
+      }
+      default: return JoinEpoch{NewCall(), identity, /*stays=*/rank.incarnation.value() % 3 != 0};
     }
   }
 
@@ -178,6 +182,7 @@ class RandomRun {
         for (auto& [name, host] : hosts_) {
           if (host.stream != assign->stream) continue;
           for (const AssignedRank& rank : assign->ranks) {
+            std::erase_if(host.running, [&](const HostedRank& old) { return old.incarnation == rank.incarnation; });
             host.running.push_back({assign->job, assign->epoch, rank.rank, rank.incarnation, 100 + rank.rank.value()});
           }
         }

@@ -34,6 +34,7 @@ struct StateChanged {
   bool operator==(const StateChanged&) const = default;
 };
 
+// Ranks that keep their process from the epoch before are in state kStarted, all others in kAssigned.
 struct EpochOpened {
   JobId job;
   Epoch epoch;
@@ -58,6 +59,7 @@ struct RankJoinedRecord {
   JobId job;
   Epoch epoch;
   Rank rank;
+  bool stays = false;
   bool operator==(const RankJoinedRecord&) const = default;
 };
 
@@ -69,6 +71,13 @@ struct RankEnded {
   int exit_code = 0;
   std::optional<Failure> failure;  // set when it may be the cause of trouble, not its consequence
   bool operator==(const RankEnded&) const = default;
+};
+
+// Ranks have lost each other though none has ended.
+struct ContactLost {
+  JobId job;
+  Failure failure;
+  bool operator==(const ContactLost&) const = default;
 };
 
 struct KeyPublished {
@@ -100,8 +109,8 @@ struct CheckpointRefused {
   bool operator==(const CheckpointRefused&) const = default;
 };
 
-using Record = std::variant<JobAccepted, StateChanged, EpochOpened, RankStartedRecord, RankJoinedRecord, RankEnded, KeyPublished,
-                            ShardReported, CheckpointCommitted, CheckpointRefused>;
+using Record = std::variant<JobAccepted, StateChanged, EpochOpened, RankStartedRecord, RankJoinedRecord, RankEnded, ContactLost,
+                            KeyPublished, ShardReported, CheckpointCommitted, CheckpointRefused>;
 
 }  // namespace ringmaster::coordinator
 

@@ -19,7 +19,9 @@ constexpr absl::Duration kHeartbeat = absl::Seconds(1);
 
 std::string Ranks(const std::vector<AssignedRank>& ranks) {
   return absl::StrJoin(
-      ranks, " ", [](std::string* out, const AssignedRank& rank) { absl::StrAppend(out, rank.rank.value(), ":slot", rank.slot); });
+      ranks, " ", [](std::string* out, const AssignedRank& rank) {
+        absl::StrAppend(out, rank.rank.value(), ":slot", rank.slot, rank.keeps_process ? "(kept)" : "");
+      });
 }
 
 std::string Hosted(const HostedRank& rank) {
@@ -36,6 +38,9 @@ std::string InWords(const Answer& answer) {
   if (const auto* job = std::get_if<JobAnswer>(&answer)) return absl::StrCat(" ", job->job.value());
   if (const auto* join = std::get_if<JoinAnswer>(&answer)) {
     return absl::StrCat(" world_size ", join->world_size, ", checkpoints: ", Steps(join->checkpoints));
+  }
+  if (const auto* epoch = std::get_if<EpochAnswer>(&answer)) {
+    return absl::StrCat(" epoch ", epoch->identity.epoch.value(), " rank ", epoch->identity.rank.value());
   }
   if (const auto* value = std::get_if<ValueAnswer>(&answer)) return absl::StrCat(" ", value->value);
   if (const auto* shards = std::get_if<ShardsAnswer>(&answer)) {
@@ -92,8 +97,9 @@ std::string Scenario::Play(const std::string& line) {
 // submit NAME [slots=N | nodes=N per=N] [command=1] [restarts=N] [backoff=D] [limit=D] [keep=N] [request=ID]
 // cancel JOB                       attach WORKER [slots=N] [life=N] [without=RANK,...]     heartbeat WORKER [JOB RANK step=N]
 // disconnect|silence|goodbye WORKER
-// start-all JOB                    every assigned rank starts and joins
+// start-all JOB [stays=1]          every assigned rank starts and joins
 // started|exited RANK [job=JOB] [epoch=N] [incarnation=N] [code=N] [signal=N] [oom=1] [error=WORD] [step=N]
+// await-epoch RANK [lost=WORD] [step=N] [timeout=D]      join ... [stays=1]
 // join|publish|await|report|await-shards|commit|refuse RANK ... [job=JOB] [epoch=N] [incarnation=N]
 // advance D                        restart                          status JOB
 void Scenario::Perform(const Command& command) {
@@ -178,7 +184,8 @@ HostedRank Scenario::Hosted(const Command& command, const Job& job, int rank) co
   const bool known = rank < static_cast<int>(job.ranks.size());
   Incarnation incarnation = known ? job.ranks[rank].incarnation : Incarnation(1);
   if (command.options.contains("incarnation")) incarnation = Incarnation(static_cast<uint64_t>(command.Number("incarnation", 1)));
-  return {job.id, epoch, ringmaster::Rank(rank), incarnation, 100 * epoch.value() + rank};
+  const int64_t pid = known && job.ranks[rank].pid != 0 ? job.ranks[rank].pid : 100 * epoch.value() + rank;
+  return {job.id, epoch, ringmaster::Rank(rank), incarnation, pid};
 }
 
 void Scenario::Rank(const Command& command) {
@@ -209,7 +216,9 @@ void Scenario::Rank(const Command& command) {
     }
     worker.running.push_back(hosted);
     Step(RankStarted{worker.stream, hosted, absl::StrCat("cpu", job.ranks[i].slot)});
-    if (all && job.spec.joins) Step(JoinEpoch{CallId(next_call_++), {id, job.epoch, hosted.rank, hosted.incarnation}});
+    if (all && job.spec.joins) {
+      Step(JoinEpoch{CallId(next_call_++), {id, job.epoch, hosted.rank, hosted.incarnation}, command.Number("stays", 0) != 0});
+    }
   }
 }
 
@@ -221,7 +230,10 @@ void Scenario::Trainer(const Command& command) {
   const CallId call(next_call_++);
   const int64_t step = command.Number("step", 0);
   const std::string path = absl::StrCat("/c/step-", step);
-  if (command.verb == "join") return Step(JoinEpoch{call, identity});
+  if (command.verb == "join") return Step(JoinEpoch{call, identity, command.Number("stays", 0) != 0});
+  if (command.verb == "await-epoch") {
+    return Step(AwaitEpoch{call, identity, command.Text("lost", ""), step, command.Time("timeout", absl::Seconds(30))});
+  }
   if (command.verb == "publish") return Step(PublishKey{call, identity, command.Word(1), command.Word(2)});
   if (command.verb == "await") return Step(AwaitKey{call, identity, command.Word(1), command.Time("timeout", absl::Seconds(30))});
   if (command.verb == "report") {
@@ -320,6 +332,8 @@ void Scenario::Print(const Record& record) {
     Line(absl::StrCat(job, ": rank ", started->rank.value(), " started as pid ", started->pid));
   } else if (const auto* joined = std::get_if<RankJoinedRecord>(&record)) {
     Line(absl::StrCat(job, ": rank ", joined->rank.value(), " joined"));
+  } else if (const auto* lost = std::get_if<ContactLost>(&record)) {
+    Line(absl::StrCat(job, ": ", Describe(lost->failure)));
   } else if (const auto* key = std::get_if<KeyPublished>(&record)) {
     Line(absl::StrCat(job, ": key ", key->key, " = ", key->value));
   } else if (const auto* shard = std::get_if<ShardReported>(&record)) {
@@ -344,6 +358,7 @@ void Scenario::Print(const Effect& effect) {
                       assign->world_size, ": ", Ranks(assign->ranks), ", group ", assign->group_rank, " of ",
                       assign->group_world_size, ", master ", assign->master_address, ":", assign->master_port, ", restart ",
                       assign->restart_count, " of ", assign->max_restarts));
+    Keep(*assign);
   } else if (const auto* stop = std::get_if<SendStop>(&effect)) {
     Line(absl::StrCat(WorkerOf(stop->stream), " <- stop ", stop->job.value(), " epoch ", stop->epoch.value(), " grace ",
                       absl::FormatDuration(stop->grace)));
@@ -361,6 +376,16 @@ void Scenario::Print(const Effect& effect) {
 
 void Scenario::Line(const std::string& text) {
   absl::StrAppend(&output_, "[", absl::FormatDuration(now_ - begin_), "] ", Readable(text), "\n");
+}
+
+void Scenario::Keep(const SendAssign& assign) {
+  std::vector<HostedRank>& running = workers_[WorkerOf(assign.stream)].running;
+  std::erase_if(running, [&](HostedRank& rank) {
+    if (rank.job != assign.job) return false;
+    rank.epoch = assign.epoch;
+    return std::none_of(assign.ranks.begin(), assign.ranks.end(),
+                        [&](const AssignedRank& kept) { return kept.keeps_process && kept.incarnation == rank.incarnation; });
+  });
 }
 
 std::string Scenario::Readable(std::string text) const {

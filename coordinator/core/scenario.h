@@ -52,6 +52,7 @@ class Scenario {
   void Step(EventBody event);
   void Print(const Record& record);
   void Print(const Effect& effect);
+  void Keep(const SendAssign& assign);  // what its worker does with the processes that run
   void Line(const std::string& text);
   std::string Readable(std::string text) const;  // without random ids
   std::string WorkerOf(StreamId stream) const;

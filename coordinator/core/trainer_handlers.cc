@@ -55,12 +55,29 @@ void Handle(Turn& turn, const JoinEpoch& event) {
     return turn.Refuse(event.call, status);
   }
   if (turn.job(identity.job).ranks[identity.rank.value()].state != RankState::kJoined) {
-    turn.Emit(RankJoinedRecord{identity.job, identity.epoch, identity.rank});
+    turn.Emit(RankJoinedRecord{identity.job, identity.epoch, identity.rank, event.stays});
   }
   const Job& job = turn.job(identity.job);
   JoinAnswer answer{job.spec.serialized, static_cast<int>(job.ranks.size()), job.ledger.committed()};
   std::reverse(answer.checkpoints.begin(), answer.checkpoints.end());
   turn.Answer(event.call, std::move(answer));
+}
+
+void Handle(Turn& turn, const AwaitEpoch& event) {
+  const RankIdentity& known = event.identity;
+  const JobEntry* entry = turn.jobs.Find(known.job);
+  if (entry != nullptr && known.epoch < entry->job.epoch && !IsFinished(entry->job.state)) {
+    // The epoch after the one that it knows is open already.
+    const std::optional<Rank> rank = RankOf(entry->job, known.incarnation);
+    if (rank.has_value()) return turn.Answer(event.call, EpochAnswer{{known.job, entry->job.epoch, *rank, known.incarnation}});
+  }
+  if (const absl::Status status = CheckCaller(turn, known, JobEvent::kAwaitEpoch); !status.ok()) {
+    return turn.Refuse(event.call, status);
+  }
+  JobLive& live = turn.live(known.job);
+  live.epoch_waiters.push_back({event.call, known, turn.now + event.timeout});
+  live.best_step = std::max(live.best_step, event.step);
+  if (!event.lost_contact.empty()) NoteContactLost(turn, known.job, known.rank, event.lost_contact);
 }
 
 void Handle(Turn& turn, const PublishKey& event) {

@@ -111,10 +111,12 @@ struct RankPlace {
   int local_rank = 0;
   int group_rank = 0;       // place of the host among the job's hosts
   Incarnation incarnation;  // of the trainer
+  Epoch since;              // in which its process was started
   RankState state = RankState::kAssigned;
   int64_t pid = 0;
   std::string device;
   int exit_code = 0;
+  bool stays = false;  // its process can go on in the next epoch: it said so when it joined
 
   bool operator==(const RankPlace&) const = default;
 };

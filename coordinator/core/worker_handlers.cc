@@ -11,15 +11,16 @@
 namespace ringmaster::coordinator::handlers {
 namespace {
 
-// The place of a rank that this worker hosts and that counts; null for anything old.
+// The place of a rank that this worker hosts and that counts; null for anything old. A process that was kept for this epoch may
+// still be named by the epoch before: its worker has not heard of this one yet.
 const RankPlace* CurrentPlace(const Turn& turn, const Worker& worker, const HostedRank& hosted) {
   const JobEntry* entry = turn.jobs.Find(hosted.job);
-  if (entry == nullptr || entry->job.epoch != hosted.epoch || IsFinished(entry->job.state)) return nullptr;
+  if (entry == nullptr || hosted.epoch > entry->job.epoch || IsFinished(entry->job.state)) return nullptr;
   const Job& job = entry->job;
   if (hosted.rank.value() < 0 || hosted.rank.value() >= static_cast<int>(job.ranks.size())) return nullptr;
   const RankPlace& place = job.ranks[hosted.rank.value()];
   if (place.worker != worker.id || place.worker_incarnation != worker.incarnation) return nullptr;
-  if (place.incarnation != hosted.incarnation || IsEnded(place.state)) return nullptr;
+  if (place.incarnation != hosted.incarnation || hosted.epoch < place.since || IsEnded(place.state)) return nullptr;
   return &place;
 }
 
@@ -47,27 +48,26 @@ std::string ExitReason(const RankExited& event) {
 // Ranks that this worker should have, after it attached again in the same life.
 void ReconcileJob(Turn& turn, const Worker& worker, const JobId& id, const std::vector<HostedRank>& running) {
   const Job& job = turn.job(id);
-  bool any_here = false, any_known_to_worker = false, any_unsent = false;
+  bool any_here = false, is_untold = false;
   std::vector<Rank> absent;
   for (size_t i = 0; i < job.ranks.size(); ++i) {
     const RankPlace& place = job.ranks[i];
     if (place.worker != worker.id || place.worker_incarnation != worker.incarnation || IsEnded(place.state)) continue;
     any_here = true;
     const Rank rank(static_cast<int>(i));
-    const bool runs = std::any_of(running.begin(), running.end(), [&](const HostedRank& hosted) {
-      return hosted.job == id && hosted.epoch == job.epoch && hosted.rank == rank && hosted.incarnation == place.incarnation;
+    const auto hosted = std::find_if(running.begin(), running.end(), [&](const HostedRank& one) {
+      return one.job == id && one.rank == rank && one.incarnation == place.incarnation;
     });
-    if (runs || place.state != RankState::kAssigned) any_known_to_worker = true;
-    if (place.state == RankState::kAssigned) any_unsent = true;
-    if (!runs) absent.push_back(rank);
+    const bool runs = hosted != running.end();
+    if (runs ? hosted->epoch != job.epoch : place.state == RankState::kAssigned) is_untold = true;
+    if (!runs && place.state != RankState::kAssigned) absent.push_back(rank);
   }
   if (!any_here) return;
   if (job.state == JobState::kRecovering || job.state == JobState::kDraining) {
     if (turn.jobs.Find(id)->live.stop_sent) SendStops(turn, id, &worker.id);
-  } else if (any_unsent && !any_known_to_worker) {
+  } else if (is_untold) {
     // Decided but perhaps never told: the coordinator or the connection went away in between. It is safe to repeat.
     SendAssigns(turn, turn.job(id), &worker.id);
-    return;
   }
   for (const Rank rank : absent) turn.live(id).missing.emplace(rank, turn.now + kExitReportWindow);
 }

@@ -33,6 +33,7 @@ RankExited FromProto(const v1::RankExited& exited, StreamId stream);
 // --- Out ---
 v1::Progress ToProto(const Progress& progress);
 v1::HostedRank ToProto(const HostedRank& rank);
+v1::RankIdentity ToProto(const RankIdentity& identity);
 v1::ShardInfo ToProto(const ShardInfo& shard);
 v1::CheckpointInfo ToProto(const CheckpointInfo& checkpoint);
 v1::JobStatus ToProto(const JobEntry& entry);

@@ -36,6 +36,15 @@ v1::Progress ToProto(const Progress& progress) {
   return out;
 }
 
+v1::RankIdentity ToProto(const RankIdentity& identity) {
+  v1::RankIdentity out;
+  out.set_job_id(identity.job.value());
+  out.set_epoch(identity.epoch.value());
+  out.set_rank(identity.rank.value());
+  out.set_incarnation(identity.incarnation.value());
+  return out;
+}
+
 v1::HostedRank ToProto(const HostedRank& rank) {
   v1::HostedRank out;
   out.set_job_id(rank.job.value());
@@ -193,6 +202,7 @@ v1::CoordinatorMessage ToProto(const Effect& effect) {
       assigned->set_local_rank(rank.local_rank);
       assigned->set_slot(rank.slot);
       assigned->set_incarnation(rank.incarnation.value());
+      assigned->set_keeps_process(rank.keeps_process);
     }
   } else if (const auto* stop = std::get_if<SendStop>(&effect)) {
     out.mutable_stop_ranks()->set_job_id(stop->job.value());

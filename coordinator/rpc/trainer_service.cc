@@ -36,7 +36,7 @@ grpc::ServerUnaryReactor* TrainerService::Join(grpc::CallbackServerContext* cont
   auto* reactor = context->DefaultReactor();
   absl::StatusOr<RankIdentity> identity = FromProto(request->identity());
   if (!identity.ok()) return Refuse(reactor, identity.status());
-  driver_->Call(JoinEpoch{{}, *std::move(identity)}, [=](const absl::Status& status, const Answer& answer) {
+  driver_->Call(JoinEpoch{{}, *std::move(identity), request->stays()}, [=](const absl::Status& status, const Answer& answer) {
     if (status.ok()) {
       const auto& join = std::get<JoinAnswer>(answer);
       RM_CHECK(response->mutable_spec()->ParseFromString(join.serialized_spec)) << "the spec was stored by us";
@@ -48,6 +48,23 @@ grpc::ServerUnaryReactor* TrainerService::Join(grpc::CallbackServerContext* cont
     }
     reactor->Finish(ToGrpc(status));
   });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* TrainerService::AwaitEpoch(grpc::CallbackServerContext* context, const v1::AwaitEpochRequest* request,
+                                                     v1::AwaitEpochResponse* response) {
+  auto* reactor = context->DefaultReactor();
+  absl::StatusOr<RankIdentity> identity = FromProto(request->identity());
+  if (!identity.ok()) return Refuse(reactor, identity.status());
+  if (absl::Status status = CheckStep(request->step()); !status.ok()) return Refuse(reactor, status);
+  absl::StatusOr<absl::Duration> timeout = WaitFromProto(request->timeout());
+  if (!timeout.ok()) return Refuse(reactor, timeout.status());
+  driver_->Call(coordinator::AwaitEpoch{
+                    {}, *std::move(identity), request->lost_contact().substr(0, kLongestReason), request->step(), *timeout},
+                [=](const absl::Status& status, const Answer& answer) {
+                  if (status.ok()) *response->mutable_identity() = ToProto(std::get<EpochAnswer>(answer).identity);
+                  reactor->Finish(ToGrpc(status));
+                });
   return reactor;
 }
 

@@ -14,6 +14,8 @@ class TrainerService final : public v1::TrainerService::CallbackService {
 
   grpc::ServerUnaryReactor* Join(grpc::CallbackServerContext* context, const v1::JoinRequest* request,
                                  v1::JoinResponse* response) override;
+  grpc::ServerUnaryReactor* AwaitEpoch(grpc::CallbackServerContext* context, const v1::AwaitEpochRequest* request,
+                                       v1::AwaitEpochResponse* response) override;
   grpc::ServerUnaryReactor* Publish(grpc::CallbackServerContext* context, const v1::PublishRequest* request,
                                     v1::PublishResponse* response) override;
   grpc::ServerUnaryReactor* Await(grpc::CallbackServerContext* context, const v1::AwaitRequest* request,

@@ -47,6 +47,31 @@ Progress FromStored(const v1::StoredProgress& in) {
   return progress;
 }
 
+v1::StoredFailure ToStored(const Failure& failure) {
+  v1::StoredFailure out;
+  out.set_host(failure.host.value());
+  out.set_pid(failure.pid);
+  out.set_signal(failure.signal);
+  out.set_out_of_memory(failure.out_of_memory);
+  out.set_reason(failure.reason);
+  for (const std::string& line : failure.stderr_tail) out.add_stderr_tail(line);
+  out.set_time_ns(Nanoseconds(failure.time));
+  return out;
+}
+
+Failure FromStored(const v1::StoredFailure& in, Epoch epoch, Rank rank, int exit_code) {
+  return {.epoch = epoch,
+          .rank = rank,
+          .host = WorkerId(in.host()),
+          .pid = in.pid(),
+          .exit_code = exit_code,
+          .signal = in.signal(),
+          .out_of_memory = in.out_of_memory(),
+          .reason = in.reason(),
+          .stderr_tail = {in.stderr_tail().begin(), in.stderr_tail().end()},
+          .time = absl::FromUnixNanos(in.time_ns())};
+}
+
 // --- One Encode for each kind of record ---
 
 void Encode(const JobAccepted& record, v1::StoredRecord* out) {
@@ -95,6 +120,11 @@ void Encode(const EpochOpened& record, v1::StoredRecord* out) {
     stored->set_local_rank(place.local_rank);
     stored->set_group_rank(place.group_rank);
     stored->set_incarnation(place.incarnation.value());
+    if (place.state == RankState::kAssigned) continue;
+    stored->set_kept(true);
+    stored->set_pid(place.pid);
+    stored->set_device(place.device);
+    stored->set_since(place.since.value());
   }
 }
 
@@ -109,6 +139,7 @@ void Encode(const RankStartedRecord& record, v1::StoredRecord* out) {
 void Encode(const RankJoinedRecord& record, v1::StoredRecord* out) {
   out->mutable_rank_joined()->set_epoch(record.epoch.value());
   out->mutable_rank_joined()->set_rank(record.rank.value());
+  out->mutable_rank_joined()->set_stays(record.stays);
 }
 
 void Encode(const RankEnded& record, v1::StoredRecord* out) {
@@ -118,14 +149,15 @@ void Encode(const RankEnded& record, v1::StoredRecord* out) {
   ended->set_lost(record.state == RankState::kLost);
   ended->set_exit_code(record.exit_code);
   if (!record.failure.has_value()) return;
-  v1::StoredFailure* failure = ended->mutable_failure();
-  failure->set_host(record.failure->host.value());
-  failure->set_pid(record.failure->pid);
-  failure->set_signal(record.failure->signal);
-  failure->set_out_of_memory(record.failure->out_of_memory);
-  failure->set_reason(record.failure->reason);
-  for (const std::string& line : record.failure->stderr_tail) failure->add_stderr_tail(line);
-  failure->set_time_ns(Nanoseconds(record.failure->time));
+  *ended->mutable_failure() = ToStored(*record.failure);
+}
+
+void Encode(const ContactLost& record, v1::StoredRecord* out) {
+  v1::StoredContactLost* lost = out->mutable_contact_lost();
+  lost->set_epoch(record.failure.epoch.value());
+  lost->set_rank(record.failure.rank.value());
+  lost->set_exit_code(record.failure.exit_code);
+  *lost->mutable_failure() = ToStored(record.failure);
 }
 
 void Encode(const KeyPublished& record, v1::StoredRecord* out) {
@@ -199,6 +231,13 @@ EpochOpened DecodeEpochOpened(const v1::StoredRecord& in) {
     place.local_rank = stored.local_rank();
     place.group_rank = stored.group_rank();
     place.incarnation = Incarnation(stored.incarnation());
+    place.since = stored.kept() ? Epoch(stored.since()) : record.epoch;
+    if (stored.kept()) {
+      place.state = RankState::kStarted;
+      place.stays = true;
+      place.pid = stored.pid();
+      place.device = stored.device();
+    }
     record.ranks.push_back(std::move(place));
   }
   return record;
@@ -213,19 +252,14 @@ RankEnded DecodeRankEnded(const v1::StoredRecord& in) {
                    .exit_code = ended.exit_code(),
                    .failure = {}};
   if (ended.has_failure()) {
-    const v1::StoredFailure& failure = ended.failure();
-    record.failure = Failure{.epoch = record.epoch,
-                             .rank = record.rank,
-                             .host = WorkerId(failure.host()),
-                             .pid = failure.pid(),
-                             .exit_code = ended.exit_code(),
-                             .signal = failure.signal(),
-                             .out_of_memory = failure.out_of_memory(),
-                             .reason = failure.reason(),
-                             .stderr_tail = {failure.stderr_tail().begin(), failure.stderr_tail().end()},
-                             .time = absl::FromUnixNanos(failure.time_ns())};
+    record.failure = FromStored(ended.failure(), record.epoch, record.rank, ended.exit_code());
   }
   return record;
+}
+
+ContactLost DecodeContactLost(const v1::StoredRecord& in) {
+  const v1::StoredContactLost& lost = in.contact_lost();
+  return {JobId(in.job()), FromStored(lost.failure(), Epoch(lost.epoch()), Rank(lost.rank()), lost.exit_code())};
 }
 
 CheckpointCommitted DecodeCommitted(const v1::StoredRecord& in) {
@@ -280,8 +314,9 @@ absl::StatusOr<Record> DecodeRecord(const std::string& bytes) {
       return RankStartedRecord{job, Epoch(started.epoch()), Rank(started.rank()), started.pid(), started.device()};
     }
     case v1::StoredRecord::kRankJoined:
-      return RankJoinedRecord{job, Epoch(in.rank_joined().epoch()), Rank(in.rank_joined().rank())};
+      return RankJoinedRecord{job, Epoch(in.rank_joined().epoch()), Rank(in.rank_joined().rank()), in.rank_joined().stays()};
     case v1::StoredRecord::kRankEnded: return DecodeRankEnded(in);
+    case v1::StoredRecord::kContactLost: return DecodeContactLost(in);
     case v1::StoredRecord::kKeyPublished:
       return KeyPublished{job, Epoch(in.key_published().epoch()), in.key_published().key(), in.key_published().value()};
     case v1::StoredRecord::kShardReported: return DecodeShard(in);

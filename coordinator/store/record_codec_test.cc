@@ -50,10 +50,18 @@ std::vector<Record> EveryKind() {
                   .local_rank = 1,
                   .group_rank = 2,
                   .incarnation = Incarnation(12),
+                  .since = Epoch(2),
                   .state = RankState::kAssigned,
                   .pid = 0,
                   .device = "",
-                  .exit_code = 0};
+                  .exit_code = 0,
+                  .stays = false};
+  RankPlace kept = place;
+  kept.state = RankState::kStarted;
+  kept.pid = 813;
+  kept.device = "cpu1";
+  kept.stays = true;
+  kept.since = Epoch(1);
   Failure failure{.epoch = Epoch(2),
                   .rank = Rank(1),
                   .host = WorkerId("h1"),
@@ -67,11 +75,12 @@ std::vector<Record> EveryKind() {
   const CheckpointInfo checkpoint{10, "/c/step-10", 20, 2, "00ff", Epoch(2)};
   return {JobAccepted{job, spec, "request", kWhen},
           StateChanged{job, JobState::kDraining, "why", kWhen, JobState::kFailed, 137, 9, FullProgress()},
-          EpochOpened{job, Epoch(2), "why", kWhen, {place, place}, "10.0.0.1", 29500},
+          EpochOpened{job, Epoch(2), "why", kWhen, {place, kept}, "10.0.0.1", 29500},
           RankStartedRecord{job, Epoch(2), Rank(1), 812, "cpu0"},
-          RankJoinedRecord{job, Epoch(2), Rank(1)},
+          RankJoinedRecord{job, Epoch(2), Rank(1), true},
           RankEnded{job, Epoch(2), Rank(1), RankState::kLost, 137, failure},
           RankEnded{job, Epoch(2), Rank(0), RankState::kExited, 0, {}},
+          ContactLost{job, failure},
           KeyPublished{job, Epoch(2), "endpoint/0", std::string("\0\x80", 2)},
           ShardReported{job, Epoch(2), 10, {Rank(1), "shard-1", 10, 0xFFFFFFFF, std::string("\0\x80", 2)}},
           CheckpointCommitted{job, checkpoint},

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <random>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -25,22 +26,40 @@ constexpr int kMaxMessageBytes = 64 << 20;  // manifests' shard details
 
 class GrpcCoordinatorLink final : public CoordinatorLink {
  public:
-  GrpcCoordinatorLink(const TrainerIdentity& identity, const Clock& clock)
-      : identity_(identity), clock_(clock), random_(identity.incarnation.value() ^ (identity.rank.value() + 1)) {
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
-    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2'000);  // how long one attempt to connect may take
-    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
-    arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
-    arguments.SetMaxSendMessageSize(kMaxMessageBytes);
-    stub_ =
-        v1::TrainerService::NewStub(grpc::CreateCustomChannel(identity.coordinator, grpc::InsecureChannelCredentials(), arguments));
-  }
+  GrpcCoordinatorLink(const TrainerIdentity& identity, const Clock& clock, std::shared_ptr<v1::TrainerService::Stub> stub)
+      : identity_(identity),
+        clock_(clock),
+        stub_(std::move(stub)),
+        random_(identity.incarnation.value() ^ (identity.rank.value() + 1)) {}
 
   absl::StatusOr<v1::JoinResponse> Join(absl::Duration timeout) override {
-    return Call<v1::JoinResponse>("Join", &v1::TrainerService::Stub::Join, Identified<v1::JoinRequest>(), timeout);
+    auto request = Identified<v1::JoinRequest>();
+    request.set_stays(true);
+    return Call<v1::JoinResponse>("Join", &v1::TrainerService::Stub::Join, std::move(request), timeout);
+  }
+
+  absl::StatusOr<TrainerIdentity> AwaitEpoch(const LostContact& lost, absl::Duration timeout) override {
+    auto request = Identified<v1::AwaitEpochRequest>();
+    request.set_lost_contact(lost.why);
+    request.set_step(lost.step);
+    RM_ASSIGN_OR_RETURN(const auto response,
+                        CallAndWait<v1::AwaitEpochResponse>("AwaitEpoch", &v1::TrainerService::Stub::AwaitEpoch,
+                                                            std::move(request), timeout, /*is_cancellable=*/true));
+    TrainerIdentity next = identity_;
+    next.epoch = Epoch(response.identity().epoch());
+    next.rank = Rank(response.identity().rank());
+    return next;
+  }
+
+  void CancelAwaitEpoch() override {
+    MutexLock lock(&mu_);
+    cancelled_ = true;
+    for (grpc::ClientContext* context : cancellable_) context->TryCancel();
+    pause_.SignalAll();
+  }
+
+  std::unique_ptr<CoordinatorLink> LinkFor(const TrainerIdentity& identity) override {
+    return std::make_unique<GrpcCoordinatorLink>(identity, clock_, stub_);
   }
 
   absl::Status Publish(const std::string& key, const std::string& value) override {
@@ -121,22 +140,24 @@ class GrpcCoordinatorLink final : public CoordinatorLink {
   // For calls by which the coordinator itself waits: one attempt after the other until `timeout`.
   template <typename Response, typename Request>
   absl::StatusOr<Response> CallAndWait(const char* name, Method<Request, Response> method, Request request,
-                                       absl::Duration timeout) {
+                                       absl::Duration timeout, bool is_cancellable = false) {
     return Repeat<Response>(name, timeout, [&](absl::Duration left, Response* response) {
       const absl::Duration wait = std::min(left, kAttempt);
       request.mutable_timeout()->set_seconds(absl::ToInt64Seconds(wait));
       request.mutable_timeout()->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(wait % absl::Seconds(1))));
-      return Attempt(name, method, request, wait + kAnswerSlack, response);
+      return Attempt(name, method, request, wait + kAnswerSlack, response, is_cancellable);
     });
   }
 
   template <typename Request, typename Response>
   absl::Status Attempt(const char* name, Method<Request, Response> method, const Request& request, absl::Duration limit,
-                       Response* response) {
+                       Response* response, bool is_cancellable = false) {
     grpc::ClientContext context;
     // At least 1 ms: a deadline in the past would not even send the request. The time span is added to gRPC's own clock.
     context.set_deadline(gpr_time_from_millis(std::max<int64_t>(1, absl::ToInt64Milliseconds(limit)), GPR_TIMESPAN));
+    if (is_cancellable && !Admit(&context)) return absl::CancelledError(absl::StrCat(name, " was cancelled"));
     const grpc::Status status = ((*stub_).*method)(&context, request, response);
+    if (is_cancellable) Dismiss(&context);
     if (status.ok()) return absl::OkStatus();
     return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
                         absl::StrCat(name, " at coordinator ", identity_.coordinator, ": ", status.error_message()));
@@ -180,23 +201,45 @@ class GrpcCoordinatorLink final : public CoordinatorLink {
     return backoff * std::uniform_real_distribution<double>(0.5, 1.0)(random_);
   }
 
+  bool Admit(grpc::ClientContext* context) {
+    MutexLock lock(&mu_);
+    if (!cancelled_) cancellable_.insert(context);
+    return !cancelled_;
+  }
+  void Dismiss(grpc::ClientContext* context) {
+    MutexLock lock(&mu_);
+    cancellable_.erase(context);
+  }
+
   void Pause(absl::Duration duration) {
     MutexLock lock(&mu_);
-    pause_.WaitFor(&mu_, duration);
+    if (!cancelled_) pause_.WaitFor(&mu_, duration);
   }
 
   const TrainerIdentity identity_;
   const Clock& clock_;
-  std::unique_ptr<v1::TrainerService::Stub> stub_;
+  const std::shared_ptr<v1::TrainerService::Stub> stub_;
   Mutex mu_;
-  CondVar pause_;  // never signalled
+  CondVar pause_;  // signalled by CancelAwaitEpoch alone
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+  std::set<grpc::ClientContext*> cancellable_ ABSL_GUARDED_BY(mu_);  // of calls under way
   std::minstd_rand random_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace
 
 std::unique_ptr<CoordinatorLink> CreateGrpcCoordinatorLink(const TrainerIdentity& identity, const Clock& clock) {
-  return std::make_unique<GrpcCoordinatorLink>(identity, clock);
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2'000);  // how long one attempt to connect may take
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
+  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  arguments.SetMaxSendMessageSize(kMaxMessageBytes);
+  return std::make_unique<GrpcCoordinatorLink>(
+      identity, clock,
+      v1::TrainerService::NewStub(grpc::CreateCustomChannel(identity.coordinator, grpc::InsecureChannelCredentials(), arguments)));
 }
 
 }  // namespace ringmaster::trainer

@@ -50,6 +50,33 @@ class MemoryCoordinator::Link final : public CoordinatorLink {
     return response;
   }
 
+  absl::StatusOr<TrainerIdentity> AwaitEpoch(const LostContact& lost, absl::Duration timeout) override {
+    const absl::Time deadline = at_.clock_.Now() + timeout;
+    MutexLock lock(&at_.mu_);
+    if (!lost.why.empty()) at_.NoteLostContact(identity_);
+    while (true) {
+      if (cancelled_) return absl::CancelledError("AwaitEpoch was cancelled");
+      if (!at_.away_ && at_.epoch_ > identity_.epoch) {
+        if (!at_.keeps_processes_) return absl::AbortedError("the job goes on without this process");
+        TrainerIdentity next = identity_;
+        next.epoch = at_.epoch_;
+        return next;
+      }
+      if (!at_.away_ && !at_.keeps_processes_ && !lost.why.empty()) return absl::AbortedError("this epoch is the last one");
+      const absl::Duration left = deadline - at_.clock_.Now();
+      if (left <= absl::ZeroDuration()) return absl::DeadlineExceededError(absl::StrCat("still in epoch ", at_.epoch_.value()));
+      at_.changed_.WaitFor(&at_.mu_, left);
+    }
+  }
+
+  void CancelAwaitEpoch() override {
+    MutexLock lock(&at_.mu_);
+    cancelled_ = true;
+    at_.changed_.SignalAll();
+  }
+
+  std::unique_ptr<CoordinatorLink> LinkFor(const TrainerIdentity& identity) override { return at_.LinkFor(identity); }
+
   absl::Status Publish(const std::string& key, const std::string& value) override {
     MutexLock lock(&at_.mu_);
     RM_RETURN_IF_ERROR(at_.WaitUntil(identity_, absl::Seconds(60), "", [] { return true; }));
@@ -100,6 +127,7 @@ class MemoryCoordinator::Link final : public CoordinatorLink {
  private:
   MemoryCoordinator& at_;
   const TrainerIdentity identity_;
+  bool cancelled_ ABSL_GUARDED_BY(at_.mu_) = false;
 };
 
 bool MemoryCoordinator::HasAllShards(int64_t step) const {
@@ -145,11 +173,28 @@ void MemoryCoordinator::ComeBack() {
 
 void MemoryCoordinator::OpenEpoch(Epoch epoch) {
   MutexLock lock(&mu_);
+  Open(epoch);
+}
+
+void MemoryCoordinator::Open(Epoch epoch) {
   epoch_ = epoch;
+  lost_contact_.clear();
   joined_.clear();
   keys_.clear();
   shards_.clear();
   changed_.SignalAll();
+}
+
+void MemoryCoordinator::KeepProcesses(int survivors) {
+  MutexLock lock(&mu_);
+  keeps_processes_ = true;
+  survivors_ = survivors;
+}
+
+void MemoryCoordinator::NoteLostContact(const TrainerIdentity& identity) {
+  if (identity.epoch != epoch_) return;
+  lost_contact_.insert(identity.rank.value());
+  if (keeps_processes_ && static_cast<int>(lost_contact_.size()) == survivors_) Open(epoch_.Next());
 }
 
 std::vector<v1::CheckpointInfo> MemoryCoordinator::committed() const {

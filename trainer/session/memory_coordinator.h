@@ -31,6 +31,10 @@ class MemoryCoordinator {
   // Calls of every other epoch return ABORTED from now on, also those that wait. Keys and shards of the old one are dropped.
   void OpenEpoch(Epoch epoch);
 
+  // From now on an epoch follows as soon as this many ranks of the one before say that they have lost contact, and processes go on
+  // in it. Otherwise AwaitEpoch ends with ABORTED once an epoch is over.
+  void KeepProcesses(int survivors);
+
   // What tests look at.
   std::vector<v1::CheckpointInfo> committed() const;  // oldest first, without those dropped by retention
   std::set<std::string> refused() const;
@@ -43,6 +47,8 @@ class MemoryCoordinator {
   absl::Status WaitUntil(const TrainerIdentity& identity, absl::Duration timeout, const std::string& what,
                          absl::FunctionRef<bool()> ready) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  void Open(Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void NoteLostContact(const TrainerIdentity& identity) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool HasAllShards(int64_t step) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<std::vector<v1::CheckpointInfo>> Commit(const v1::CheckpointInfo& checkpoint) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -53,6 +59,9 @@ class MemoryCoordinator {
   CondVar changed_;
   bool away_ ABSL_GUARDED_BY(mu_) = false;
   Epoch epoch_ ABSL_GUARDED_BY(mu_){1};
+  bool keeps_processes_ ABSL_GUARDED_BY(mu_) = false;
+  int survivors_ ABSL_GUARDED_BY(mu_) = 0;
+  std::set<int32_t> lost_contact_ ABSL_GUARDED_BY(mu_);  // of this epoch
   std::set<int32_t> joined_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, std::string> keys_ ABSL_GUARDED_BY(mu_);
   std::map<int64_t, std::map<int32_t, v1::ShardInfo>> shards_ ABSL_GUARDED_BY(mu_);  // by step, by rank

@@ -1,6 +1,7 @@
 #include "worker/core/worker_machine.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -67,10 +68,13 @@ void WorkerMachine::OnEvent(const worker_event::Assigned& event, absl::Time now)
     effects_.push_back(worker_effect::Refused{absl::StrCat(name, ": not started, epoch ", newest.value(), " of it is known here")});
     return;
   }
-  StopThrough(assignment.job, fence.assigned, std::nullopt, absl::StrCat("epoch ", assignment.epoch.value(), " has begun"), now);
+  // Where the others go on without it, what a replaced process could still save is worth nothing to anybody.
+  const std::optional<absl::Duration> grace = KeepProcesses(assignment) ? std::optional(absl::ZeroDuration()) : std::nullopt;
+  StopThrough(assignment.job, fence.assigned, grace, absl::StrCat("epoch ", assignment.epoch.value(), " has begun"), now);
   fence.assigned = assignment.epoch;
   effects_.push_back(worker_effect::Accepted{assignment.job, assignment.epoch});
   for (const RankAssignment& rank : assignment.ranks) {
+    if (rank.keeps_process) continue;
     RankProcess process;
     process.incarnation = rank.incarnation;
     process.grace = assignment.grace;
@@ -133,6 +137,32 @@ void WorkerMachine::OnEvent(const worker_event::ShutdownRequested&, absl::Time n
   AnnounceDrained();
 }
 
+// One that has ended meanwhile has been reported, or will be, under the epoch that it knew: the coordinator knows it by its
+// incarnation. Returns whether the assignment keeps any, here or elsewhere.
+bool WorkerMachine::KeepProcesses(const Assignment& assignment) {
+  bool keeps_any = false;
+  std::set<Epoch> left;
+  for (const RankAssignment& rank : assignment.ranks) {
+    if (!rank.keeps_process) continue;
+    keeps_any = true;
+    const auto found = std::find_if(ranks_.begin(), ranks_.end(), [&](const auto& entry) {
+      const RankPhase phase = entry.second.phase;
+      return entry.first.job == assignment.job && entry.second.incarnation == rank.incarnation &&
+             (phase == RankPhase::kStarting || phase == RankPhase::kRunning);
+    });
+    if (found == ranks_.end()) continue;
+    const RankKey from = found->first;
+    const RankKey to{assignment.job, assignment.epoch, rank.rank};
+    effects_.push_back(worker_effect::Keep{from, to});
+    const RankProcess process = found->second;
+    ranks_.erase(found);
+    ranks_.emplace(to, process);
+    left.insert(from.epoch);
+  }
+  for (const Epoch epoch : left) AnnounceEpochGone(assignment.job, epoch);
+  return keeps_any;
+}
+
 void WorkerMachine::RepeatReports(const JobId& job, Epoch epoch) {
   for (auto it = ranks_.lower_bound(FirstKey(job, epoch)); it != ranks_.end(); ++it) {
     const auto& [key, process] = *it;
@@ -186,10 +216,15 @@ void WorkerMachine::MarkExited(const RankKey& key, RankProcess& process) {
 
 void WorkerMachine::StartWhatCan(const JobId& job) {
   worker_effect::StartRanks start{job, Epoch(0), {}};
+  std::optional<Epoch> oldest_process;
   for (auto it = ranks_.lower_bound(FirstKey(job, Epoch(0))); it != ranks_.end() && it->first.job == job; ++it) {
     const RankPhase phase = it->second.phase;
     if (phase == RankPhase::kExited) continue;
-    if (phase != RankPhase::kWaiting) return;  // an older process is still there (or this epoch has been started)
+    if (phase != RankPhase::kWaiting) {
+      if (!oldest_process.has_value()) oldest_process = it->first.epoch;
+      continue;
+    }
+    if (oldest_process.has_value() && *oldest_process < it->first.epoch) return;  // an older process is still there
     start.epoch = it->first.epoch;
     start.ranks.push_back({it->first.rank, it->second.incarnation});
   }

@@ -5,6 +5,7 @@
 //
 //   Assign --> kWaiting --(older processes gone)--> kStarted --(StopRanks, newer Assign, stale, shutdown)--> kStopping --> (gone)
 //
+// A process that the assignment keeps moves to the new epoch as it is; those of older epochs beside it are killed at once.
 // Every assigned rank ends in exactly one exit, kept and sent again after each reconnection until the coordinator has seen it.
 #ifndef RINGMASTER_WORKER_CORE_WORKER_MACHINE_H_
 #define RINGMASTER_WORKER_CORE_WORKER_MACHINE_H_
@@ -32,6 +33,7 @@ struct RankKey {
 struct RankAssignment {
   Rank rank;
   Incarnation incarnation;
+  bool keeps_process = false;  // it runs already, as a rank of an older epoch
 };
 struct Assignment {
   JobId job;
@@ -86,6 +88,11 @@ struct Accepted {
   JobId job;
   Epoch epoch;
 };
+// The process goes on as a rank of a newer epoch.
+struct Keep {
+  RankKey from;
+  RankKey to;
+};
 // Start these, all of one epoch. A start that fails comes back as ProcessGone.
 struct StartRanks {
   JobId job;
@@ -130,7 +137,7 @@ struct Drained {};  // after ShutdownRequested: nothing runs any more
 }  // namespace worker_effect
 
 using WorkerEffect =
-    std::variant<worker_effect::Accepted, worker_effect::StartRanks, worker_effect::Terminate, worker_effect::Kill,
+    std::variant<worker_effect::Accepted, worker_effect::Keep, worker_effect::StartRanks, worker_effect::Terminate, worker_effect::Kill,
                  worker_effect::Destroy, worker_effect::SendStarted, worker_effect::SendExit, worker_effect::RecordNeverStarted,
                  worker_effect::ForgetExit, worker_effect::EpochGone, worker_effect::Refused, worker_effect::Drained>;
 
@@ -181,6 +188,7 @@ class WorkerMachine {
   void OnEvent(const worker_event::ProcessGone& event, absl::Time now);
   void OnEvent(const worker_event::ShutdownRequested& event, absl::Time now);
 
+  bool KeepProcesses(const Assignment& assignment);
   void RepeatReports(const JobId& job, Epoch epoch);
   void StopThrough(const JobId& job, Epoch epoch, std::optional<absl::Duration> grace, const std::string& reason, absl::Time now);
   void StopRank(const RankKey& key, RankProcess& process, absl::Duration grace, const std::string& reason, absl::Time now);

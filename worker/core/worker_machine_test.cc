@@ -1,5 +1,6 @@
 #include "worker/core/worker_machine.h"
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,7 @@ struct Describe {
         "Start ", e.job.value(), "/", e.epoch.value(), ":",
         absl::StrJoin(e.ranks, ",", [](std::string* out, const RankAssignment& r) { absl::StrAppend(out, r.rank.value()); }));
   }
+  std::string operator()(const worker_effect::Keep& e) { return absl::StrCat("Keep ", Name(e.from), " as ", Name(e.to)); }
   std::string operator()(const worker_effect::Terminate& e) { return "Terminate " + Name(e.key); }
   std::string operator()(const worker_effect::Kill& e) { return "Kill " + Name(e.key); }
   std::string operator()(const worker_effect::Destroy& e) { return "Destroy " + Name(e.key); }
@@ -65,6 +67,15 @@ class WorkerMachineTest : public ::testing::Test {
   std::vector<std::string> Assign(int epoch, int ranks, const std::string& job = "j") {
     Assignment assignment{JobId(job), Epoch(epoch), absl::Seconds(10), {}};
     for (int rank = 0; rank < ranks; ++rank) assignment.ranks.push_back({Rank(rank), IncarnationOf(epoch, rank)});
+    return Step(worker_event::Assigned{assignment});
+  }
+  // These ranks keep their process of epoch 1.
+  std::vector<std::string> AssignKeeping(int epoch, int ranks, const std::set<int>& kept) {
+    Assignment assignment{JobId("j"), Epoch(epoch), absl::Seconds(10), {}};
+    for (int rank = 0; rank < ranks; ++rank) {
+      const bool keeps = kept.contains(rank);
+      assignment.ranks.push_back({Rank(rank), IncarnationOf(keeps ? 1 : epoch, rank), keeps});
+    }
     return Step(worker_event::Assigned{assignment});
   }
   std::vector<std::string> Stop(int epoch, absl::Duration grace) {
@@ -255,6 +266,34 @@ TEST_F(WorkerMachineTest, Shutdown_StopsEverythingRefusesNewWorkAndTellsWhenNoth
               ElementsAre("NeverStarted j/2/0 not started: the worker is shutting down", "SendExit j/2/0", "EpochGone j/2"));
   EXPECT_THAT(Assign(3, 1), ElementsAre(HasSubstr("Refused")));
   EXPECT_THAT(Gone(1, 0), ElementsAre("SendExit j/1/0", "EpochGone j/1", "Drained"));
+}
+
+TEST_F(WorkerMachineTest, KeptProcess_MovesToTheNewEpochAndTheNewcomerStartsBesideIt) {
+  RunEpochOne(2);
+  Gone(1, 1);
+  Seen(1, 1);
+
+  EXPECT_THAT(AssignKeeping(2, 2, {0}), ElementsAre("Keep j/1/0 as j/2/0", "EpochGone j/1", "Accepted j/2", "Start j/2:1"));
+  EXPECT_THAT(Started(2, 1), ElementsAre("SendStarted j/2/1"));
+  ASSERT_EQ(machine_.Running().size(), 2u);
+  EXPECT_EQ(machine_.Running()[0].incarnation, IncarnationOf(1, 0));
+  EXPECT_THAT(Gone(2, 0), ElementsAre("SendExit j/2/0"));
+}
+
+TEST_F(WorkerMachineTest, ProcessBesideAKeptOne_IsKilledAtOnceAndItsPlaceIsFilledWhenItIsGone) {
+  RunEpochOne(2);
+
+  EXPECT_THAT(AssignKeeping(2, 2, {0}), ElementsAre("Keep j/1/0 as j/2/0", "Terminate j/1/1", "Accepted j/2"));
+  EXPECT_THAT(Pass(absl::ZeroDuration()), ElementsAre("Kill j/1/1"));
+  EXPECT_THAT(Gone(1, 1), ElementsAre("SendExit j/1/1", "EpochGone j/1", "Start j/2:1"));
+}
+
+TEST_F(WorkerMachineTest, ProcessThatWasToBeKeptButHasEnded_IsReportedUnderItsOldEpochAndNotStartedAgain) {
+  RunEpochOne(2);
+  Gone(1, 0);
+
+  EXPECT_THAT(AssignKeeping(2, 2, {0, 1}), ElementsAre("Keep j/1/1 as j/2/1", "EpochGone j/1", "Accepted j/2"));
+  EXPECT_THAT(Welcome(), ElementsAre("SendExit j/1/0"));
 }
 
 TEST_F(WorkerMachineTest, ShutdownWithoutRanks_IsDrainedAtOnceAndOnlyOnce) {

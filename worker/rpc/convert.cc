@@ -57,14 +57,14 @@ absl::StatusOr<Assignment> ToAssignment(const v1::Assign& assign, int slots) {
       return absl::InvalidArgumentError(
           absl::StrCat(name, ": rank ", rank.rank(), " is outside a world of ", assign.world_size(), " or comes twice"));
     }
-    if (rank.local_rank() < 0 || rank.local_rank() >= assign.ranks_size() || !local_ranks.insert(rank.local_rank()).second) {
+    if (rank.local_rank() < 0 || rank.local_rank() >= slots || !local_ranks.insert(rank.local_rank()).second) {
       return absl::InvalidArgumentError(
-          absl::StrCat(name, ": local rank ", rank.local_rank(), " is outside 0..", assign.ranks_size() - 1, " or comes twice"));
+          absl::StrCat(name, ": local rank ", rank.local_rank(), " is outside 0..", slots - 1, " or comes twice"));
     }
     if (rank.slot() < 0 || rank.slot() >= slots) {
       return absl::InvalidArgumentError(absl::StrCat(name, ": slot ", rank.slot(), ", but this worker has ", slots));
     }
-    result.ranks.push_back({Rank(rank.rank()), Incarnation(rank.incarnation())});
+    result.ranks.push_back({Rank(rank.rank()), Incarnation(rank.incarnation()), rank.keeps_process()});
   }
   return result;
 }

@@ -1,0 +1,31 @@
+// What a rank plans and reads before it meets the others. It outlives epochs: a rank that keeps its process keeps all of it.
+#ifndef RINGMASTER_TRAINER_WORKBENCH_H_
+#define RINGMASTER_TRAINER_WORKBENCH_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "proto/job.pb.h"
+#include "trainer/checkpoint/layout.h"
+#include "trainer/data/dataset.h"
+#include "trainer/job_config.h"
+#include "trainer/models/model.h"
+#include "trainer/optimizer/optimizer.h"
+
+namespace ringmaster::trainer {
+
+struct Workbench {
+  JobConfig config;
+  std::unique_ptr<Dataset> dataset;
+  std::unique_ptr<Model> model;
+  std::unique_ptr<Optimizer> optimizer;
+  std::vector<GlobalTensor> tensors;  // of model and optimizer, as checkpoints name them
+};
+
+// INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED: the field of the spec, or the file, that cannot be had.
+absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, int world_size);
+
+}  // namespace ringmaster::trainer
+
+#endif  // RINGMASTER_TRAINER_WORKBENCH_H_
