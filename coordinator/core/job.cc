@@ -15,14 +15,12 @@ RankPlace* FindRank(Job& job, Epoch epoch, Rank rank) {
   return &job.ranks[rank.value()];
 }
 
-// "A peer was lost" is never the cause when anything else is known of the same epoch.
-void InsertFailure(const Failure& failure, std::vector<Failure>* failures) {
-  auto position = failures->end();
+// "A peer was lost" is no failure of its own when anything else is known of the same epoch.
+void AddFailure(const Failure& failure, std::vector<Failure>* failures) {
   if (failure.exit_code != kExitPeerLost) {
-    position = std::find_if(failures->begin(), failures->end(),
-                            [&](const Failure& other) { return other.epoch == failure.epoch && other.exit_code == kExitPeerLost; });
+    std::erase_if(*failures, [&](const Failure& other) { return other.epoch == failure.epoch && other.exit_code == kExitPeerLost; });
   }
-  failures->insert(position, failure);
+  failures->push_back(failure);
 }
 
 void Fold(const StateChanged& record, Job& job) {
@@ -79,13 +77,13 @@ void Fold(const RankEnded& record, Job& job) {
     place->exit_code = record.exit_code;
   }
   if (!record.failure.has_value()) return;
-  InsertFailure(*record.failure, &job.failures);
+  AddFailure(*record.failure, &job.failures);
   // "It lost a peer" is what is said until the peer's own failure is known.
   if (job.state == JobState::kRecovering) job.reason = Describe(*RootCause(job));
 }
 
 void Fold(const ContactLost& record, Job& job) {
-  if (record.failure.epoch == job.epoch) InsertFailure(record.failure, &job.failures);
+  if (record.failure.epoch == job.epoch) AddFailure(record.failure, &job.failures);
 }
 
 void Fold(const KeyPublished& record, Job& job) {

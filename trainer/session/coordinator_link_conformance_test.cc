@@ -39,6 +39,15 @@ class Service final : public v1::TrainerService::Service {
     if (joined.ok()) *response = *joined;
     return ToGrpc(joined.status());
   }
+  grpc::Status AwaitEpoch(grpc::ServerContext*, const v1::AwaitEpochRequest* request, v1::AwaitEpochResponse* response) override {
+    const LostContact lost{.why = request->lost_contact(), .step = request->step()};
+    auto next = LinkOf(request->identity())->AwaitEpoch(lost, Duration(request->timeout()));
+    if (next.ok()) {
+      *response->mutable_identity() = request->identity();
+      response->mutable_identity()->set_epoch(next->epoch.value());
+    }
+    return ToGrpc(next.status());
+  }
   grpc::Status Publish(grpc::ServerContext*, const v1::PublishRequest* request, v1::PublishResponse*) override {
     return ToGrpc(LinkOf(request->identity())->Publish(request->key(), request->value()));
   }
@@ -201,6 +210,39 @@ TEST_P(CoordinatorLinkConformance, AnOldEpochIsAbortedAlsoWhileItWaits) {
   EXPECT_THAT(value, StatusIs(absl::StatusCode::kAborted, HasSubstr("epoch 1")));
   EXPECT_THAT(link->Join(kLong), StatusIs(absl::StatusCode::kAborted, HasSubstr("epoch 1")));
   EXPECT_OK(LinkOf(0, 2)->Join(kLong));
+}
+
+TEST_P(CoordinatorLinkConformance, WhoWaitsForTheNextEpochLearnsWhoItIsInIt) {
+  coordinator_.KeepProcesses(/*survivors=*/1);
+  const auto watching = LinkOf(0), lost = LinkOf(1);
+  EXPECT_THAT(watching->AwaitEpoch({}, kShort), StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("epoch 1")));
+  absl::StatusOr<TrainerIdentity> seen;
+  std::thread watch([&] { seen = watching->AwaitEpoch({}, kLong); });
+  ASSERT_OK_AND_ASSIGN(const TrainerIdentity next, lost->AwaitEpoch({.why = "rank 0 is gone", .step = 7}, kLong));
+  watch.join();
+  EXPECT_EQ(next.epoch, Epoch(2));
+  EXPECT_EQ(next.rank, Rank(1));
+  EXPECT_EQ(next.incarnation, Incarnation(77));
+  ASSERT_OK(seen);
+  EXPECT_EQ(seen->rank, Rank(0));
+  EXPECT_OK(lost->LinkFor(next)->Join(kLong));
+  EXPECT_THAT(lost->Join(kLong), StatusIs(absl::StatusCode::kAborted, HasSubstr("epoch 1"))) << "a link stays with its epoch";
+}
+
+TEST_P(CoordinatorLinkConformance, WhereTheJobGoesOnWithoutThisProcessAwaitEpochIsAborted) {
+  coordinator_.OpenEpoch(Epoch(2));
+  EXPECT_THAT(LinkOf(0)->AwaitEpoch({}, kLong), StatusIs(absl::StatusCode::kAborted, HasSubstr("without this process")));
+}
+
+TEST_P(CoordinatorLinkConformance, CancelEndsAwaitEpochNowAndLaterAndNothingElse) {
+  const auto link = LinkOf(0);
+  absl::StatusOr<TrainerIdentity> next;
+  std::thread waiter([&] { next = link->AwaitEpoch({}, kLong); });
+  link->CancelAwaitEpoch();
+  waiter.join();
+  EXPECT_THAT(next, StatusIs(absl::StatusCode::kCancelled, ::testing::_));
+  EXPECT_THAT(link->AwaitEpoch({}, kLong), StatusIs(absl::StatusCode::kCancelled, ::testing::_));
+  EXPECT_OK(link->Join(kLong));
 }
 
 TEST_P(CoordinatorLinkConformance, CallsOutliveACoordinatorThatIsAwayForAWhile) {

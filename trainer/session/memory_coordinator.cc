@@ -62,6 +62,7 @@ class MemoryCoordinator::Link final : public CoordinatorLink {
         next.epoch = at_.epoch_;
         return next;
       }
+      // Nobody would open another epoch for it.
       if (!at_.away_ && !at_.keeps_processes_ && !lost.why.empty()) return absl::AbortedError("this epoch is the last one");
       const absl::Duration left = deadline - at_.clock_.Now();
       if (left <= absl::ZeroDuration()) return absl::DeadlineExceededError(absl::StrCat("still in epoch ", at_.epoch_.value()));
