@@ -178,6 +178,10 @@ TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinRespons
     const auto memory = sync.AllocateGradients(static_cast<int64_t>(bench_->model->gradients().size()));
     if (!memory.ok()) return FromPeers(memory.status());
     bench_->model->PlaceGradients(*memory);
+    shared_gradients_ = true;
+  } else if (shared_gradients_) {
+    bench_->own_gradients.assign(bench_->model->gradients().size(), 0.0f);
+    bench_->model->PlaceGradients(bench_->own_gradients);
   }
   Training training({.config = config,
                      .dataset = *bench_->dataset,

@@ -72,6 +72,7 @@ class TrainLoop {
   std::atomic<bool> stopped_{false};
   std::optional<Workbench> bench_;
   int64_t completed_ = kNoState;  // steps that the state in bench_ has completed
+  bool shared_gradients_ = false;  // the gradients' memory belonged to the group of an epoch
   int64_t saved_step_ = -1;       // of the newest checkpoint that this rank knows of
 
   Mutex mu_;

@@ -21,6 +21,7 @@ struct Workbench {
   std::unique_ptr<Model> model;
   std::unique_ptr<Optimizer> optimizer;
   std::vector<GlobalTensor> tensors;  // of model and optimizer, as checkpoints name them
+  std::vector<float> own_gradients;   // memory for a rank that was in a group and is alone now
 };
 
 // INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED: the field of the spec, or the file, that cannot be had.

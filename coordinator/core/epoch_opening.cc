@@ -46,6 +46,7 @@ std::vector<Host> HostsFor(const Job* job, const Jobs& jobs, const Membership& m
 
 PlacementRequest RequestFor(const Job& job) {
   PlacementRequest request{.world_size = job.spec.world_size,
+                           .min_world_size = std::min(job.spec.min_world_size, job.spec.world_size),
                            .nodes = job.spec.nodes,
                            .slots_per_node = job.spec.slots_per_node,
                            .previous = {},
@@ -138,21 +139,109 @@ void StopReplaced(Turn& turn, const Job& job, const std::vector<RankPlace>& next
   }
 }
 
+bool MayRecover(const Turn& turn, const Job& job, const JobLive& live) {
+  if (live.restart_at.has_value() && *live.restart_at > turn.now) return false;
+  return !live.cause_deadline.has_value() || *live.cause_deadline <= turn.now || AllRanksEnded(job);
+}
+
+// Only when all is well: every rank has joined and stays.
+bool MayGrow(const Turn& turn, const Job& job, const JobLive& live) {
+  return WantsMoreRanks(job) && live.opened_at + kGrowthPause <= turn.now &&
+         std::all_of(job.ranks.begin(), job.ranks.end(),
+                     [](const RankPlace& place) { return place.state == RankState::kJoined && place.stays; });
+}
+
+// With survivors: as many ranks as there are slots for, at once. Without: all ranks, or after a while as many as can be had.
+Placement Place(Turn& turn, const JobId& id, std::vector<RankPlace> kept) {
+  const Job& job = turn.job(id);
+  const std::vector<Host> hosts = HostsFor(&job, turn.jobs, turn.membership);
+  PlacementRequest request = RequestFor(job);
+  if (!kept.empty()) return FillVacancies(request, std::move(kept), hosts);
+  Placement placement = PlaceRanks(request, hosts);
+  int free = 0;
+  for (const Host& host : hosts) free += static_cast<int>(host.free_slots.size());
+  if (!placement.ranks.empty() || request.min_world_size >= request.world_size || free < request.min_world_size) return placement;
+  JobLive& live = turn.live(id);
+  if (!live.gather_until.has_value()) live.gather_until = turn.now + kGatherWindow;
+  if (*live.gather_until > turn.now) return placement;
+  request.world_size = free;
+  return PlaceRanks(request, hosts);
+}
+
+std::string ReasonOf(const Job& job, size_t ranks) {
+  const Failure* cause = RootCause(job);
+  if (job.state == JobState::kRunning) return absl::StrCat("grows from ", job.ranks.size(), " to ", ranks, " ranks");
+  const std::string reason = cause == nullptr ? "first start" : Describe(*cause);
+  if (static_cast<int>(ranks) == job.spec.world_size) return reason;
+  return absl::StrCat(reason, "; ", ranks, " of ", job.spec.world_size, " ranks");
+}
+
+void AnswerEpochWaiters(Turn& turn, const JobId& id) {
+  JobLive& live = turn.live(id);
+  const Job& job = turn.job(id);
+  for (const JobLive::EpochWaiter& waiter : live.epoch_waiters) {
+    const std::optional<Rank> rank = RankOf(job, waiter.identity.incarnation);
+    if (rank.has_value()) {
+      turn.Answer(waiter.call, EpochAnswer{{id, job.epoch, *rank, waiter.identity.incarnation}});
+    } else {
+      turn.Refuse(waiter.call,
+                  absl::AbortedError(absl::StrCat("job ", id.value(), ": epoch ", job.epoch.value(), " goes on without rank ",
+                                                  waiter.identity.rank.value(), " of epoch ", waiter.identity.epoch.value())));
+    }
+  }
+  live.epoch_waiters.clear();
+}
+
+void OpenEpoch(Turn& turn, const JobId& id, std::vector<RankPlace> ranks) {
+  const Job& job = turn.job(id);
+  for (RankPlace& place : ranks) {
+    if (place.state != RankState::kAssigned) continue;
+    place.incarnation = Incarnation(turn.Draw());
+    place.since = job.epoch.Next();
+  }
+  const Worker* first = turn.membership.Find(ranks[0].worker);
+  EpochOpened opened{.job = id,
+                     .epoch = job.epoch.Next(),
+                     .reason = ReasonOf(job, ranks.size()),
+                     .time = turn.wall,
+                     .ranks = std::move(ranks),
+                     .master_address = first->address,
+                     .master_port = first->master_port};
+  const bool first_start = !job.started.has_value();
+  StopReplaced(turn, job, opened.ranks);
+  AbortWaiters(turn, id, opened.reason);
+  turn.Emit(std::move(opened));
+  JobLive& live = turn.live(id);
+  live.waiting_reason.clear();
+  live.ranks.clear();
+  live.missing.clear();
+  live.cause_deadline.reset();
+  live.restart_at.reset();
+  live.gather_until.reset();
+  live.opened_at = turn.now;
+  live.stop_sent = false;
+  live.lost_contact.clear();
+  AnswerEpochWaiters(turn, id);
+  if (first_start && turn.job(id).spec.time_limit.has_value()) live.time_limit_at = turn.now + *turn.job(id).spec.time_limit;
+  SendAssigns(turn, turn.job(id), nullptr);
+}
+
 }  // namespace
+
+bool WantsMoreRanks(const Job& job) { return job.spec.joins && static_cast<int>(job.ranks.size()) < job.spec.world_size; }
 
 void OpenEpochIfPossible(Turn& turn, const JobId& id) {
   const Job& job = turn.job(id);
   if (Lookup(job.state, JobEvent::kOpenEpoch).action != Action::kTake) return;
   std::vector<RankPlace> kept;
-  if (job.state == JobState::kRecovering) {
+  if (job.state != JobState::kPending) {
     const JobLive& live = turn.jobs.Find(id)->live;
-    if (live.restart_at.has_value() && *live.restart_at > turn.now) return;
-    if (live.cause_deadline.has_value() && *live.cause_deadline > turn.now && !AllRanksEnded(job)) return;
+    if (job.state == JobState::kRunning ? !MayGrow(turn, job, live) : !MayRecover(turn, job, live)) return;
     kept = KeptRanks(job, live);
     if (kept.empty() && !AllRanksEnded(job)) return;
   }
-  const std::vector<Host> hosts = HostsFor(&job, turn.jobs, turn.membership);
-  Placement placement = kept.empty() ? PlaceRanks(RequestFor(job), hosts) : FillVacancies(RequestFor(job), std::move(kept), hosts);
+  Placement placement = Place(turn, id, std::move(kept));
+  if (job.state == JobState::kRunning && placement.ranks.size() <= job.ranks.size()) return;
   if (placement.ranks.empty()) {
     if (turn.jobs.Find(id)->live.waiting_reason == placement.waiting_reason) return;
     turn.live(id).waiting_reason = placement.waiting_reason;
@@ -161,45 +250,7 @@ void OpenEpochIfPossible(Turn& turn, const JobId& id) {
                           " waits=\"", placement.waiting_reason, "\""));
     return;
   }
-  for (RankPlace& place : placement.ranks) {
-    if (place.state != RankState::kAssigned) continue;
-    place.incarnation = Incarnation(turn.Draw());
-    place.since = job.epoch.Next();
-  }
-  const Failure* cause = RootCause(job);
-  const Worker* first = turn.membership.Find(placement.ranks[0].worker);
-  EpochOpened opened{.job = id,
-                     .epoch = job.epoch.Next(),
-                     .reason = cause == nullptr ? "first start" : Describe(*cause),
-                     .time = turn.wall,
-                     .ranks = std::move(placement.ranks),
-                     .master_address = first->address,
-                     .master_port = first->master_port};
-  const bool first_start = !job.started.has_value();
-  StopReplaced(turn, job, opened.ranks);
-  turn.Emit(std::move(opened));
-  JobLive& live = turn.live(id);
-  live.waiting_reason.clear();
-  live.ranks.clear();
-  live.missing.clear();
-  live.cause_deadline.reset();
-  live.restart_at.reset();
-  live.stop_sent = false;
-  live.lost_contact.clear();
-  for (const JobLive::EpochWaiter& waiter : live.epoch_waiters) {
-    const Job& opened_job = turn.job(id);
-    const std::optional<Rank> rank = RankOf(opened_job, waiter.identity.incarnation);
-    if (rank.has_value()) {
-      turn.Answer(waiter.call, EpochAnswer{{id, opened_job.epoch, *rank, waiter.identity.incarnation}});
-    } else {
-      turn.Refuse(waiter.call, absl::AbortedError(absl::StrCat("job ", id.value(), ": epoch ", opened_job.epoch.value(),
-                                                               " goes on without rank ", waiter.identity.rank.value(), " of epoch ",
-                                                               waiter.identity.epoch.value())));
-    }
-  }
-  live.epoch_waiters.clear();
-  if (first_start && turn.job(id).spec.time_limit.has_value()) live.time_limit_at = turn.now + *turn.job(id).spec.time_limit;
-  SendAssigns(turn, turn.job(id), nullptr);
+  OpenEpoch(turn, id, std::move(placement.ranks));
 }
 
 }  // namespace ringmaster::coordinator

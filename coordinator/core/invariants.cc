@@ -20,7 +20,7 @@ absl::Status Broken(const Parts&... parts) {
 bool IsArrow(JobState from, JobState to) {
   switch (to) {
     case JobState::kPending: return false;
-    case JobState::kStarting: return from == JobState::kPending || from == JobState::kRecovering;
+    case JobState::kStarting: return from == JobState::kPending || from == JobState::kRecovering || from == JobState::kRunning;
     case JobState::kRunning: return from == JobState::kStarting;
     case JobState::kRecovering: return from == JobState::kStarting || from == JobState::kRunning;
     case JobState::kDraining: return from == JobState::kStarting || from == JobState::kRunning || from == JobState::kRecovering;
@@ -33,8 +33,10 @@ bool IsArrow(JobState from, JobState to) {
 
 absl::Status CheckRanks(const Job& job) {
   const std::string& id = job.id.value();
-  const size_t expected = job.epoch == Epoch() ? 0 : static_cast<size_t>(job.spec.world_size);
-  if (job.ranks.size() != expected) return Broken(id, ": ", job.ranks.size(), " ranks, expected ", expected);
+  const int ranks = static_cast<int>(job.ranks.size());
+  const int least = job.epoch == Epoch() ? 0 : std::min(job.spec.min_world_size, job.spec.world_size);
+  if (ranks < least || ranks > job.spec.world_size || (job.epoch == Epoch() && ranks > 0))
+    return Broken(id, ": ", ranks, " ranks, expected ", least, " to ", job.spec.world_size);
   if ((job.epoch == Epoch()) != (job.epochs.empty())) return Broken(id, ": epoch ", job.epoch.value(), " is not in its list");
   std::map<WorkerId, int> groups;
   std::set<int> group_ranks;
@@ -109,21 +111,27 @@ absl::Status InvariantChecker::CheckRecord(const Record& record) {
     if (!IsArrow(job.state, JobState::kStarting)) return Broken(id.value(), ": an epoch is opened in ", Name(job.state));
     if (opened->epoch != job.epoch.Next())
       return Broken(id.value(), ": epoch ", opened->epoch.value(), " after ", job.epoch.value());
-    bool any_kept = false;
+    int kept = 0, previous = -1;
     for (size_t i = 0; i < opened->ranks.size(); ++i) {
       const RankPlace& place = opened->ranks[i];
       const bool is_fresh = incarnations_.insert(place.incarnation.value()).second;
       if (is_fresh != (place.state == RankState::kAssigned)) return Broken(id.value(), ": rank ", i, " is neither kept nor new");
       if (is_fresh) continue;
-      any_kept = true;
-      const RankPlace& before = job.ranks[i];
+      ++kept;
+      const std::optional<Rank> rank = RankOf(job, place.incarnation);
+      if (!rank.has_value() || rank->value() <= previous) return Broken(id.value(), ": rank ", i, " was none, or changed its order");
+      previous = rank->value();
+      const RankPlace& before = job.ranks[rank->value()];
       if (before.incarnation != place.incarnation || before.slot != place.slot || before.worker != place.worker || before.since != place.since ||
           IsEnded(before.state) || !before.stays) {
         return Broken(id.value(), ": rank ", i, " keeps a process that it did not have");
       }
     }
+    if (job.state == JobState::kRunning && (kept != std::ssize(job.ranks) || kept == std::ssize(opened->ranks))) {
+      return Broken(id.value(), ": an epoch is opened while all is well, and not for more ranks");
+    }
     for (const RankPlace& place : job.ranks) {
-      if (!any_kept && !IsEnded(place.state)) return Broken(id.value(), ": an epoch is opened while a rank of the one before lives");
+      if (kept == 0 && !IsEnded(place.state)) return Broken(id.value(), ": an epoch is opened while a rank of the one before lives");
     }
   }
   if (const auto* committed = std::get_if<CheckpointCommitted>(&record); committed != nullptr) {

@@ -77,6 +77,8 @@ struct JobLive {
   std::string waiting_reason;  // why no epoch can be opened now
   std::optional<absl::Time> time_limit_at;
   std::optional<absl::Time> cause_deadline;  // Recovering: until then a better cause than "a peer was lost" may come
+  absl::Time opened_at = absl::InfinitePast();   // the current epoch
+  std::optional<absl::Time> gather_until;    // elastic: until then more slots may come than there are
   std::optional<absl::Time> restart_at;      // Recovering: back-off
   bool stop_sent = false;                    // ranks of this epoch were told to stop
   std::map<Rank, absl::Time> missing;        // its worker came back without it: its exit is reported by then, or it is lost

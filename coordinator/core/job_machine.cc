@@ -8,7 +8,6 @@
 #include "coordinator/core/job_table.h"
 
 namespace ringmaster::coordinator {
-namespace {
 
 void AbortWaiters(Turn& turn, const JobId& id, const std::string& reason) {
   JobLive& live = turn.live(id);
@@ -19,10 +18,12 @@ void AbortWaiters(Turn& turn, const JobId& id, const std::string& reason) {
   live.key_waiters.clear();
   live.shard_waiters.clear();
   // Those who wait for the next epoch have it to wait for, unless the job is at its end.
-  if (turn.job(id).state == JobState::kRecovering) return;
+  if (turn.job(id).state < JobState::kDraining) return;
   for (const JobLive::EpochWaiter& waiter : live.epoch_waiters) turn.Refuse(waiter.call, status);
   live.epoch_waiters.clear();
 }
+
+namespace {
 
 struct Change {
   JobState state = JobState::kPending;
@@ -200,6 +201,25 @@ void SettleRunning(Turn& turn, const JobId& id) {
   }
 }
 
+// Two witnesses: its peers have lost a rank, and so has the coordinator its worker. (A worker that was not heard since the
+// coordinator's own restart has no slots yet, and proves nothing.)
+void SettleUnreachable(Turn& turn, const JobId& id) {
+  const int ranks = static_cast<int>(turn.job(id).ranks.size());
+  for (int i = 0; i < ranks && turn.job(id).state == JobState::kRecovering; ++i) {
+    const RankPlace& place = turn.job(id).ranks[i];
+    const JobLive& live = turn.jobs.Find(id)->live;
+    const Worker* worker = turn.membership.Find(place.worker);
+    if (IsEnded(place.state) || live.lost_contact.empty() || live.lost_contact.contains(Rank(i))) continue;
+    if (worker == nullptr || worker->stream.has_value() || worker->slots == 0) continue;
+    NoteRankEnded(turn, id,
+                  {.rank = Rank(i),
+                   .lost = true,
+                   .exit_code = kExitFailed,
+                   .reason = absl::StrCat("lost: host ", place.worker.value(), " is gone: its connection broke, and rank ",
+                                          live.lost_contact.begin()->first.value(), " lost contact too")});
+  }
+}
+
 void SettleRecovering(Turn& turn, const JobId& id) {
   const JobLive& live = turn.jobs.Find(id)->live;
   const Job& job = turn.job(id);
@@ -296,6 +316,7 @@ void Settle(Turn& turn, const JobId& id) {
   SettleWaiters(turn, id);
   const JobState state = turn.job(id).state;
   if (state == JobState::kStarting || state == JobState::kRunning) SettleRunning(turn, id);
+  SettleUnreachable(turn, id);
   if (turn.job(id).state == JobState::kRecovering) SettleRecovering(turn, id);
   const Job& job = turn.job(id);
   if (job.state == JobState::kDraining && AllRanksEnded(job)) {
@@ -315,6 +336,8 @@ absl::Time NextDeadline(const JobEntry& entry, absl::Time now) {
     if (live.cause_deadline.has_value() && *live.cause_deadline > now && !live.stop_sent) at(*live.cause_deadline);
     if (live.restart_at.has_value() && *live.restart_at > now) at(*live.restart_at);
   }
+  if (live.gather_until.has_value() && *live.gather_until > now) at(*live.gather_until);
+  if (job.state == JobState::kRunning && WantsMoreRanks(job) && live.opened_at + kGrowthPause > now) at(live.opened_at + kGrowthPause);
   for (const auto& [rank, time] : live.missing) {
     if (!IsEnded(job.ranks[rank.value()].state)) at(time);
   }

@@ -21,6 +21,11 @@ inline constexpr absl::Duration kExitReportWindow = absl::Seconds(2);
 // As a program that its user has interrupted (128 + SIGINT): what a cancelled job's `run` and `watch` exit with too.
 inline constexpr int kExitCancelled = 130;
 
+// How long an elastic job that could start waits for slots for all its ranks.
+inline constexpr absl::Duration kGatherWindow = absl::Seconds(1);
+// How long an epoch lasts at least before it makes room for more ranks.
+inline constexpr absl::Duration kGrowthPause = absl::Seconds(1);
+
 // How a rank ended, as told by its worker or concluded from its worker's end.
 struct RankEnd {
   Rank rank;
@@ -47,6 +52,11 @@ absl::Time NextDeadline(const JobEntry& entry, absl::Time now);
 // Attached workers with the slots that `job` may use (null: a job that does not exist yet).
 std::vector<Host> HostsFor(const Job* job, const Jobs& jobs, const Membership& membership);
 PlacementRequest RequestFor(const Job& job);
+
+// Answers those who wait for keys or shards of an epoch that is over; at the job's end also those who wait for another epoch.
+void AbortWaiters(Turn& turn, const JobId& id, const std::string& reason);
+// Elastic, and with fewer ranks than it could have.
+bool WantsMoreRanks(const Job& job);
 
 // To one worker, or to all workers of the job's current epoch when `only` is null.
 void SendAssigns(Turn& turn, const Job& job, const WorkerId* only);

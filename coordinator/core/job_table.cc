@@ -23,7 +23,7 @@ constexpr Cell kTable[kJobEvents][kJobStates] = {
     //                 Pending  Starting  Running   Recovering Draining Succeeded Failed   Cancelled
     /* Cancel       */ {kEnd,   kDrain,   kDrain,   kDrain,    kIgnore, kWrong,   kWrong,  kWrong},
     /* TimeLimit    */ {kWrong, kDrain,   kDrain,   kDrain,    kIgnore, kIgnore,  kIgnore, kIgnore},
-    /* OpenEpoch    */ {kTake,  kWrong,   kWrong,   kTake,     kWrong,  kWrong,   kWrong,  kWrong},
+    /* OpenEpoch    */ {kTake,  kWrong,   kTake,    kTake,     kWrong,  kWrong,   kWrong,  kWrong},
     /* RankStarted  */ {kOld,   kTake,    kTake,    kTake,     kTake,   kOld,     kOld,    kOld},
     /* RankJoined   */ {kOld,   kTake,    kTake,    kOld,      kOld,    kOld,     kOld,    kOld},
     /* RankFinished */ {kOld,   kTake,    kTake,    kTake,     kTake,   kOld,     kOld,    kOld},

@@ -12,7 +12,7 @@ namespace ringmaster::coordinator {
 enum class JobEvent {
   kCancel,
   kTimeLimit,
-  kOpenEpoch,    // slots were found
+  kOpenEpoch,    // slots were found; while Running: for more ranks
   kRankStarted,  // a rank's process runs
   kRankJoined,
   kRankFinished,  // exit code 0

@@ -25,7 +25,7 @@ struct Row {
 const Row kExpected[] = {
     {JobEvent::kCancel, {"end", "drain", "drain", "drain", "ignore", "wrong", "wrong", "wrong"}},
     {JobEvent::kTimeLimit, {"wrong", "drain", "drain", "drain", "ignore", "ignore", "ignore", "ignore"}},
-    {JobEvent::kOpenEpoch, {"take", "wrong", "wrong", "take", "wrong", "wrong", "wrong", "wrong"}},
+    {JobEvent::kOpenEpoch, {"take", "wrong", "take", "take", "wrong", "wrong", "wrong", "wrong"}},
     {JobEvent::kRankStarted, {"aborted", "take", "take", "take", "take", "aborted", "aborted", "aborted"}},
     {JobEvent::kRankJoined, {"aborted", "take", "take", "aborted", "aborted", "aborted", "aborted", "aborted"}},
     {JobEvent::kRankFinished, {"aborted", "take", "take", "take", "take", "aborted", "aborted", "aborted"}},

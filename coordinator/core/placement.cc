@@ -25,6 +25,12 @@ int FirstUnused(const std::vector<int>& used) {
   return number;
 }
 
+int FreeSlots(const std::vector<Host>& hosts) {
+  int free = 0;
+  for (const Host& host : hosts) free += static_cast<int>(host.free_slots.size());
+  return free;
+}
+
 std::string Slots(int count) { return count == 1 ? "1 slot" : absl::StrCat(count, " slots"); }
 
 std::string WaitingReason(const PlacementRequest& request, const std::vector<Host>& hosts) {
@@ -169,38 +175,43 @@ Placement FillVacancies(const PlacementRequest& request, std::vector<RankPlace> 
       if (place.worker == host.worker) std::erase(host.free_slots, place.slot);
     }
   }
-  PlacementRequest vacancies = request;
-  vacancies.nodes = 0;
-  vacancies.world_size = static_cast<int>(std::count_if(kept.begin(), kept.end(), is_vacant));
-  std::vector<Share> chosen;
-  if (vacancies.world_size > 0) chosen = ChooseHosts(vacancies, Candidates(request, hosts));
+  kept.resize(std::max(kept.size(), static_cast<size_t>(request.world_size)));
+  const int vacant = static_cast<int>(std::count_if(kept.begin(), kept.end(), is_vacant));
+  const int survivors = static_cast<int>(kept.size()) - vacant;
+  PlacementRequest newcomers = request;
+  newcomers.nodes = 0;
+  newcomers.world_size = std::min(vacant, FreeSlots(hosts));
   Placement placement;
-  if (vacancies.world_size > 0 && chosen.empty()) {
-    placement.waiting_reason = WaitingReason(vacancies, hosts);
+  if (survivors + newcomers.world_size < request.min_world_size) {
+    newcomers.world_size = request.min_world_size - survivors;
+    placement.waiting_reason = WaitingReason(newcomers, hosts);
     return placement;
   }
+  const std::vector<Share> chosen = ChooseHosts(newcomers, Candidates(request, hosts));
   auto share = chosen.begin();
   int used = 0;
   for (RankPlace& place : kept) {
     if (!is_vacant(place)) continue;
-    if (used == share->ranks) ++share, used = 0;
+    if (share != chosen.end() && used == share->ranks) ++share, used = 0;
+    if (share == chosen.end()) break;
     place.worker = share->host->worker;
     place.worker_incarnation = share->host->incarnation;
     place.address = share->host->address;
     place.slot = share->host->free_slots[used++];
     place.local_rank = -1;
-    place.group_rank = -1;
   }
+  std::erase_if(kept, is_vacant);
+  std::vector<WorkerId> groups;
   for (RankPlace& place : kept) {
+    const auto group = std::find(groups.begin(), groups.end(), place.worker);
+    place.group_rank = static_cast<int>(group - groups.begin());
+    if (group == groups.end()) groups.push_back(place.worker);
     if (place.local_rank >= 0) continue;
-    std::vector<int> local_ranks, group_ranks;
+    std::vector<int> local_ranks;
     for (const RankPlace& other : kept) {
       if (other.worker == place.worker) local_ranks.push_back(other.local_rank);
-      if (other.worker == place.worker && other.group_rank >= 0) place.group_rank = other.group_rank;
-      group_ranks.push_back(other.group_rank);
     }
     place.local_rank = FirstUnused(local_ranks);
-    if (place.group_rank < 0) place.group_rank = FirstUnused(group_ranks);
   }
   placement.ranks = std::move(kept);
   return placement;

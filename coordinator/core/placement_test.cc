@@ -116,5 +116,44 @@ TEST(PlaceRanks, AHostThatJustFailedIsUsedOnlyWhenNothingElseIsFree) {
   EXPECT_THAT(Places(PlaceRanks(request, {MakeHost("h1", 1), MakeHost("h2", 1)})), ElementsAre("h1:0", "h2:0"));
 }
 
+RankPlace Kept(const std::string& host, int slot, int local_rank) {
+  RankPlace place;
+  place.worker = WorkerId(host);
+  place.slot = slot;
+  place.local_rank = local_rank;
+  return place;
+}
+
+TEST(FillVacancies, KeptPlacesStayAndTheOthersAreFilledInOrder) {
+  const Placement placement =
+      FillVacancies({.world_size = 4, .min_world_size = 4, .previous = {WorkerId("h1"), WorkerId("h2")}},
+                    {Kept("h1", 1, 1), {}, Kept("h2", 0, 0), {}}, {MakeHost("h1", 2), MakeHost("h2", 1), MakeHost("h3", 1)});
+  EXPECT_THAT(Places(placement), ElementsAre("h1:1", "h1:0", "h2:0", "h3:0"));
+  EXPECT_EQ(placement.ranks[1].local_rank, 0) << "the one that is free on its host";
+  EXPECT_EQ(placement.ranks[1].group_rank, 0);
+  EXPECT_EQ(placement.ranks[3].group_rank, 2);
+}
+
+TEST(FillVacancies, TheHostThatJustFailedIsTheLastChoice) {
+  const Placement placement = FillVacancies(
+      {.world_size = 2, .min_world_size = 2, .previous = {WorkerId("h1"), WorkerId("h2")}, .avoid = {WorkerId("h2")}},
+      {Kept("h1", 0, 0), {}}, {MakeHost("h1", 1), MakeHost("h2", 1), MakeHost("h3", 1)});
+  EXPECT_THAT(Places(placement), ElementsAre("h1:0", "h3:0"));
+}
+
+TEST(FillVacancies, WithFewerSlotsRanksMoveUpAsLongAsTheLeastIsThere) {
+  const std::vector<RankPlace> kept = {{}, Kept("h2", 0, 0), {}, Kept("h4", 0, 0)};
+  const std::vector<Host> hosts = {MakeHost("h2", 1), MakeHost("h4", 1), MakeHost("h5", 1)};
+  EXPECT_THAT(Places(FillVacancies({.world_size = 4, .min_world_size = 2}, kept, hosts)), ElementsAre("h5:0", "h2:0", "h4:0"));
+  const Placement waits = FillVacancies({.world_size = 4, .min_world_size = 4}, kept, hosts);
+  EXPECT_THAT(waits.ranks, IsEmpty());
+  EXPECT_EQ(waits.waiting_reason, "needs 2 slots, 1 of 3 are free: h2 (0 of 1), h4 (0 of 1), h5 (1 of 1)");
+}
+
+TEST(FillVacancies, MoreRanksThanBeforeComeAtTheEnd) {
+  const Placement placement = FillVacancies({.world_size = 3, .min_world_size = 1}, {Kept("h1", 0, 0)}, {MakeHost("h1", 2), MakeHost("h2", 4)});
+  EXPECT_THAT(Places(placement), ElementsAre("h1:0", "h1:1", "h2:0"));
+}
+
 }  // namespace
 }  // namespace ringmaster::coordinator

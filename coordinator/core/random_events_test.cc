@@ -88,6 +88,7 @@ class RandomRun {
       spec.world_size = spec.nodes * spec.slots_per_node;
     }
     spec.joins = !OneIn(4);
+    spec.min_world_size = spec.joins && OneIn(3) ? 1 + Below(spec.world_size) : spec.world_size;
     spec.max_failures = Below(4);
     spec.backoff = absl::Seconds(Below(3));
     spec.backoff_max = absl::Seconds(4);

@@ -94,7 +94,7 @@ std::string Scenario::Play(const std::string& line) {
   return output_;
 }
 
-// submit NAME [slots=N | nodes=N per=N] [command=1] [restarts=N] [backoff=D] [limit=D] [keep=N] [request=ID]
+// submit NAME [slots=N [least=N] | nodes=N per=N] [command=1] [restarts=N] [backoff=D] [limit=D] [keep=N] [request=ID]
 // cancel JOB                       attach WORKER [slots=N] [life=N] [without=RANK,...]     heartbeat WORKER [JOB RANK step=N]
 // disconnect|silence|goodbye WORKER
 // start-all JOB [stays=1]          every assigned rank starts and joins
@@ -144,6 +144,7 @@ void Scenario::Submit(const Command& command) {
   spec.nodes = static_cast<int>(command.Number("nodes", 0));
   spec.slots_per_node = static_cast<int>(command.Number("per", 0));
   spec.world_size = spec.nodes > 0 ? spec.nodes * spec.slots_per_node : static_cast<int>(command.Number("slots", 1));
+  spec.min_world_size = static_cast<int>(command.Number("least", spec.world_size));
   spec.joins = command.Number("command", 0) == 0;
   spec.max_failures = static_cast<int>(command.Number("restarts", 0));
   spec.backoff = command.Time("backoff", absl::Seconds(1));

@@ -50,6 +50,7 @@ inline bool IsEnded(RankState state) { return state >= RankState::kExited; }
 struct JobSpec {
   std::string name;
   int world_size = 1;
+  int min_world_size = 1;  // below world_size: the job is elastic, it runs with as many as there are, and grows
   int nodes = 0;           // 0 = wherever slots are free
   int slots_per_node = 0;  // with nodes
   bool joins = true;       // ranks call Join; false for a user's command, whose ranks count as running once started

@@ -1,6 +1,7 @@
 // What workers say.
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,26 +12,26 @@
 namespace ringmaster::coordinator::handlers {
 namespace {
 
-// The place of a rank that this worker hosts and that counts; null for anything old. A process that was kept for this epoch may
-// still be named by the epoch before: its worker has not heard of this one yet.
-const RankPlace* CurrentPlace(const Turn& turn, const Worker& worker, const HostedRank& hosted) {
+// The rank of a process that this worker hosts and that counts; nothing for anything old. A process that was kept for this epoch may
+// still be named by its rank in the epoch before: its worker has not heard of this one yet.
+std::optional<Rank> CurrentRank(const Turn& turn, const Worker& worker, const HostedRank& hosted) {
   const JobEntry* entry = turn.jobs.Find(hosted.job);
-  if (entry == nullptr || hosted.epoch > entry->job.epoch || IsFinished(entry->job.state)) return nullptr;
+  if (entry == nullptr || hosted.epoch > entry->job.epoch || IsFinished(entry->job.state)) return std::nullopt;
   const Job& job = entry->job;
-  if (hosted.rank.value() < 0 || hosted.rank.value() >= static_cast<int>(job.ranks.size())) return nullptr;
-  const RankPlace& place = job.ranks[hosted.rank.value()];
-  if (place.worker != worker.id || place.worker_incarnation != worker.incarnation) return nullptr;
-  if (place.incarnation != hosted.incarnation || hosted.epoch < place.since || IsEnded(place.state)) return nullptr;
-  return &place;
+  const std::optional<Rank> rank = RankOf(job, hosted.incarnation);
+  if (!rank.has_value() || (hosted.epoch == job.epoch && hosted.rank != *rank)) return std::nullopt;
+  const RankPlace& place = job.ranks[rank->value()];
+  if (place.worker != worker.id || place.worker_incarnation != worker.incarnation || hosted.epoch < place.since) return std::nullopt;
+  return rank;
 }
 
-void TakeProgress(Turn& turn, const HostedRank& hosted, const Progress& progress) {
-  JobLive& live = turn.live(hosted.job);
-  live.ranks[hosted.rank] = {progress.step, progress.phase};
+void TakeProgress(Turn& turn, const JobId& job, Rank rank, const Progress& progress) {
+  JobLive& live = turn.live(job);
+  live.ranks[rank] = {progress.step, progress.phase};
   // All ranks see the same step and loss; rank 0 also has what only one rank knows.
-  if (hosted.rank == Rank(0) || !live.ranks.contains(Rank(0))) live.progress = progress;
+  if (rank == Rank(0) || !live.ranks.contains(Rank(0))) live.progress = progress;
   live.best_step = std::max(live.best_step, progress.step);
-  turn.changed.emplace(hosted.job, false);
+  turn.changed.emplace(job, false);
 }
 
 std::string SignalName(int signal) {
@@ -56,7 +57,7 @@ void ReconcileJob(Turn& turn, const Worker& worker, const JobId& id, const std::
     any_here = true;
     const Rank rank(static_cast<int>(i));
     const auto hosted = std::find_if(running.begin(), running.end(), [&](const HostedRank& one) {
-      return one.job == id && one.rank == rank && one.incarnation == place.incarnation;
+      return one.job == id && one.incarnation == place.incarnation;
     });
     const bool runs = hosted != running.end();
     if (runs ? hosted->epoch != job.epoch : place.state == RankState::kAssigned) is_untold = true;
@@ -84,14 +85,16 @@ void Handle(Turn& turn, const WorkerHello& event) {
   SendWelcome welcome{event.stream, turn.membership.options().lease, {}};
   std::vector<HostedRank> current;
   for (const HostedRank& hosted : event.running) {
-    (CurrentPlace(turn, worker, hosted) == nullptr ? welcome.stale : current).push_back(hosted);
+    (CurrentRank(turn, worker, hosted).has_value() ? current : welcome.stale).push_back(hosted);
   }
   turn.Say(absl::StrCat("worker=", event.worker.value(), " state=attached address=", event.address, " slots=", event.slots,
                         " running=", event.running.size(), " stale=", welcome.stale.size()));
   turn.Do(std::move(welcome));
   for (const HostedRank& hosted : current) {
-    turn.live(hosted.job).missing.erase(hosted.rank);
-    NoteRankStarted(turn, hosted.job, hosted.rank, hosted.pid, "");
+    const std::optional<Rank> rank = CurrentRank(turn, worker, hosted);
+    if (!rank.has_value()) continue;  // said twice, and the first has changed what counts
+    turn.live(hosted.job).missing.erase(*rank);
+    NoteRankStarted(turn, hosted.job, *rank, hosted.pid, "");
   }
   const std::vector<JobId> order = turn.jobs.order;
   for (const JobId& id : order) {
@@ -104,29 +107,33 @@ void Handle(Turn& turn, const WorkerHeartbeat& event) {
   if (worker == nullptr) return;
   turn.membership.Heard(event.stream, event.master_port, turn.now);
   for (const RankProgress& rank : event.ranks) {
-    if (CurrentPlace(turn, *worker, rank.rank) == nullptr) continue;
-    NoteRankStarted(turn, rank.rank.job, rank.rank.rank, rank.rank.pid, "");
-    TakeProgress(turn, rank.rank, rank.progress);
+    const std::optional<Rank> current = CurrentRank(turn, *worker, rank.rank);
+    if (!current.has_value()) continue;
+    NoteRankStarted(turn, rank.rank.job, *current, rank.rank.pid, "");
+    TakeProgress(turn, rank.rank.job, *current, rank.progress);
   }
 }
 
 void Handle(Turn& turn, const RankStarted& event) {
   const Worker* worker = turn.membership.FindByStream(event.stream);
-  if (worker == nullptr || CurrentPlace(turn, *worker, event.rank) == nullptr) return;
-  turn.live(event.rank.job).missing.erase(event.rank.rank);
-  NoteRankStarted(turn, event.rank.job, event.rank.rank, event.rank.pid, event.device);
+  if (worker == nullptr) return;
+  const std::optional<Rank> rank = CurrentRank(turn, *worker, event.rank);
+  if (!rank.has_value()) return;
+  turn.live(event.rank.job).missing.erase(*rank);
+  NoteRankStarted(turn, event.rank.job, *rank, event.rank.pid, event.device);
 }
 
 void Handle(Turn& turn, const RankExited& event) {
   const Worker* worker = turn.membership.FindByStream(event.stream);
   if (worker == nullptr) return;
-  if (const RankPlace* place = CurrentPlace(turn, *worker, event.rank); place != nullptr) {
-    if (place->pid == 0 && event.rank.pid != 0) NoteRankStarted(turn, event.rank.job, event.rank.rank, event.rank.pid, "");
-    TakeProgress(turn, event.rank, event.last_progress);
+  if (const std::optional<Rank> rank = CurrentRank(turn, *worker, event.rank); rank.has_value()) {
+    const JobId& job = event.rank.job;
+    if (turn.job(job).ranks[rank->value()].pid == 0 && event.rank.pid != 0) NoteRankStarted(turn, job, *rank, event.rank.pid, "");
+    TakeProgress(turn, job, *rank, event.last_progress);
     // A process that could not be started has no code of its own.
     const int exit_code = event.exit_code == 0 && !event.error.empty() ? kExitFailed : event.exit_code;
-    NoteRankEnded(turn, event.rank.job,
-                  {.rank = event.rank.rank,
+    NoteRankEnded(turn, job,
+                  {.rank = *rank,
                    .exit_code = exit_code,
                    .signal = event.signal,
                    .out_of_memory = event.out_of_memory,

@@ -73,6 +73,7 @@ absl::Status ReadLayout(const v1::JobSpec& spec, JobSpec* out) {
     }
     const int64_t slots = std::max(spec.slots_per_node(), 1);
     RM_ASSIGN_OR_RETURN(out->world_size, WorldSize(slots * std::max(spec.nodes(), 1)));
+    out->min_world_size = out->world_size;
     out->nodes = spec.nodes();
     out->slots_per_node = static_cast<int>(slots);
     out->joins = false;
@@ -89,6 +90,8 @@ absl::Status ReadLayout(const v1::JobSpec& spec, JobSpec* out) {
   if (data > kMostRanks || tensor > kMostRanks || pipeline > kMostRanks)
     return WorldSize(std::numeric_limits<int32_t>::max()).status();
   RM_ASSIGN_OR_RETURN(out->world_size, WorldSize(data * tensor * pipeline));
+  const int64_t least = parallel.has_data() && parallel.data().min() > 0 ? parallel.data().min() : data;
+  out->min_world_size = static_cast<int>(least * tensor * pipeline);
   return absl::OkStatus();
 }
 

@@ -81,6 +81,7 @@ void Encode(const JobAccepted& record, v1::StoredRecord* out) {
   v1::StoredSpec* spec = accepted->mutable_spec();
   spec->set_name(record.spec.name);
   spec->set_world_size(record.spec.world_size);
+  spec->set_min_world_size(record.spec.min_world_size);
   spec->set_nodes(record.spec.nodes);
   spec->set_slots_per_node(record.spec.slots_per_node);
   spec->set_joins(record.spec.joins);
@@ -200,6 +201,7 @@ JobAccepted DecodeJobAccepted(const v1::StoredRecord& in) {
       .job = JobId(in.job()), .spec = {}, .request_id = in.job_accepted().request_id(), .time = absl::FromUnixNanos(in.time_ns())};
   record.spec.name = spec.name();
   record.spec.world_size = spec.world_size();
+  record.spec.min_world_size = spec.min_world_size() > 0 ? spec.min_world_size() : spec.world_size();
   record.spec.nodes = spec.nodes();
   record.spec.slots_per_node = spec.slots_per_node();
   record.spec.joins = spec.joins();

@@ -33,6 +33,7 @@ std::vector<Record> EveryKind() {
   const JobId job("demo-7f3k2");
   JobSpec spec{.name = "demo",
                .world_size = 4,
+               .min_world_size = 3,
                .nodes = 2,
                .slots_per_node = 2,
                .joins = false,
