@@ -103,7 +103,7 @@ def scenario(sandbox):
     waiting = None
     for event in events:
         reason = str(event.get("reason", ""))
-        if "needs 3 slots" in reason:
+        if "needs 1 slot," in reason:
             waiting = reason
             break
     assert waiting and "h1" in waiting and "h2" in waiting, waiting
