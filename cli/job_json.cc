@@ -103,6 +103,7 @@ std::string StatusJson(const std::vector<v1::JobStatus>& jobs) {
                 {"name", status.name()},
                 {"state", StateName(status.state())},
                 {"reason", status.reason()},
+                {"verdict", status.verdict().empty() ? Json(nullptr) : Json(status.verdict())},
                 {"epoch", status.epoch()}};
     AddProgress(status.progress(), &job);
     job["total_steps"] = status.progress().total_steps();
@@ -170,6 +171,10 @@ std::string EpochEventJson(const std::string& job, const v1::EpochInfo& epoch) {
   Json json = {{"event", "epoch"}, {"job", job}};
   json.update(EpochJson(epoch));
   return Line(json);
+}
+
+std::string VerdictEventJson(const std::string& job, const std::string& verdict) {
+  return Line({{"event", "verdict"}, {"job", job}, {"verdict", verdict}});
 }
 
 std::string FailureEventJson(const std::string& job, const v1::Failure& failure) {

@@ -41,6 +41,9 @@ void JobReporter::ReportChanges(const v1::JobStatus& status) {
     options_.json ? Json(EpochEventJson(job, epoch))
                   : Person(absl::StrCat("epoch ", epoch.epoch(), ": ", epoch.world_size(), " ranks (", epoch.reason(), ")"));
   }
+  if (!status.verdict().empty() && status.verdict() != last_.verdict()) {
+    options_.json ? Json(VerdictEventJson(job, status.verdict())) : Person(absl::StrCat("stands still: ", status.verdict()));
+  }
   // Retention drops old ones, so they are told apart by step and not by count.
   const int64_t known = last_.checkpoints().empty() ? -1 : last_.checkpoints().rbegin()->step();
   for (const v1::CheckpointInfo& checkpoint : status.checkpoints()) {

@@ -132,6 +132,7 @@ std::string JobDetails(const v1::JobStatus& status, bool history) {
                                   status.epoch(), ", ", status.world_size(), " ranks\n");
   if (status.progress().total_steps() > 0 && !IsFinished(status.state()))
     absl::StrAppend(&text, "  ", ProgressLine(status, 0, 0), "\n");
+  if (!status.verdict().empty()) absl::StrAppend(&text, "  stands still: ", status.verdict(), "\n");
   if (IsFinished(status.state())) {
     std::vector<std::string> parts = {absl::StrCat("exit code ", ExitCodeOf(status)),
                                       absl::StrFormat("%.1f s", WallSeconds(status))};

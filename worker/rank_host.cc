@@ -7,6 +7,7 @@
 #include "common/exit_codes.h"
 #include "common/log.h"
 #include "common/status_macros.h"
+#include "worker/process/process_tree.h"
 #include "worker/rpc/convert.h"
 
 namespace ringmaster {
@@ -212,6 +213,7 @@ std::vector<v1::RankProgress> RankHost::ReadProgress() const {
     v1::RankProgress progress;
     *progress.mutable_rank() = ToHostedRank(process.rank, process.pid);
     *progress.mutable_progress() = process.board->Read();
+    progress.mutable_progress()->set_is_stopped(IsStopped(static_cast<pid_t>(process.pid)));
     all.push_back(std::move(progress));
   }
   return all;

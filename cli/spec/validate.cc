@@ -336,6 +336,9 @@ void Validator::CheckRestart() {
     Fail("restart.backoff", absl::StrFormat("expected at most backoff_max (%gs), found %gs", seconds(spec_.restart().backoff_max()),
                                             seconds(spec_.restart().backoff())));
   }
+  if (spec_.restart().has_hang_after() && seconds(spec_.restart().hang_after()) < 1) {
+    Fail("restart.hang_after", absl::StrFormat("expected at least 1s, found %gs", seconds(spec_.restart().hang_after())));
+  }
   if (spec_.has_time_limit() && seconds(spec_.time_limit()) <= 0)
     Fail("time_limit", "expected more than 0; leave it out for no limit");
   if (spec_.has_collective_timeout() && seconds(spec_.collective_timeout()) < 1) {

@@ -95,7 +95,7 @@ void SendStops(Turn& turn, const JobId& id, const WorkerId* only) {
   const Job& job = turn.job(id);
   std::set<WorkerId> told;
   for (const RankPlace& place : job.ranks) {
-    if (IsEnded(place.state) || (only != nullptr && place.worker != *only) || told.contains(place.worker)) continue;
+    if (place.state == RankState::kExited || (only != nullptr && place.worker != *only) || told.contains(place.worker)) continue;
     const Worker* worker = turn.membership.Find(place.worker);
     if (worker == nullptr || !worker->stream.has_value() || worker->incarnation != place.worker_incarnation) continue;
     told.insert(place.worker);
@@ -132,9 +132,10 @@ void StopReplaced(Turn& turn, const Job& job, const std::vector<RankPlace>& next
     if (place.state != RankState::kAssigned) told.insert(place.worker);
   }
   for (const RankPlace& place : job.ranks) {
-    if (IsEnded(place.state) || !told.insert(place.worker).second) continue;
+    // One that counts as lost may still hang there.
+    if (place.state == RankState::kExited || !turn.membership.IsAlive(place.worker, place.worker_incarnation)) continue;
     const Worker* worker = turn.membership.Find(place.worker);
-    if (worker == nullptr || !worker->stream.has_value()) continue;
+    if (!worker->stream.has_value() || !told.insert(place.worker).second) continue;
     turn.Do(SendStop{*worker->stream, job.id, job.epoch, absl::ZeroDuration()});
   }
 }
@@ -214,6 +215,9 @@ void OpenEpoch(Turn& turn, const JobId& id, std::vector<RankPlace> ranks) {
   JobLive& live = turn.live(id);
   live.waiting_reason.clear();
   live.ranks.clear();
+  live.longest_step = absl::ZeroDuration();
+  live.verdict.reset();
+  live.verdict_text.clear();
   live.missing.clear();
   live.cause_deadline.reset();
   live.restart_at.reset();

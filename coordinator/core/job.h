@@ -14,6 +14,7 @@
 #include "coordinator/core/records.h"
 #include "coordinator/core/rendezvous_keys.h"
 #include "coordinator/core/types.h"
+#include "coordinator/core/verdict.h"
 
 namespace ringmaster::coordinator {
 
@@ -66,14 +67,13 @@ struct JobLive {
     int64_t step = 0;
     absl::Time deadline;
   };
-  struct RankView {
-    int64_t step = 0;
-    std::string phase;
-  };
 
   std::optional<Progress> progress;
   std::map<Rank, RankView> ranks;
   int64_t best_step = 0;
+  absl::Duration longest_step;      // of this epoch, as far as heartbeats tell
+  std::optional<Verdict> verdict;   // why it does not step, while it does not
+  std::string verdict_text;         // with the rank's name; empty = it steps
   std::string waiting_reason;  // why no epoch can be opened now
   std::optional<absl::Time> time_limit_at;
   std::optional<absl::Time> cause_deadline;  // Recovering: until then a better cause than "a peer was lost" may come

@@ -113,6 +113,40 @@ void SettleUnreachable(Turn& turn, const JobId& id) {
   }
 }
 
+// Says why the job stands still, once for each standstill, and replaces the rank that keeps it when the spec says so.
+void SettleVerdict(Turn& turn, const JobId& id) {
+  const Job& job = turn.job(id);
+  const JobLive& seen = turn.jobs.Find(id)->live;
+  std::vector<RankView> views;
+  if (job.state == JobState::kRunning && seen.ranks.size() == job.ranks.size()) {
+    for (const auto& [rank, view] : seen.ranks) views.push_back(view);
+  }
+  const std::optional<Verdict> verdict = Judge(views, turn.now, std::max(kStandstill, 4 * seen.longest_step));
+  if (!verdict.has_value() && !seen.verdict.has_value()) return;
+  if (!verdict.has_value()) {
+    turn.Say(absl::StrCat("job=", id.value(), " epoch=", job.epoch.value(), " verdict=none it steps again"));
+    turn.live(id).verdict.reset();
+    turn.live(id).verdict_text.clear();
+    turn.changed[id] = true;
+    return;
+  }
+  const RankPlace& place = job.ranks[verdict->rank.value()];
+  if (!seen.verdict.has_value() || !seen.verdict->IsSame(*verdict)) {
+    const std::string text =
+        absl::StrCat("rank ", verdict->rank.value(), " (", place.worker.value(), ", pid ", place.pid, ") ", verdict->text);
+    turn.Say(absl::StrCat("job=", id.value(), " epoch=", job.epoch.value(), " verdict=\"", Name(verdict->fault), "\" ", text));
+    turn.live(id).verdict = verdict;
+    turn.live(id).verdict_text = text;
+    turn.changed[id] = true;
+  }
+  if (verdict->fault == Fault::kNetwork || !job.spec.hang_after.has_value() || turn.now - verdict->since < *job.spec.hang_after) return;
+  NoteRankEnded(turn, id,
+                {.rank = verdict->rank,
+                 .lost = true,
+                 .exit_code = kExitFailed,
+                 .reason = absl::StrCat(Name(verdict->fault), ": ", verdict->text)});
+}
+
 void SettleRecovering(Turn& turn, const JobId& id) {
   const JobLive& live = turn.jobs.Find(id)->live;
   const Job& job = turn.job(id);
@@ -142,6 +176,7 @@ void Settle(Turn& turn, const JobId& id) {
   SettleWaiters(turn, id);
   const JobState state = turn.job(id).state;
   if (state == JobState::kStarting || state == JobState::kRunning) SettleRunning(turn, id);
+  SettleVerdict(turn, id);
   SettleUnreachable(turn, id);
   if (turn.job(id).state == JobState::kRecovering) SettleRecovering(turn, id);
   const Job& job = turn.job(id);

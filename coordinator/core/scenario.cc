@@ -94,8 +94,8 @@ std::string Scenario::Play(const std::string& line) {
   return output_;
 }
 
-// submit NAME [slots=N [least=N] | nodes=N per=N] [command=1] [restarts=N] [backoff=D] [limit=D] [keep=N] [request=ID]
-// cancel JOB                       attach WORKER [slots=N] [life=N] [without=RANK,...]     heartbeat WORKER [JOB RANK step=N]
+// submit NAME [slots=N [least=N] | nodes=N per=N] [command=1] [restarts=N] [backoff=D] [hang=D] [limit=D] [keep=N] [request=ID]
+// cancel JOB                       attach WORKER [slots=N] [life=N] [without=RANK,...]     heartbeat WORKER [JOB RANK step=N phase=P collectives=N stopped=1]
 // disconnect|silence|goodbye WORKER
 // start-all JOB [stays=1]          every assigned rank starts and joins
 // started|exited RANK [job=JOB] [epoch=N] [incarnation=N] [code=N] [signal=N] [oom=1] [error=WORD] [step=N]
@@ -122,6 +122,9 @@ void Scenario::Perform(const Command& command) {
       const Job& job = machine_.jobs().Find(IdOf(command.Word(1)))->job;
       Progress progress;
       progress.step = command.Number("step", 0);
+      progress.phase = command.Text("phase", "");
+      progress.collectives = static_cast<uint64_t>(command.Number("collectives", 0));
+      progress.is_stopped = command.Number("stopped", 0) != 0;
       heartbeat.ranks.push_back({Hosted(command, job, std::atoi(command.Word(2).c_str())), progress});
     }
     return Step(std::move(heartbeat));
@@ -150,6 +153,7 @@ void Scenario::Submit(const Command& command) {
   spec.backoff = command.Time("backoff", absl::Seconds(1));
   spec.backoff_max = absl::Seconds(60);
   spec.stop_grace = absl::Seconds(10);
+  if (command.options.contains("hang")) spec.hang_after = command.Time("hang", absl::ZeroDuration());
   spec.keep_checkpoints = static_cast<int>(command.Number("keep", 2));
   if (command.options.contains("limit")) spec.time_limit = command.Time("limit", absl::ZeroDuration());
   Step(SubmitJob{CallId(next_call_++), spec, command.Text("request", "")});

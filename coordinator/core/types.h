@@ -58,6 +58,7 @@ struct JobSpec {
   absl::Duration backoff;
   absl::Duration backoff_max;
   absl::Duration stop_grace;
+  std::optional<absl::Duration> hang_after;  // a rank that a verdict names for so long is replaced
   std::optional<absl::Duration> time_limit;
   int keep_checkpoints = 2;
   std::string serialized;  // ringmaster.v1.JobSpec
@@ -78,6 +79,8 @@ struct Progress {
   double communication_share = 0;
   double learning_rate = 0;
   double gradient_norm = 0;
+  uint64_t collectives = 0;  // entered so far in this epoch
+  bool is_stopped = false;   // by SIGSTOP or a debugger
 
   bool operator==(const Progress&) const = default;
 };

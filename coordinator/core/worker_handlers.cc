@@ -27,7 +27,17 @@ std::optional<Rank> CurrentRank(const Turn& turn, const Worker& worker, const Ho
 
 void TakeProgress(Turn& turn, const JobId& job, Rank rank, const Progress& progress) {
   JobLive& live = turn.live(job);
-  live.ranks[rank] = {progress.step, progress.phase};
+  RankView& view = live.ranks[rank];
+  const RankView before = std::exchange(
+      view, {progress.step, progress.phase, progress.collectives, progress.is_stopped, turn.now, view.step_since});
+  if (before.step != view.step) {
+    if (before.step > 0 && view.step > before.step) {
+      live.longest_step = std::max(live.longest_step, (turn.now - before.step_since) / (view.step - before.step));
+    }
+    view.step_since = turn.now;
+  } else if (before.phase == view.phase && before.collectives == view.collectives && before.is_stopped == view.is_stopped) {
+    view.since = before.since;
+  }
   // All ranks see the same step and loss; rank 0 also has what only one rank knows.
   if (rank == Rank(0) || !live.ranks.contains(Rank(0))) live.progress = progress;
   live.best_step = std::max(live.best_step, progress.step);

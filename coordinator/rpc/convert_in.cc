@@ -111,6 +111,9 @@ absl::StatusOr<JobSpec> FromProto(const v1::JobSpec& spec) {
   RM_ASSIGN_OR_RETURN(out.backoff_max,
                       SpecDuration("restart.backoff_max", restart.has_backoff_max(), restart.backoff_max(), absl::Seconds(60)));
   RM_ASSIGN_OR_RETURN(out.stop_grace, SpecDuration("stop_grace", spec.has_stop_grace(), spec.stop_grace(), absl::Seconds(10)));
+  if (restart.has_hang_after()) {
+    RM_ASSIGN_OR_RETURN(out.hang_after, SpecDuration("restart.hang_after", true, restart.hang_after(), absl::ZeroDuration()));
+  }
   if (spec.has_time_limit()) {
     RM_ASSIGN_OR_RETURN(out.time_limit, SpecDuration("time_limit", true, spec.time_limit(), absl::ZeroDuration()));
   }
@@ -218,6 +221,8 @@ Progress FromProto(const v1::Progress& progress) {
   out.communication_share = progress.communication_share();
   out.learning_rate = progress.learning_rate();
   out.gradient_norm = progress.gradient_norm();
+  out.collectives = progress.collectives();
+  out.is_stopped = progress.is_stopped();
   return out;
 }
 

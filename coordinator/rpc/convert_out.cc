@@ -139,6 +139,7 @@ v1::JobStatus ToProto(const JobEntry& entry) {
   out.set_state(ToProto(job.state));
   out.set_reason(live.waiting_reason.empty() ? job.reason : live.waiting_reason);
   out.set_epoch(job.epoch.value());
+  out.set_verdict(entry.live.verdict_text);
   out.set_world_size(job.ranks.empty() ? job.spec.world_size : static_cast<int>(job.ranks.size()));
   *out.mutable_progress() = ToProto(live.progress.value_or(job.progress));
   for (size_t i = 0; i < job.ranks.size(); ++i) {

@@ -89,6 +89,7 @@ void Encode(const JobAccepted& record, v1::StoredRecord* out) {
   spec->set_backoff_ns(Nanoseconds(record.spec.backoff));
   spec->set_backoff_max_ns(Nanoseconds(record.spec.backoff_max));
   spec->set_stop_grace_ns(Nanoseconds(record.spec.stop_grace));
+  if (record.spec.hang_after) spec->set_hang_after_ns(Nanoseconds(*record.spec.hang_after));
   if (record.spec.time_limit) spec->set_time_limit_ns(Nanoseconds(*record.spec.time_limit));
   spec->set_keep_checkpoints(record.spec.keep_checkpoints);
   spec->set_serialized(record.spec.serialized);
@@ -209,6 +210,7 @@ JobAccepted DecodeJobAccepted(const v1::StoredRecord& in) {
   record.spec.backoff = absl::Nanoseconds(spec.backoff_ns());
   record.spec.backoff_max = absl::Nanoseconds(spec.backoff_max_ns());
   record.spec.stop_grace = absl::Nanoseconds(spec.stop_grace_ns());
+  if (spec.has_hang_after_ns()) record.spec.hang_after = absl::Nanoseconds(spec.hang_after_ns());
   if (spec.has_time_limit_ns()) record.spec.time_limit = absl::Nanoseconds(spec.time_limit_ns());
   record.spec.keep_checkpoints = spec.keep_checkpoints();
   record.spec.serialized = spec.serialized();

@@ -41,6 +41,7 @@ std::vector<Record> EveryKind() {
                .backoff = absl::Milliseconds(1500),
                .backoff_max = absl::Seconds(60),
                .stop_grace = absl::Seconds(7),
+               .hang_after = absl::Seconds(3),
                .time_limit = absl::Hours(1),
                .keep_checkpoints = 5,
                .serialized = std::string("\0\xff bytes", 8)};

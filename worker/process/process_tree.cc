@@ -9,6 +9,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "common/file_descriptor.h"
 
@@ -36,6 +37,11 @@ std::optional<ProcessEntry> ReadStat(const char* pid_text) {
 }
 
 }  // namespace
+
+bool IsStopped(pid_t pid) {
+  const std::optional<ProcessEntry> entry = ReadStat(std::to_string(pid).c_str());
+  return entry.has_value() && (entry->state == 'T' || entry->state == 't');
+}
 
 std::vector<ProcessEntry> ListProcesses() {
   std::vector<ProcessEntry> processes;

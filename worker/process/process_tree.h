@@ -16,6 +16,9 @@ struct ProcessEntry {
   char state = '?';  // as in proc(5); 'Z' = zombie
 };
 
+// Whether it is stopped by SIGSTOP or a debugger; false when it is not there.
+bool IsStopped(pid_t pid);
+
 // Every process that /proc shows. Processes come and go while it is read: callers repeat until nothing is left.
 std::vector<ProcessEntry> ListProcesses();
 

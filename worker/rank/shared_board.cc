@@ -74,6 +74,7 @@ v1::Progress ToProgress(const ProgressBoard& board) {
   progress.set_communication_share(board.communication_share);
   progress.set_learning_rate(board.learning_rate);
   progress.set_gradient_norm(board.gradient_norm);
+  progress.set_collectives(board.collective_sequence);
   return progress;
 }
 
