@@ -62,7 +62,7 @@ v1::JobStatus Running() {
 TEST(StatusJson, Golden) {
   EXPECT_EQ(
       StatusJson({Running()}),
-      R"({"jobs":[{"job":"char-gpt-7f3k2","name":"char-gpt","state":"Running","reason":"","epoch":2,"step":120,"train_loss":2.5,)"
+      R"({"jobs":[{"job":"char-gpt-7f3k2","name":"char-gpt","state":"Running","reason":"","verdict":null,"epoch":2,"step":120,"train_loss":2.5,)"
       R"("validation_loss":2.75,"tokens_per_second":20000.0,"total_steps":400,"world_size":2,)"
       R"("ranks":[{"rank":0,"host":"h1","device":"cpu0","pid":812,"state":"Joined","step":120,"phase":"forward"}],)"
       R"("epochs":[{"epoch":1,"world_size":2,"reason":"first start"}],)"

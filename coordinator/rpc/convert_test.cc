@@ -282,7 +282,9 @@ TEST(Convert, AStatusSaysWhyAJobWaitsAndHowItsRanksAre) {
   entry.job.failures.emplace_back();
   entry.job.failures[0].stderr_tail = {"x"};
   entry.job.ledger.Commit({10, "/c/step-10", 20, 2, "00ff", Epoch(1)}, 2);
-  entry.live.ranks[Rank(0)] = {7, "forward"};
+  entry.live.ranks[Rank(0)].step = 7;
+  entry.live.ranks[Rank(0)].phase = "forward";
+  entry.live.verdict_text = "rank 0 (h1, pid 5) is stopped in forward for 1.0 s";
   v1::JobStatus status = ToProto(entry);
   EXPECT_EQ(status.reason(), "rank 0 died");
   EXPECT_FALSE(status.has_finished());
@@ -290,6 +292,7 @@ TEST(Convert, AStatusSaysWhyAJobWaitsAndHowItsRanksAre) {
   EXPECT_EQ(status.ranks(0).host(), "h1");
   EXPECT_EQ(status.ranks(0).step(), 7);
   EXPECT_EQ(status.ranks(0).phase(), "forward");
+  EXPECT_EQ(status.verdict(), entry.live.verdict_text);
   ASSERT_EQ(status.failures_size(), 1);
   EXPECT_EQ(status.failures(0).stderr_tail(0), "x");
   ASSERT_EQ(status.checkpoints_size(), 1);
