@@ -28,7 +28,11 @@ def percentile(values, share):
 
 
 def parent_of(pid):
-    return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    """0 when it is gone."""
+    try:
+        return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return 0
 
 
 with Sandbox() as sandbox:
@@ -91,11 +95,10 @@ with Sandbox() as sandbox:
             workers[host] = sandbox.worker(coordinator.address, host, 2)
             continue
         if kind == "child":
-            children = [one for one in processes_of_job(target) if one != pid and parent_of(one) not in (pid, os.getpid())]
+            family = [one for one in processes_of_job(target) if one != pid and parent_of(one) != workers[host].pid]
             os.kill(pid, signal.SIGKILL)  # the program; its double-forked child must go too
-            for one in children:
-                if pid_alive(one) and parent_of(one) != workers[host].pid:
-                    wait_dead(one, timeout=2)
+            for one in family:
+                wait_dead(one, timeout=2)
         elif kind == "guard":
             os.kill(parent_of(pid), signal.SIGKILL)
             wait_dead(pid, timeout=2)
