@@ -59,6 +59,7 @@ std::string ExitReason(const RankExited& event) {
 // Ranks that this worker should have, after it attached again in the same life.
 void ReconcileJob(Turn& turn, const Worker& worker, const JobId& id, const std::vector<HostedRank>& running) {
   const Job& job = turn.job(id);
+  const bool ends = job.state == JobState::kRecovering || job.state == JobState::kDraining;
   bool any_here = false, is_untold = false;
   std::vector<Rank> absent;
   for (size_t i = 0; i < job.ranks.size(); ++i) {
@@ -71,10 +72,10 @@ void ReconcileJob(Turn& turn, const Worker& worker, const JobId& id, const std::
     });
     const bool runs = hosted != running.end();
     if (runs ? hosted->epoch != job.epoch : place.state == RankState::kAssigned) is_untold = true;
-    if (!runs && place.state != RankState::kAssigned) absent.push_back(rank);
+    if (!runs && (ends || place.state != RankState::kAssigned)) absent.push_back(rank);
   }
   if (!any_here) return;
-  if (job.state == JobState::kRecovering || job.state == JobState::kDraining) {
+  if (ends) {
     if (turn.jobs.Find(id)->live.stop_sent) SendStops(turn, id, &worker.id);
   } else if (is_untold) {
     // Decided but perhaps never told: the coordinator or the connection went away in between. It is safe to repeat.
