@@ -96,6 +96,7 @@ std::string Scenario::Play(const std::string& line) {
 // started|exited RANK [job=JOB] [epoch=N] [incarnation=N] [code=N] [signal=N] [oom=1] [error=WORD] [step=N]
 // join|publish|await|report|await-shards|commit|refuse RANK ... [job=JOB] [epoch=N] [incarnation=N]
 // advance D                        restart                          status JOB
+// stall D                          the store refused records for so long, nothing was handled, now it takes them again
 void Scenario::Perform(const Command& command) {
   const std::string& verb = command.verb;
   const std::string who = command.Word(0);
@@ -109,6 +110,12 @@ void Scenario::Perform(const Command& command) {
     return Advance(by);
   }
   if (verb == "restart") return Restart();
+  if (verb == "stall") {
+    absl::Duration by;
+    if (!absl::ParseDuration(who, &by)) return Line("error: stall for how long?");
+    now_ += by;
+    return Step(Resumed{});
+  }
   if (verb == "status") return Status(who);
   if (verb == "heartbeat") {
     WorkerHeartbeat heartbeat{.stream = workers_[who].stream, .master_port = 0, .ranks = {}};

@@ -63,7 +63,9 @@ void Oracle::CheckNoticed(const coordinator::Machine& machine) {
   const absl::Duration grace = machine.membership().options().reattach_grace;
   const absl::Time restarted = last_restart_ + grace + absl::Seconds(1);
   for (const auto& [host, silence] : silent_) {
-    if (std::max(silence.second + lease + absl::Seconds(1), restarted) < now && machine.membership().IsAlive(host, silence.first)) {
+    // A broken stream is news, and gives a fresh lease.
+    const absl::Time heard = std::max(silence.second, last_network_);
+    if (std::max(heard + lease + absl::Seconds(1), restarted) < now && machine.membership().IsAlive(host, silence.first)) {
       Violate("host ", host.value(), " has been silent for ", absl::FormatDuration(now - silence.second), " and counts as alive");
     }
   }
@@ -76,8 +78,7 @@ void Oracle::CheckNoticed(const coordinator::Machine& machine) {
       const auto truth = truths_.find({id, entry->job.epoch, Rank(static_cast<int>(i))});
       if (truth == truths_.end() || !truth->second.ended.has_value()) continue;
       const absl::Time ended = *truth->second.ended;
-      const absl::Time bound = QuietSince(ended) ? ended : std::max(ended, settled);
-      if (bound + absl::Seconds(1.5) < now) {
+      if (std::max(ended, settled) + absl::Seconds(1.5) < now) {
         Violate(Describe(truth->first), " ended ", absl::FormatDuration(now - ended), " ago and counts as ",
                 Name(entry->job.ranks[i].state));
       }

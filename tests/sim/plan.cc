@@ -30,8 +30,8 @@ Fault AnyFault(Random& random, FaultKind kind) {
 PlannedJob AnyJob(Random& random, int index, const std::vector<int>& slots) {
   const int all = std::accumulate(slots.begin(), slots.end(), 0);
   PlannedJob job;
-  job.at = index == 0 ? random.Between(absl::ZeroDuration(), absl::Seconds(1)) : random.Between(absl::ZeroDuration(), absl::Seconds(20));
-  job.steps = random.Between(10, 60);
+  job.at = index == 0 ? random.Between(absl::ZeroDuration(), absl::Seconds(1)) : random.Between(absl::ZeroDuration(), absl::Seconds(10));
+  job.steps = random.Between(10, 150);
   job.checkpoint_every = random.Between(4, 20);
   coordinator::JobSpec& spec = job.spec;
   spec.name = absl::StrCat("job", index);
@@ -92,10 +92,10 @@ Plan MakePlan(uint64_t seed) {
   for (int i = 0; i < jobs; ++i) plan.jobs.push_back(AnyJob(random, i, plan.slots));
   plan.stubborn = random.OneIn(4);
   // A profile: few kinds of fault at a time, so that each is also seen alone.
-  const int kinds = random.Below(5);
+  const int kinds = random.Below(6);
   for (int i = 0; i < kinds; ++i) {
     const auto kind = static_cast<FaultKind>(random.Below(kFaultKinds));
-    const int count = random.Between(1, kind == FaultKind::kCancelJob ? 1 : 3);
+    const int count = random.Between(1, kind == FaultKind::kCancelJob ? 1 : 4);
     for (int j = 0; j < count; ++j) plan.faults.push_back(AnyFault(random, kind));
   }
   std::stable_sort(plan.faults.begin(), plan.faults.end(), [](const Fault& a, const Fault& b) { return a.at < b.at; });

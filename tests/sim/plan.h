@@ -59,7 +59,7 @@ struct Plan {
 };
 
 // Faults come within this time; then everything is mended.
-inline constexpr absl::Duration kFaultTime = absl::Seconds(40);
+inline constexpr absl::Duration kFaultTime = absl::Seconds(25);
 // From then on every job must end within this time.
 inline constexpr absl::Duration kEndTime = absl::Seconds(240);
 

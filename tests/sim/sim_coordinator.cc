@@ -84,11 +84,13 @@ void SimCoordinator::Take(EventBody event, std::optional<CallId> call) {
 }
 
 void SimCoordinator::Retry() {
+  if (!std::holds_alternative<coordinator::Restarted>(stalled_.front())) stalled_.push_front(coordinator::Resumed{});
   while (!stalled_.empty()) {
     const uint64_t life = life_;
     const absl::Status status = StepAndStore(stalled_.front());
     if (life != life_) return;
     if (!status.ok()) {
+      if (std::holds_alternative<coordinator::Resumed>(stalled_.front())) stalled_.pop_front();
       world_.timeline.After(kRetryInterval, [this, life] {
         if (life == life_) Retry();
       });

@@ -107,6 +107,7 @@ class Trainers {
     std::map<std::string, int64_t> on_disk;  // path -> step
     std::set<std::string> damaged;
     std::set<std::string> acknowledged;
+    bool ever_damaged = false;
   };
   Checkpoints& disk(const JobId& job) { return disks_[job]; }
   void DamageNewest(int target);

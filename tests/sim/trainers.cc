@@ -40,8 +40,14 @@ void Trainers::CheckDisks(const coordinator::Machine& machine) {
   for (const auto& [id, entry] : machine.jobs().by_id) {
     if (entry->job.state != coordinator::JobState::kSucceeded) continue;
     const Checkpoints& disk = disks_[id];
+    // An answer that died with its rank 0 is given again with the next commit; after the last one there is none.
+    const std::vector<coordinator::CheckpointInfo>& owed = entry->job.ledger.to_delete();
+    const auto is_owed = [&](const std::string& path) {
+      return std::any_of(owed.begin(), owed.end(), [&](const auto& checkpoint) { return checkpoint.path == path; });
+    };
     for (const auto& [path, step] : disk.on_disk) {
-      if (disk.acknowledged.contains(path) && !disk.damaged.contains(path) && !entry->job.ledger.HasCommitted(path)) {
+      if (disk.acknowledged.contains(path) && !disk.ever_damaged && !entry->job.ledger.HasCommitted(path) &&
+          !is_owed(path)) {
         world_.oracle.Violate(id.value(), ": ", path, " is left on disk, and is committed no more");
       }
     }
@@ -61,6 +67,7 @@ void Trainers::DamageNewest(int target) {
   const auto newest = std::max_element(disk.on_disk.begin(), disk.on_disk.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   if (newest == disk.on_disk.end()) return;
   disk.damaged.insert(newest->first);
+  disk.ever_damaged = true;
   world_.oracle.Damaged(job);
 }
 
