@@ -10,7 +10,7 @@ namespace {
 
 constexpr absl::Duration kWatchInterval = absl::Milliseconds(500);
 const absl::Duration kAllMended = kFaultTime + absl::Seconds(26);  // the longest fault that begins last
-constexpr absl::Duration kSettle = absl::Seconds(40);                  // for what still runs when the last job has ended
+constexpr absl::Duration kSettle = absl::Seconds(40);              // for what still runs when the last job has ended
 
 }  // namespace
 
@@ -33,8 +33,7 @@ void Cluster::StartWorker(int host, absl::Duration after) {
     if (workers_[host] != nullptr && workers_[host]->alive()) return;
     world_.oracle.HostHeard(NameOf(host));
     workers_[host] = std::make_shared<SimWorker>(
-        world_, network_, trainers_,
-        SimWorker::Options{host, NameOf(host), Incarnation(next_incarnation_++), plan_.slots[host]});
+        world_, network_, trainers_, SimWorker::Options{host, NameOf(host), Incarnation(next_incarnation_++), plan_.slots[host]});
     workers_[host]->Start();
   });
 }
@@ -59,7 +58,11 @@ void Cluster::Submit(size_t job) {
 void Cluster::Cancel(const std::string& name) {
   world_.oracle.CancelRequested(JobId(name));
   network_.Call(
-      -1, [name](coordinator::CallId call) { return coordinator::CancelJob{call, name}; }, [](const absl::Status&, bool) {},
+      -1,
+      [name](coordinator::CallId call) {
+        return coordinator::CancelJob{call, name};
+      },
+      [](const absl::Status&, bool) {},
       [this, name](const absl::Status& status, const coordinator::Answer& answer) {
         if (status.ok()) return world_.oracle.AcknowledgedCancel(std::get<coordinator::JobAnswer>(answer).job);
         if (status.code() == absl::StatusCode::kFailedPrecondition) return;  // it has ended

@@ -20,10 +20,8 @@ void Cluster::Make(const Fault& fault) {
     case FaultKind::kBreakStream:
     case FaultKind::kCutHost: return MakeOnHost(fault, host);
     case FaultKind::kCrashCoordinator: return coordinator_.Crash(fault.length);
-    case FaultKind::kCrashBeforeAppend:
-      return coordinator_.FailNextAppend(SimCoordinator::AppendFault::kCrashBefore, fault.length);
-    case FaultKind::kCrashAfterAppend:
-      return coordinator_.FailNextAppend(SimCoordinator::AppendFault::kCrashAfter, fault.length);
+    case FaultKind::kCrashBeforeAppend: return coordinator_.FailNextAppend(SimCoordinator::AppendFault::kCrashBefore, fault.length);
+    case FaultKind::kCrashAfterAppend: return coordinator_.FailNextAppend(SimCoordinator::AppendFault::kCrashAfter, fault.length);
     case FaultKind::kFullDisk:
       coordinator_.set_disk_full(true);
       return world_.timeline.After(fault.length, [this] { coordinator_.set_disk_full(false); });
@@ -45,9 +43,7 @@ void Cluster::MakeOnTrainer(const Fault& fault) {
     case FaultKind::kFailTrainer:
       world_.oracle.Hurt(trainer->key(), fault.detail);
       return trainer->End({.exit_code = fault.detail});
-    default:
-      world_.oracle.Blur(trainer->key().job, trainer->key().epoch);
-      return trainer->Pause(fault.length);
+    default: world_.oracle.Blur(trainer->key().job, trainer->key().epoch); return trainer->Pause(fault.length);
   }
 }
 
@@ -81,9 +77,7 @@ void Cluster::MakeOnHost(const Fault& fault, int host) {
         twin->Kill();
       });
     }
-    case FaultKind::kBreakStream:
-      world_.oracle.HurtNetwork();
-      return network_.BreakHost(host);
+    case FaultKind::kBreakStream: world_.oracle.HurtNetwork(); return network_.BreakHost(host);
     default:
       world_.oracle.HostSilent(name, worker->incarnation());
       network_.Cut(host);

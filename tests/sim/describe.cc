@@ -22,8 +22,12 @@ std::string Words(const EpochOpened& r) {
   for (const RankPlace& place : r.ranks) absl::StrAppend(&text, " ", place.worker.value(), "/", place.slot);
   return text;
 }
-std::string Words(const RankStartedRecord& r) { return absl::StrCat(r.job.value(), "/", r.epoch.value(), "/", r.rank.value(), " started pid=", r.pid); }
-std::string Words(const RankJoinedRecord& r) { return absl::StrCat(r.job.value(), "/", r.epoch.value(), "/", r.rank.value(), " joined"); }
+std::string Words(const RankStartedRecord& r) {
+  return absl::StrCat(r.job.value(), "/", r.epoch.value(), "/", r.rank.value(), " started pid=", r.pid);
+}
+std::string Words(const RankJoinedRecord& r) {
+  return absl::StrCat(r.job.value(), "/", r.epoch.value(), "/", r.rank.value(), " joined");
+}
 std::string Words(const RankEnded& r) {
   return absl::StrCat(r.job.value(), "/", r.epoch.value(), "/", r.rank.value(), " ended ", Name(r.state), " code=", r.exit_code,
                       r.failure.has_value() ? " failure: " + r.failure->reason : "");

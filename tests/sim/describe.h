@@ -1,5 +1,5 @@
-// Records, effects and ranks in words, for the trace. Every field that decides something is in it: a digest over the words is a digest
-// over the decisions.
+// Records, effects and ranks in words, for the trace. Every field that decides something is in it: a digest over the words is a
+// digest over the decisions.
 #ifndef RINGMASTER_TESTS_SIM_DESCRIBE_H_
 #define RINGMASTER_TESTS_SIM_DESCRIBE_H_
 

@@ -49,7 +49,8 @@ void Group::Next() {
     }
     return;
   }
-  world.timeline.After(world.random.Between(absl::Milliseconds(20), absl::Milliseconds(250)), [self = shared_from_this()] { self->Step(); });
+  world.timeline.After(world.random.Between(absl::Milliseconds(20), absl::Milliseconds(250)),
+                       [self = shared_from_this()] { self->Step(); });
 }
 
 void Group::Step() {

@@ -18,7 +18,8 @@ Plan Minimise(const Plan& plan, const std::function<bool(const Plan&)>& breaks) 
     for (size_t begin = 0; begin < best.faults.size();) {
       Plan smaller = best;
       const size_t end = std::min(begin + chunk, smaller.faults.size());
-      smaller.faults.erase(smaller.faults.begin() + static_cast<ptrdiff_t>(begin), smaller.faults.begin() + static_cast<ptrdiff_t>(end));
+      smaller.faults.erase(smaller.faults.begin() + static_cast<ptrdiff_t>(begin),
+                           smaller.faults.begin() + static_cast<ptrdiff_t>(end));
       if (breaks(smaller)) {
         best = smaller;
         shrunk = true;

@@ -24,7 +24,8 @@ StreamId StreamOf(const Effect& effect) {
 
 }  // namespace
 
-StreamPtr Network::Open(int host, std::function<void(const Effect&)> on_message, std::function<void(const absl::Status&)> on_closed) {
+StreamPtr Network::Open(int host, std::function<void(const Effect&)> on_message,
+                        std::function<void(const absl::Status&)> on_closed) {
   if (!coordinator_.up() || IsCut(host)) return nullptr;
   auto stream = std::make_shared<Stream>();
   stream->id = StreamId(next_stream_++);
@@ -115,7 +116,8 @@ void Network::Mend(int host) {
   }
 }
 
-void Network::Call(int host, const std::function<EventBody(CallId)>& make, const Answered& answered, const SimCoordinator::Done& done) {
+void Network::Call(int host, const std::function<EventBody(CallId)>& make, const Answered& answered,
+                   const SimCoordinator::Done& done) {
   const auto fail = [this, done] {
     world_.timeline.After(absl::Seconds(1), [done] { done(absl::UnavailableError("no answer"), {}); });
   };

@@ -24,8 +24,8 @@ struct Stream {
   std::function<void(const absl::Status&)> on_closed;
   bool broken = false;  // nothing passes any more
   bool told_coordinator = false;
-  absl::Time up, down;                       // when the last message of each direction arrives
-  std::deque<std::function<void()>> held;    // while the host is cut
+  absl::Time up, down;                     // when the last message of each direction arrives
+  std::deque<std::function<void()>> held;  // while the host is cut
 };
 using StreamPtr = std::shared_ptr<Stream>;
 
@@ -34,7 +34,8 @@ class Network {
   Network(World& world, SimCoordinator& coordinator) : world_(world), coordinator_(coordinator) {}
 
   // Null while the coordinator cannot be reached.
-  StreamPtr Open(int host, std::function<void(const coordinator::Effect&)> on_message, std::function<void(const absl::Status&)> on_closed);
+  StreamPtr Open(int host, std::function<void(const coordinator::Effect&)> on_message,
+                 std::function<void(const absl::Status&)> on_closed);
   void ToCoordinator(const StreamPtr& stream, coordinator::EventBody event);
   void ToWorker(const coordinator::Effect& effect);
   // Both sides hear of it, unless the host is cut.
@@ -47,8 +48,8 @@ class Network {
   bool IsCut(int host) const { return cut_.contains(host); }
   void RepeatCallsUntil(absl::Time time) { repeat_until_ = time; }
 
-  // From a host, or from the user's machine, which is never cut (-1). `answered` runs inside the coordinator's step, `done` where the
-  // caller is.
+  // From a host, or from the user's machine, which is never cut (-1). `answered` runs inside the coordinator's step, `done` where
+  // the caller is.
   using Answered = std::function<void(const absl::Status&, bool repeated)>;
   void Call(int host, const std::function<coordinator::EventBody(coordinator::CallId)>& make, const Answered& answered,
             const SimCoordinator::Done& done);

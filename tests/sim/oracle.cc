@@ -60,7 +60,8 @@ void Oracle::CheckRecord(const coordinator::Machine& machine, const coordinator:
     }
     const auto since = recovering_.find(id);
     if (since != recovering_.end() && timeline_.now() - since->second < job.spec.backoff) {
-      Violate(id.value(), ": epoch ", opened->epoch.value(), " is opened before the back-off of ", absl::FormatDuration(job.spec.backoff));
+      Violate(id.value(), ": epoch ", opened->epoch.value(), " is opened before the back-off of ",
+              absl::FormatDuration(job.spec.backoff));
     }
     recovering_.erase(id);
     opened_[id] = timeline_.now();
@@ -68,7 +69,8 @@ void Oracle::CheckRecord(const coordinator::Machine& machine, const coordinator:
     if (changed->state == JobState::kRecovering) recovering_[id] = timeline_.now();
     if (changed->state == JobState::kRunning) {
       for (size_t i = 0; i < job.ranks.size(); ++i) {
-        if (!truths_.contains({id, job.epoch, Rank(static_cast<int>(i))})) Violate(id.value(), " runs, but rank ", i, " never started");
+        if (!truths_.contains({id, job.epoch, Rank(static_cast<int>(i))}))
+          Violate(id.value(), " runs, but rank ", i, " never started");
       }
     }
   } else if (const auto* ended = std::get_if<coordinator::RankEnded>(&record)) {
@@ -78,11 +80,13 @@ void Oracle::CheckRecord(const coordinator::Machine& machine, const coordinator:
     if (ended->state == coordinator::RankState::kExited && truth != truths_.end()) {
       if (!truth->second.ended.has_value()) Violate(id.value(), ": rank ", ended->rank.value(), " counts as exited and runs");
       if (truth->second.exit_code != ended->exit_code) {
-        Violate(id.value(), ": rank ", ended->rank.value(), " exited with ", truth->second.exit_code, ", recorded is ", ended->exit_code);
+        Violate(id.value(), ": rank ", ended->rank.value(), " exited with ", truth->second.exit_code, ", recorded is ",
+                ended->exit_code);
       }
     }
   } else if (const auto* committed = std::get_if<coordinator::CheckpointCommitted>(&record)) {
-    if (committed->checkpoint.epoch != job.epoch) Violate(id.value(), ": a commit of the old epoch ", committed->checkpoint.epoch.value());
+    if (committed->checkpoint.epoch != job.epoch)
+      Violate(id.value(), ": a commit of the old epoch ", committed->checkpoint.epoch.value());
   }
 }
 
@@ -98,7 +102,6 @@ bool Oracle::HostHurtSince(const WorkerId& host, absl::Time time) const {
 
 bool Oracle::AnyInjury(const Job& job) const {
   if (injuries_.contains({job.id, job.epoch}) || blurred_.contains({job.id, job.epoch})) return true;
-  if (all_blurred_ + kAftermath >= OpenedAt(job.id)) return true;
   return std::any_of(job.ranks.begin(), job.ranks.end(),
                      [&](const RankPlace& place) { return HostHurtSince(place.worker, OpenedAt(job.id)); });
 }
@@ -118,7 +121,7 @@ void Oracle::CheckCause(const Job& job) {
   const auto injured = injuries_.find({job.id, job.epoch});
   if (cause == nullptr || injured == injuries_.end() || blurred_.contains({job.id, job.epoch})) return;
   const absl::Time quiet_from = OpenedAt(job.id) - kAftermath;
-  if (!QuietSince(quiet_from) || all_blurred_ >= quiet_from) return;
+  if (!QuietSince(quiet_from)) return;
   for (const RankPlace& place : job.ranks) {
     if (HostHurtSince(place.worker, OpenedAt(job.id))) return;
   }

@@ -3,8 +3,8 @@
 #ifndef RINGMASTER_TESTS_SIM_ORACLE_H_
 #define RINGMASTER_TESTS_SIM_ORACLE_H_
 
-#include <cstdint>
 #include <algorithm>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
@@ -52,7 +52,6 @@ class Oracle {
   void HurtNetwork() { last_network_ = timeline_.now(); }
   // Who is to blame for the end of this epoch cannot be told.
   void Blur(const JobId& job, Epoch epoch) { blurred_.insert({job, epoch}); }
-  void BlurAll() { all_blurred_ = timeline_.now(); }
 
   // --- Processes ---
   void ProcessStarted(const RankKey& rank, Incarnation incarnation, const WorkerId& host);
@@ -116,7 +115,6 @@ class Oracle {
   std::map<WorkerId, absl::Time> hurt_hosts_;
   std::map<WorkerId, std::pair<Incarnation, absl::Time>> silent_;
   std::set<std::pair<JobId, Epoch>> blurred_;
-  absl::Time all_blurred_ = absl::InfinitePast();
   absl::Time last_network_ = absl::InfinitePast();
   absl::Time last_restart_ = absl::InfinitePast();
 

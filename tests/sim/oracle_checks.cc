@@ -21,7 +21,8 @@ void Oracle::CheckReply(const coordinator::Machine& machine, const coordinator::
   const bool current = job.epoch == identity.epoch && job.ranks[identity.rank.value()].incarnation == identity.incarnation;
   const bool counts = current && !IsEnded(job.ranks[identity.rank.value()].state);
   const bool open = job.state == JobState::kStarting || job.state == JobState::kRunning;
-  const std::string who = absl::StrCat(call, " of ", identity.job.value(), " epoch ", identity.epoch.value(), " rank ", identity.rank.value());
+  const std::string who =
+      absl::StrCat(call, " of ", identity.job.value(), " epoch ", identity.epoch.value(), " rank ", identity.rank.value());
   switch (status.code()) {
     case absl::StatusCode::kOk:
       if (!counts) Violate(who, " is answered, and does not count");
@@ -42,7 +43,8 @@ void Oracle::CheckAcknowledged(const coordinator::Machine& machine) {
     if (machine.jobs().Find(id) == nullptr) return Violate("job ", id.value(), " was acknowledged and is gone");
   }
   for (const JobId& id : cancels_) {
-    if (machine.jobs().Find(id)->job.state < JobState::kDraining) Violate("the cancel of ", id.value(), " was acknowledged and is gone");
+    if (machine.jobs().Find(id)->job.state < JobState::kDraining)
+      Violate("the cancel of ", id.value(), " was acknowledged and is gone");
   }
   for (const auto& [id, step] : commits_) {
     const auto& ledger = machine.jobs().Find(id)->job.ledger;
@@ -90,7 +92,8 @@ void Oracle::CheckEnds(const coordinator::Machine& machine) {
   CheckAcknowledged(machine);
   for (const auto& [id, entry] : machine.jobs().by_id) {
     if (!IsFinished(entry->job.state)) {
-      Violate("job ", id.value(), " is stuck in ", Name(entry->job.state), ": ", entry->job.reason, "; waits: ", entry->live.waiting_reason);
+      Violate("job ", id.value(), " is stuck in ", Name(entry->job.state), ": ", entry->job.reason,
+              "; waits: ", entry->live.waiting_reason);
       continue;
     }
     CheckEnd(entry->job);
@@ -113,7 +116,8 @@ void Oracle::CheckEnd(const Job& job) {
       }
       return;
     case JobState::kCancelled:
-      if (!cancel_requests_.contains(job.id) && !cancel_requests_.contains(JobId(job.spec.name))) Violate(id, " is cancelled, by nobody");
+      if (!cancel_requests_.contains(job.id) && !cancel_requests_.contains(JobId(job.spec.name)))
+        Violate(id, " is cancelled, by nobody");
       return;
     default: break;
   }

@@ -30,7 +30,8 @@ Fault AnyFault(Random& random, FaultKind kind) {
 PlannedJob AnyJob(Random& random, int index, const std::vector<int>& slots) {
   const int all = std::accumulate(slots.begin(), slots.end(), 0);
   PlannedJob job;
-  job.at = index == 0 ? random.Between(absl::ZeroDuration(), absl::Seconds(1)) : random.Between(absl::ZeroDuration(), absl::Seconds(10));
+  job.at =
+      index == 0 ? random.Between(absl::ZeroDuration(), absl::Seconds(1)) : random.Between(absl::ZeroDuration(), absl::Seconds(10));
   job.steps = random.Between(10, 150);
   job.checkpoint_every = random.Between(4, 20);
   coordinator::JobSpec& spec = job.spec;

@@ -13,22 +13,22 @@
 namespace ringmaster::sim {
 
 enum class FaultKind {
-  kKillTrainer,           // SIGKILL; detail 1: as out of memory
-  kFailTrainer,           // exits with `detail`
-  kPauseTrainer,          // SIGSTOP
-  kKillWorker,            // comes back after `length` as a new incarnation
-  kPauseWorker,           // SIGSTOP of the worker alone
-  kStopWorker,            // orderly: drains, says goodbye, comes back
-  kTwinWorker,            // a second process with the same name attaches while the first lives
-  kBreakStream,           // what is on the way is lost
-  kCutHost,               // nothing passes between this host and anyone else
-  kCrashCoordinator,      // anywhere between two steps
-  kCrashBeforeAppend,     // the next records are lost, and nobody was told
-  kCrashAfterAppend,      // the next records are stored, and nobody was told
-  kFullDisk,              // appends are refused
-  kJumpClock,             // of the calendar, by `detail` minutes
-  kRepeatCalls,           // for `length` every call arrives twice, the second time late
-  kDamageCheckpoint,      // the newest one does not verify any more
+  kKillTrainer,        // SIGKILL; detail 1: as out of memory
+  kFailTrainer,        // exits with `detail`
+  kPauseTrainer,       // SIGSTOP
+  kKillWorker,         // comes back after `length` as a new incarnation
+  kPauseWorker,        // SIGSTOP of the worker alone
+  kStopWorker,         // orderly: drains, says goodbye, comes back
+  kTwinWorker,         // a second process with the same name attaches while the first lives
+  kBreakStream,        // what is on the way is lost
+  kCutHost,            // nothing passes between this host and anyone else
+  kCrashCoordinator,   // anywhere between two steps
+  kCrashBeforeAppend,  // the next records are lost, and nobody was told
+  kCrashAfterAppend,   // the next records are stored, and nobody was told
+  kFullDisk,           // appends are refused
+  kJumpClock,          // of the calendar, by `detail` minutes
+  kRepeatCalls,        // for `length` every call arrives twice, the second time late
+  kDamageCheckpoint,   // the newest one does not verify any more
   kCancelJob,
 };
 inline constexpr int kFaultKinds = 17;

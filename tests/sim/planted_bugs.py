@@ -2,9 +2,10 @@
 """Plants one bug at a time in a copy of the cores and says whether the simulator catches it.
 
   tests/sim/planted_bugs.py [--seeds N] [--only NAME,...]   minutes; needs g++ and the Abseil headers
-  tests/sim/planted_bugs.py --check                         seconds: every mutation's old text is there exactly once (a test of every change)
+  tests/sim/planted_bugs.py --check                         seconds: every mutation's old text is there exactly once
 
-A mutation is a file in tests/sim/mutations/: lines `file: PATH`, `why: WORDS`, then the old text between `<<<<` and `====`, the new one up to `>>>>`.
+A mutation is a file in tests/sim/mutations/: lines `file: PATH`, `why: WORDS`, then the old text
+between `<<<<` and `====`, the new one up to `>>>>`.
 """
 import argparse
 import concurrent.futures
@@ -72,8 +73,8 @@ def simulate(binary, seeds):
         except subprocess.TimeoutExpired:
             return "it never ended"
         if done.returncode != 0:
-            lines = [line for line in done.stdout.split("\n") if line.startswith("seed ")] or [(done.stderr.strip() or "it crashed").split("\n")[-1]]
-            return lines[0]
+            lines = [line for line in done.stdout.split("\n") if line.startswith("seed ")]
+            return lines[0] if lines else (done.stderr.strip() or "it crashed").split("\n")[-1]
     return ""
 
 

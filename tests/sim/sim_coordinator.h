@@ -1,5 +1,5 @@
-// The coordinator's process: the real core on a simulated disk. Does what coordinator/driver.cc does, without its thread: stores the
-// records of a step before it performs the effects, takes a step back that could not be stored, replays after a crash.
+// The coordinator's process: the real core on a simulated disk. Does what coordinator/driver.cc does, without its thread: stores
+// the records of a step before it performs the effects, takes a step back that could not be stored, replays after a crash.
 #ifndef RINGMASTER_TESTS_SIM_SIM_COORDINATOR_H_
 #define RINGMASTER_TESTS_SIM_SIM_COORDINATOR_H_
 

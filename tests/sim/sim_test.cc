@@ -12,7 +12,7 @@
 namespace ringmaster::sim {
 namespace {
 
-constexpr uint64_t kSeeds = 2000;
+constexpr uint64_t kSeeds = 4000;
 
 TEST(Simulator, ThousandsOfSeedsBreakNothing) {
   std::set<coordinator::JobState> ends;
@@ -39,7 +39,8 @@ TEST(Simulator, SameSeedTwice_SameTraceByteForByte) {
     const Result second = Simulate(MakePlan(seed), &second_text);
     EXPECT_EQ(first_text, second_text) << "seed " << seed;
     EXPECT_EQ(first.digest, second.digest) << "seed " << seed;
-    EXPECT_EQ(first.digest, Simulate(MakePlan(seed), nullptr).digest) << "the digest depends on whether the text is kept, seed " << seed;
+    EXPECT_EQ(first.digest, Simulate(MakePlan(seed), nullptr).digest)
+        << "the digest depends on whether the text is kept, seed " << seed;
     digests.insert(first.digest);
   }
   EXPECT_EQ(digests.size(), 50u) << "different seeds are different runs";

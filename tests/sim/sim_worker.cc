@@ -174,7 +174,8 @@ void SimWorker::StartRanks(const worker_effect::StartRanks& start) {
   }
   for (const RankAssignment& rank : start.ranks) {
     const RankKey key{start.job, start.epoch, rank.rank};
-    world_.oracle.ProcessStarted(key, rank.incarnation, WorkerId(absl::StrCat(options_.name.value(), "#", options_.incarnation.value())));
+    world_.oracle.ProcessStarted(key, rank.incarnation,
+                                 WorkerId(absl::StrCat(options_.name.value(), "#", options_.incarnation.value())));
     const auto self = shared_from_this();
     processes_[key] = trainers_.Start(
         {.key = key,
@@ -216,12 +217,16 @@ void SimWorker::Perform(const std::vector<WorkerEffect>& effects) {
     } else if (const auto* destroy = std::get_if<worker_effect::Destroy>(&effect)) {
       signal(destroy->key, &Trainer::Destroy);
     } else if (const auto* started = std::get_if<worker_effect::SendStarted>(&effect)) {
-      if (link_ != Link::kAttached) world_.oracle.Violate("worker ", options_.name.value(), " reports a start while it is not attached");
-      if (stream_ != nullptr) network_.ToCoordinator(stream_, coordinator::RankStarted{stream_->id, Hosted(started->rank.key, started->rank.incarnation), "cpu"});
+      if (link_ != Link::kAttached)
+        world_.oracle.Violate("worker ", options_.name.value(), " reports a start while it is not attached");
+      if (stream_ != nullptr)
+        network_.ToCoordinator(stream_,
+                               coordinator::RankStarted{stream_->id, Hosted(started->rank.key, started->rank.incarnation), "cpu"});
     } else if (const auto* sent = std::get_if<worker_effect::SendExit>(&effect)) {
       const auto kept = exits_.find(sent->rank.key);
       if (kept == exits_.end() || link_ != Link::kAttached) {
-        world_.oracle.Violate("worker ", options_.name.value(), " reports an exit that it ", kept == exits_.end() ? "does not know" : "cannot send");
+        world_.oracle.Violate("worker ", options_.name.value(), " reports an exit that it ",
+                              kept == exits_.end() ? "does not know" : "cannot send");
         continue;
       }
       coordinator::RankExited exited = kept->second;

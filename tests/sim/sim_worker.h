@@ -1,5 +1,5 @@
-// One life of a worker's process: the real core, with what worker/driver.cc and worker/rank_host.cc do around it, minus epoll, gRPC and
-// real processes.
+// One life of a worker's process: the real core, with what worker/driver.cc and worker/rank_host.cc do around it, minus epoll, gRPC
+// and real processes.
 #ifndef RINGMASTER_TESTS_SIM_SIM_WORKER_H_
 #define RINGMASTER_TESTS_SIM_SIM_WORKER_H_
 

@@ -37,7 +37,8 @@ bool Parse(int argc, char** argv, Arguments* arguments) {
       arguments->end = arguments->first + 1;
     } else if (flag == "--seeds" && i + 1 < argc) {
       const std::vector<std::string> ends = absl::StrSplit(absl::string_view(argv[++i]), ':');
-      if (ends.size() != 2 || !absl::SimpleAtoi(ends[0], &arguments->first) || !absl::SimpleAtoi(ends[1], &arguments->end)) return false;
+      if (ends.size() != 2 || !absl::SimpleAtoi(ends[0], &arguments->first) || !absl::SimpleAtoi(ends[1], &arguments->end))
+        return false;
     } else {
       return false;
     }
@@ -72,7 +73,8 @@ int Main(int argc, char** argv) {
     std::fwrite(text.data(), 1, text.size(), stdout);
     std::printf("digest %016lx\n", static_cast<unsigned long>(again.digest));
   }
-  std::printf("%lu seeds, %ld broken, %ld steps, %ld epochs\n", static_cast<unsigned long>(arguments.end - arguments.first), broken, steps, epochs);
+  std::printf("%lu seeds, %ld broken, %ld steps, %ld epochs\n", static_cast<unsigned long>(arguments.end - arguments.first), broken,
+              steps, epochs);
   return broken == 0 ? kExitSucceeded : kExitFailed;
 }
 

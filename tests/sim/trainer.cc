@@ -17,16 +17,21 @@ constexpr absl::Duration kPeerLostGrace = absl::Seconds(5);
 
 std::string PathOf(int64_t step) { return absl::StrCat("step-", step); }
 std::string AddressOf(const coordinator::RankIdentity& identity) {
-  return absl::StrCat(identity.job.value(), "/", identity.epoch.value(), "/", identity.rank.value(), "#", identity.incarnation.value());
+  return absl::StrCat(identity.job.value(), "/", identity.epoch.value(), "/", identity.rank.value(), "#",
+                      identity.incarnation.value());
 }
 coordinator::ShardInfo ShardOf(const coordinator::RankIdentity& identity, int64_t step) {
-  return {identity.rank, absl::StrCat("shard-", identity.rank.value()), 1000 + step, static_cast<uint32_t>(step * 31 + identity.epoch.value()), ""};
+  return {identity.rank, absl::StrCat("shard-", identity.rank.value()), 1000 + step,
+          static_cast<uint32_t>(step * 31 + identity.epoch.value()), ""};
 }
 
 }  // namespace
 
 Trainer::Trainer(World& world, Network& network, Trainers& all, Start start)
-    : world_(world), network_(network), all_(all), start_(std::move(start)),
+    : world_(world),
+      network_(network),
+      all_(all),
+      start_(std::move(start)),
       identity_{start_.key.job, start_.key.epoch, start_.key.rank, start_.incarnation},
       group_(all.GroupOf(start_.key, start_.world_size)) {
   stubborn_ = all_.stubborn() && world_.random.OneIn(3);
@@ -73,9 +78,8 @@ void Trainer::Call(const char* name, Make make, std::function<void(const coordin
         self->Do([=] {
           if (status.ok()) return then(answer);
           if (status.code() == absl::StatusCode::kUnavailable || status.code() == absl::StatusCode::kResourceExhausted) {
-            self->world_.timeline.After(self->world_.random.Between(absl::Milliseconds(100), absl::Seconds(1)), [=] {
-              self->Do([=] { self->Call(name, make, then); });
-            });
+            self->world_.timeline.After(self->world_.random.Between(absl::Milliseconds(100), absl::Seconds(1)),
+                                        [=] { self->Do([=] { self->Call(name, make, then); }); });
             return;
           }
           self->LosePeer();
@@ -84,78 +88,97 @@ void Trainer::Call(const char* name, Make make, std::function<void(const coordin
 }
 
 void Trainer::Join() {
-  Call("Join", [](coordinator::CallId call, const auto& identity) { return coordinator::JoinEpoch{call, identity}; },
-       [self = shared_from_this()](const coordinator::Answer& answer) {
-         const auto& joined = std::get<coordinator::JoinAnswer>(answer);
-         if (joined.world_size != self->start_.world_size) self->world_.oracle.Violate(Describe(self->key()), ": joined a world of ", joined.world_size);
-         if (joined.serialized_spec != self->start_.job->spec.name) self->world_.oracle.Violate(Describe(self->key()), ": joined another spec");
-         self->Restore(joined, 0);
-       });
+  Call(
+      "Join",
+      [](coordinator::CallId call, const auto& identity) {
+        return coordinator::JoinEpoch{call, identity};
+      },
+      [self = shared_from_this()](const coordinator::Answer& answer) {
+        const auto& joined = std::get<coordinator::JoinAnswer>(answer);
+        if (joined.world_size != self->start_.world_size)
+          self->world_.oracle.Violate(Describe(self->key()), ": joined a world of ", joined.world_size);
+        if (joined.serialized_spec != self->start_.job->spec.name)
+          self->world_.oracle.Violate(Describe(self->key()), ": joined another spec");
+        self->Restore(joined, 0);
+      });
 }
 
 void Trainer::Restore(const coordinator::JoinAnswer& answer, size_t candidate) {
   Trainers::Checkpoints& disk = all_.disk(identity_.job);
   for (size_t i = 1; i < answer.checkpoints.size(); ++i) {
-    if (answer.checkpoints[i].step >= answer.checkpoints[i - 1].step) world_.oracle.Violate(Describe(key()), ": checkpoints are not newest first");
+    if (answer.checkpoints[i].step >= answer.checkpoints[i - 1].step)
+      world_.oracle.Violate(Describe(key()), ": checkpoints are not newest first");
   }
   if (candidate >= answer.checkpoints.size() || identity_.rank != Rank(0)) return PublishAddress();
   const coordinator::CheckpointInfo& newest = answer.checkpoints[candidate];
-  if (!disk.on_disk.contains(newest.path)) world_.oracle.Violate(Describe(key()), ": ", newest.path, " is committed and not on disk");
+  if (!disk.on_disk.contains(newest.path))
+    world_.oracle.Violate(Describe(key()), ": ", newest.path, " is committed and not on disk");
   if (!disk.damaged.contains(newest.path)) {
     resume_step_ = newest.step;
     return PublishAddress();
   }
   const std::string path = newest.path;
-  Call("RefuseCheckpoint",
-       [path](coordinator::CallId call, const auto& identity) { return coordinator::RefuseCheckpoint{call, identity, path, "a checksum"}; },
-       [self = shared_from_this(), answer, candidate](const coordinator::Answer&) { self->Restore(answer, candidate + 1); });
+  Call(
+      "RefuseCheckpoint",
+      [path](coordinator::CallId call, const auto& identity) {
+        return coordinator::RefuseCheckpoint{call, identity, path, "a checksum"};
+      },
+      [self = shared_from_this(), answer, candidate](const coordinator::Answer&) { self->Restore(answer, candidate + 1); });
 }
 
 void Trainer::PublishAddress() {
   const std::string value = AddressOf(identity_);
   world_.oracle.Published(key(), value);
-  Call("Publish",
-       [value](coordinator::CallId call, const auto& identity) {
-         return coordinator::PublishKey{call, identity, absl::StrCat("collectives/world/", identity.rank.value()), value};
-       },
-       [self = shared_from_this()](const coordinator::Answer&) { self->AwaitAddress(0); });
+  Call(
+      "Publish",
+      [value](coordinator::CallId call, const auto& identity) {
+        return coordinator::PublishKey{call, identity, absl::StrCat("collectives/world/", identity.rank.value()), value};
+      },
+      [self = shared_from_this()](const coordinator::Answer&) { self->AwaitAddress(0); });
 }
 
 void Trainer::AwaitAddress(int rank) {
   if (rank == start_.world_size) return group_->Connected(shared_from_this());
-  Call("Await",
-       [rank](coordinator::CallId call, const auto& identity) {
-         return coordinator::AwaitKey{call, identity, absl::StrCat("collectives/world/", rank), kAwait};
-       },
-       [self = shared_from_this(), rank](const coordinator::Answer& answer) {
-         self->world_.oracle.Read(self->key(), Rank(rank), std::get<coordinator::ValueAnswer>(answer).value);
-         self->AwaitAddress(rank + 1);
-       });
+  Call(
+      "Await",
+      [rank](coordinator::CallId call, const auto& identity) {
+        return coordinator::AwaitKey{call, identity, absl::StrCat("collectives/world/", rank), kAwait};
+      },
+      [self = shared_from_this(), rank](const coordinator::Answer& answer) {
+        self->world_.oracle.Read(self->key(), Rank(rank), std::get<coordinator::ValueAnswer>(answer).value);
+        self->AwaitAddress(rank + 1);
+      });
 }
 
 void Trainer::WriteCheckpoint(int64_t step) {
-  Call("ReportShard",
-       [step](coordinator::CallId call, const auto& identity) { return coordinator::ReportShard{call, identity, step, ShardOf(identity, step)}; },
-       [self = shared_from_this(), step](const coordinator::Answer&) {
-         if (self->identity_.rank == Rank(0)) return self->AwaitShards(step);
-         self->group_->CheckpointDone();
-       });
+  Call(
+      "ReportShard",
+      [step](coordinator::CallId call, const auto& identity) {
+        return coordinator::ReportShard{call, identity, step, ShardOf(identity, step)};
+      },
+      [self = shared_from_this(), step](const coordinator::Answer&) {
+        if (self->identity_.rank == Rank(0)) return self->AwaitShards(step);
+        self->group_->CheckpointDone();
+      });
 }
 
 void Trainer::AwaitShards(int64_t step) {
-  Call("AwaitShards",
-       [step](coordinator::CallId call, const auto& identity) { return coordinator::AwaitShards{call, identity, step, kAwait}; },
-       [self = shared_from_this(), step](const coordinator::Answer& answer) {
-         const auto& shards = std::get<coordinator::ShardsAnswer>(answer).shards;
-         bool right = static_cast<int>(shards.size()) == self->start_.world_size;
-         coordinator::RankIdentity of = self->identity_;
-         for (size_t i = 0; right && i < shards.size(); ++i) {
-           of.rank = Rank(static_cast<int>(i));
-           right = shards[i] == ShardOf(of, step);
-         }
-         if (!right) self->world_.oracle.Violate(Describe(self->key()), ": wrong shards of step ", step);
-         self->Commit(step);
-       });
+  Call(
+      "AwaitShards",
+      [step](coordinator::CallId call, const auto& identity) {
+        return coordinator::AwaitShards{call, identity, step, kAwait};
+      },
+      [self = shared_from_this(), step](const coordinator::Answer& answer) {
+        const auto& shards = std::get<coordinator::ShardsAnswer>(answer).shards;
+        bool right = static_cast<int>(shards.size()) == self->start_.world_size;
+        coordinator::RankIdentity of = self->identity_;
+        for (size_t i = 0; right && i < shards.size(); ++i) {
+          of.rank = Rank(static_cast<int>(i));
+          right = shards[i] == ShardOf(of, step);
+        }
+        if (!right) self->world_.oracle.Violate(Describe(self->key()), ": wrong shards of step ", step);
+        self->Commit(step);
+      });
 }
 
 void Trainer::Commit(int64_t step) {
@@ -163,14 +186,18 @@ void Trainer::Commit(int64_t step) {
   disk.on_disk[PathOf(step)] = step;
   disk.damaged.erase(PathOf(step));
   const coordinator::CheckpointInfo info{step, PathOf(step), 1000, start_.world_size, "digest", identity_.epoch};
-  Call("CommitCheckpoint",
-       [info](coordinator::CallId call, const auto& identity) { return coordinator::CommitCheckpoint{call, identity, info}; },
-       [self = shared_from_this(), &disk, step](const coordinator::Answer& answer) {
-         self->world_.oracle.AcknowledgedCommit(self->identity_.job, step);
-         disk.acknowledged.insert(PathOf(step));
-         for (const coordinator::CheckpointInfo& old : std::get<coordinator::DeleteAnswer>(answer).checkpoints) disk.on_disk.erase(old.path);
-         self->group_->CheckpointDone();
-       });
+  Call(
+      "CommitCheckpoint",
+      [info](coordinator::CallId call, const auto& identity) {
+        return coordinator::CommitCheckpoint{call, identity, info};
+      },
+      [self = shared_from_this(), &disk, step](const coordinator::Answer& answer) {
+        self->world_.oracle.AcknowledgedCommit(self->identity_.job, step);
+        disk.acknowledged.insert(PathOf(step));
+        for (const coordinator::CheckpointInfo& old : std::get<coordinator::DeleteAnswer>(answer).checkpoints)
+          disk.on_disk.erase(old.path);
+        self->group_->CheckpointDone();
+      });
 }
 
 void Trainer::Finish() {

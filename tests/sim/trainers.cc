@@ -46,13 +46,13 @@ void Trainers::CheckDisks(const coordinator::Machine& machine) {
       return std::any_of(owed.begin(), owed.end(), [&](const auto& checkpoint) { return checkpoint.path == path; });
     };
     for (const auto& [path, step] : disk.on_disk) {
-      if (disk.acknowledged.contains(path) && !disk.ever_damaged && !entry->job.ledger.HasCommitted(path) &&
-          !is_owed(path)) {
+      if (disk.acknowledged.contains(path) && !disk.ever_damaged && !entry->job.ledger.HasCommitted(path) && !is_owed(path)) {
         world_.oracle.Violate(id.value(), ": ", path, " is left on disk, and is committed no more");
       }
     }
     for (const coordinator::CheckpointInfo& committed : entry->job.ledger.committed()) {
-      if (!disk.on_disk.contains(committed.path)) world_.oracle.Violate(id.value(), ": ", committed.path, " is committed and was deleted");
+      if (!disk.on_disk.contains(committed.path))
+        world_.oracle.Violate(id.value(), ": ", committed.path, " is committed and was deleted");
     }
   }
 }
@@ -64,7 +64,8 @@ void Trainers::Clear() {
 void Trainers::DamageNewest(int target) {
   if (disks_.empty()) return;
   auto& [job, disk] = *std::next(disks_.begin(), target % static_cast<int>(disks_.size()));
-  const auto newest = std::max_element(disk.on_disk.begin(), disk.on_disk.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto newest =
+      std::max_element(disk.on_disk.begin(), disk.on_disk.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   if (newest == disk.on_disk.end()) return;
   disk.damaged.insert(newest->first);
   disk.ever_damaged = true;

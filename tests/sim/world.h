@@ -22,7 +22,9 @@ struct World {
   Oracle oracle;
   absl::Duration wall_offset;  // the calendar jumps, virtual time does not
 
-  absl::Duration Latency() { return random.Between(absl::Microseconds(100), random.OneIn(20) ? absl::Milliseconds(200) : absl::Milliseconds(2)); }
+  absl::Duration Latency() {
+    return random.Between(absl::Microseconds(100), random.OneIn(20) ? absl::Milliseconds(200) : absl::Milliseconds(2));
+  }
 };
 
 }  // namespace ringmaster::sim
