@@ -12,7 +12,7 @@
 namespace ringmaster::sim {
 namespace {
 
-constexpr uint64_t kSeeds = 4000;
+constexpr uint64_t kSeeds = 2000;
 
 TEST(Simulator, ThousandsOfSeedsBreakNothing) {
   std::set<coordinator::JobState> ends;
