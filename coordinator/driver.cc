@@ -159,8 +159,12 @@ void Driver::Process(Item item) {
 }
 
 void Driver::Retry() {
+  // Before what waited, so that no lease runs out on a worker whose heartbeats are in the queue. Restarted gives grace by itself,
+  // and must come first: before it the workers are not known.
+  if (!std::holds_alternative<Restarted>(stalled_.front())) stalled_.push_front(Resumed{});
   while (!stalled_.empty()) {
     if (const absl::Status status = StepAndStore(stalled_.front()); !status.ok()) {
+      if (std::holds_alternative<Resumed>(stalled_.front())) stalled_.pop_front();  // the next try brings a new one
       store_error_ = status;
       retry_at_ = clock_.Now() + kRetryInterval;
       return;

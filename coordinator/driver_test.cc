@@ -121,6 +121,30 @@ TEST_F(DriverTest, WhatAWorkerSaidDuringAFullDiskIsDoneWhenThereIsRoomAgain) {
   EXPECT_OK(Call(Submit("b")));
 }
 
+TEST_F(DriverTest, AFullDiskLosesNoWorkerWhoseHeartbeatsWaited) {
+  StartDriver();
+  driver_->Post(Hello());
+  ASSERT_OK(Call(Submit("a")));
+  disk_.FailWith(absl::ResourceExhaustedError("job store: disk full"));
+  const JobId job = Read<JobId>([](const Machine& machine) { return machine.jobs().order.front(); });
+  driver_->Post(RankExited{.stream = StreamId(1),
+                           .rank = Read<HostedRank>([&](const Machine& machine) {
+                             const RankPlace& place = machine.jobs().Find(job)->job.ranks[0];
+                             return HostedRank{job, Epoch(1), Rank(0), place.incarnation, 1};
+                           }),
+                           .exit_code = 1,
+                           .stderr_tail = {},
+                           .last_progress = {},
+                           .error = ""});
+  driver_->Post(WorkerHeartbeat{StreamId(1), 0, {}});
+  clock_.Advance(absl::Seconds(20));  // four leases
+  Jobs();
+  disk_.FailWith(absl::OkStatus());
+  clock_.Advance(absl::Seconds(1));
+  Jobs();
+  EXPECT_TRUE(Read<bool>([](const Machine& machine) { return machine.membership().workers().begin()->second.alive; }));
+}
+
 TEST_F(DriverTest, ARestartKeepsJobsAndRequestIds) {
   StartDriver();
   SubmitJob submit = Submit("a");

@@ -78,6 +78,14 @@ void Handle(Turn& turn, const Restarted&) {
   }
 }
 
+void Handle(Turn& turn, const Resumed&) {
+  turn.membership.Extend(turn.now);
+  for (const JobId& id : turn.jobs.order) {
+    if (turn.jobs.Find(id)->live.missing.empty()) continue;
+    for (auto& [rank, time] : turn.live(id).missing) time = std::max(time, turn.now + kExitReportWindow);
+  }
+}
+
 void Handle(Turn&, const Tick&) {}
 
 }  // namespace handlers

@@ -67,6 +67,7 @@ void Handle(Turn& turn, const AwaitShards& event);
 void Handle(Turn& turn, const CommitCheckpoint& event);
 void Handle(Turn& turn, const RefuseCheckpoint& event);
 void Handle(Turn& turn, const Restarted& event);
+void Handle(Turn& turn, const Resumed& event);
 void Handle(Turn& turn, const Tick& event);
 }  // namespace handlers
 

@@ -105,6 +105,14 @@ void Membership::Left(StreamId stream, const std::string& reason) {
   worker->gone_reason = reason.empty() ? "it was stopped" : absl::StrCat("it was stopped: ", reason);
 }
 
+void Membership::Extend(absl::Time now) {
+  for (auto& [id, worker] : workers_) {
+    if (!worker.alive) continue;
+    const absl::Duration limit = worker.stream.has_value() ? options_.lease : std::min(options_.lease, kDisconnectedLimit);
+    worker.lost_at = std::max(worker.lost_at, now + limit);
+  }
+}
+
 std::vector<StreamId> Membership::Expire(absl::Time now) {
   std::vector<StreamId> open;
   for (auto& [id, worker] : workers_) {

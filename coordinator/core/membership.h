@@ -60,6 +60,8 @@ class Membership {
   void Heard(StreamId stream, int master_port, absl::Time now);
   void Disconnected(StreamId stream, absl::Time now);
   void Left(StreamId stream, const std::string& reason);
+  // Nobody was listened to for a while: who counts as alive has its whole time again from now.
+  void Extend(absl::Time now);
 
   // Workers whose time is over are no longer alive afterwards. Returns the streams that are still open to them.
   std::vector<StreamId> Expire(absl::Time now);

@@ -102,6 +102,7 @@ std::string Scenario::Play(const std::string& line) {
 // await-epoch RANK [lost=WORD] [step=N] [timeout=D]      join ... [stays=1]
 // join|publish|await|report|await-shards|commit|refuse RANK ... [job=JOB] [epoch=N] [incarnation=N]
 // advance D                        restart                          status JOB
+// stall D                          the store refused records for so long, nothing was handled, now it takes them again
 void Scenario::Perform(const Command& command) {
   const std::string& verb = command.verb;
   const std::string who = command.Word(0);
@@ -115,6 +116,12 @@ void Scenario::Perform(const Command& command) {
     return Advance(by);
   }
   if (verb == "restart") return Restart();
+  if (verb == "stall") {
+    absl::Duration by;
+    if (!absl::ParseDuration(who, &by)) return Line("error: stall for how long?");
+    now_ += by;
+    return Step(Resumed{});
+  }
   if (verb == "status") return Status(who);
   if (verb == "heartbeat") {
     WorkerHeartbeat heartbeat{.stream = workers_[who].stream, .master_port = 0, .ranks = {}};

@@ -1,0 +1,91 @@
+// How each fault is made, and what the oracle is told about it.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/exit_codes.h"
+#include "tests/sim/cluster.h"
+
+namespace ringmaster::sim {
+
+void Cluster::Make(const Fault& fault) {
+  const int host = fault.target % static_cast<int>(plan_.slots.size());
+  switch (fault.kind) {
+    case FaultKind::kKillTrainer:
+    case FaultKind::kFailTrainer:
+    case FaultKind::kPauseTrainer: return MakeOnTrainer(fault);
+    case FaultKind::kKillWorker:
+    case FaultKind::kPauseWorker:
+    case FaultKind::kStopWorker:
+    case FaultKind::kTwinWorker:
+    case FaultKind::kBreakStream:
+    case FaultKind::kCutHost: return MakeOnHost(fault, host);
+    case FaultKind::kCrashCoordinator: return coordinator_.Crash(fault.length);
+    case FaultKind::kCrashBeforeAppend: return coordinator_.FailNextAppend(SimCoordinator::AppendFault::kCrashBefore, fault.length);
+    case FaultKind::kCrashAfterAppend: return coordinator_.FailNextAppend(SimCoordinator::AppendFault::kCrashAfter, fault.length);
+    case FaultKind::kFullDisk:
+      coordinator_.set_disk_full(true);
+      return world_.timeline.After(fault.length, [this] { coordinator_.set_disk_full(false); });
+    case FaultKind::kJumpClock: world_.wall_offset += absl::Minutes(fault.detail); return;
+    case FaultKind::kRepeatCalls: return network_.RepeatCallsUntil(world_.timeline.now() + fault.length);
+    case FaultKind::kDamageCheckpoint: return trainers_.DamageNewest(fault.target);
+    case FaultKind::kCancelJob: return Cancel(plan_.jobs[fault.target % plan_.jobs.size()].spec.name);
+  }
+}
+
+void Cluster::MakeOnTrainer(const Fault& fault) {
+  const auto alive = trainers_.Alive();
+  if (alive.empty()) return;
+  const std::shared_ptr<Trainer>& trainer = alive[fault.target % alive.size()];
+  switch (fault.kind) {
+    case FaultKind::kKillTrainer:
+      world_.oracle.Hurt(trainer->key(), kExitSignalBase + 9);
+      return trainer->End({.exit_code = kExitSignalBase + 9, .signal = 9, .out_of_memory = fault.detail == 1});
+    case FaultKind::kFailTrainer:
+      world_.oracle.Hurt(trainer->key(), fault.detail);
+      return trainer->End({.exit_code = fault.detail});
+    default: world_.oracle.Blur(trainer->key().job, trainer->key().epoch); return trainer->Pause(fault.length);
+  }
+}
+
+void Cluster::MakeOnHost(const Fault& fault, int host) {
+  const std::shared_ptr<SimWorker> worker = workers_[host];
+  if (worker == nullptr || !worker->alive()) return;
+  const WorkerId name = NameOf(host);
+  switch (fault.kind) {
+    case FaultKind::kKillWorker:
+      world_.oracle.HostSilent(name, worker->incarnation());
+      worker->Kill();
+      return StartWorker(host, fault.length);
+    case FaultKind::kPauseWorker:
+      world_.oracle.HostSilent(name, worker->incarnation());
+      worker->Pause(fault.length);
+      return world_.timeline.After(fault.length, [this, name] { world_.oracle.HostHeard(name); });
+    case FaultKind::kStopWorker:
+      world_.oracle.HurtHost(name);
+      return worker->Shutdown([this, host, name, worker, length = fault.length] {
+        world_.oracle.HostSilent(name, worker->incarnation());
+        StartWorker(host, length);
+      });
+    case FaultKind::kTwinWorker: {
+      world_.oracle.HurtHost(name);
+      auto twin = std::make_shared<SimWorker>(world_, network_, trainers_,
+                                              SimWorker::Options{host, name, Incarnation(next_incarnation_++), plan_.slots[host]});
+      twins_.push_back(twin);
+      twin->Start();
+      return world_.timeline.After(fault.length, [this, name, twin] {
+        world_.oracle.HurtHost(name);
+        twin->Kill();
+      });
+    }
+    case FaultKind::kBreakStream: world_.oracle.HurtNetwork(); return network_.BreakHost(host);
+    default:
+      world_.oracle.HostSilent(name, worker->incarnation());
+      network_.Cut(host);
+      return world_.timeline.After(fault.length, [this, host, name] {
+        world_.oracle.HostHeard(name);
+        network_.Mend(host);
+      });
+  }
+}
+
+}  // namespace ringmaster::sim

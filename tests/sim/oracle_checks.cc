@@ -1,0 +1,138 @@
+// The checks of the oracle that look at answers, at what must have been noticed by now, and at the end.
+#include <algorithm>
+#include <set>
+
+#include "common/exit_codes.h"
+#include "tests/sim/describe.h"
+#include "tests/sim/oracle.h"
+
+namespace ringmaster::sim {
+
+using coordinator::Job;
+using coordinator::JobEntry;
+using coordinator::JobState;
+using coordinator::RankPlace;
+
+void Oracle::CheckReply(const coordinator::Machine& machine, const coordinator::RankIdentity& identity, const char* call,
+                        const absl::Status& status, bool repeated) {
+  const JobEntry* entry = machine.jobs().Find(identity.job);
+  if (entry == nullptr) return Violate("job ", identity.job.value(), " is unknown, its trainers run");
+  const Job& job = entry->job;
+  const bool current = job.epoch == identity.epoch && job.ranks[identity.rank.value()].incarnation == identity.incarnation;
+  const bool counts = current && !IsEnded(job.ranks[identity.rank.value()].state);
+  const bool open = job.state == JobState::kStarting || job.state == JobState::kRunning;
+  const std::string who =
+      absl::StrCat(call, " of ", identity.job.value(), " epoch ", identity.epoch.value(), " rank ", identity.rank.value());
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      if (!counts) Violate(who, " is answered, and does not count");
+      return;
+    case absl::StatusCode::kAborted:
+      if (counts && open) Violate(who, " is aborted (", status.message(), "), and counts");
+      return;
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kResourceExhausted: return;
+    default:
+      if (!repeated) Violate(who, " is refused: ", status.ToString());
+  }
+}
+
+void Oracle::CheckAcknowledged(const coordinator::Machine& machine) {
+  for (const JobId& id : jobs_) {
+    if (machine.jobs().Find(id) == nullptr) return Violate("job ", id.value(), " was acknowledged and is gone");
+  }
+  for (const JobId& id : cancels_) {
+    if (machine.jobs().Find(id)->job.state < JobState::kDraining)
+      Violate("the cancel of ", id.value(), " was acknowledged and is gone");
+  }
+  for (const auto& [id, step] : commits_) {
+    const auto& ledger = machine.jobs().Find(id)->job.ledger;
+    if (!damaged_.contains(id) && ledger.latest_step() < step) {
+      Violate(id.value(), ": the commit of step ", step, " was acknowledged, the latest is ", ledger.latest_step());
+    }
+  }
+  for (const auto& [id, epoch] : epochs_) {
+    const JobEntry* entry = machine.jobs().Find(id);
+    if (entry == nullptr || entry->job.epoch < epoch) Violate(id.value(), ": epoch ", epoch.value(), " is gone");
+  }
+}
+
+void Oracle::CheckNoticed(const coordinator::Machine& machine) {
+  const absl::Time now = timeline_.now();
+  CheckAcknowledged(machine);
+  const absl::Duration lease = machine.membership().options().lease;
+  const absl::Duration grace = machine.membership().options().reattach_grace;
+  const absl::Time restarted = last_restart_ + grace + absl::Seconds(1);
+  for (const auto& [host, silence] : silent_) {
+    // A broken stream is news, and gives a fresh lease.
+    const absl::Time heard = std::max(silence.second, last_network_);
+    if (std::max(heard + lease + absl::Seconds(1), restarted) < now && machine.membership().IsAlive(host, silence.first)) {
+      Violate("host ", host.value(), " has been silent for ", absl::FormatDuration(now - silence.second), " and counts as alive");
+    }
+  }
+  // Reconnecting (back-off, a lost Hello), then the window for the report of an exit.
+  const absl::Time settled = std::max(last_network_ + absl::Seconds(12), restarted);
+  for (const auto& [id, entry] : machine.jobs().by_id) {
+    if (IsFinished(entry->job.state)) continue;
+    for (size_t i = 0; i < entry->job.ranks.size(); ++i) {
+      if (IsEnded(entry->job.ranks[i].state)) continue;
+      const auto truth = truths_.find({id, entry->job.epoch, Rank(static_cast<int>(i))});
+      if (truth == truths_.end() || !truth->second.ended.has_value()) continue;
+      const absl::Time ended = *truth->second.ended;
+      if (std::max(ended, settled) + absl::Seconds(1.5) < now) {
+        Violate(Describe(truth->first), " ended ", absl::FormatDuration(now - ended), " ago and counts as ",
+                Name(entry->job.ranks[i].state));
+      }
+    }
+  }
+}
+
+void Oracle::CheckEnds(const coordinator::Machine& machine) {
+  CheckAcknowledged(machine);
+  for (const auto& [id, entry] : machine.jobs().by_id) {
+    if (!IsFinished(entry->job.state)) {
+      Violate("job ", id.value(), " is stuck in ", Name(entry->job.state), ": ", entry->job.reason,
+              "; waits: ", entry->live.waiting_reason);
+      continue;
+    }
+    CheckEnd(entry->job);
+  }
+  for (const auto& [key, truth] : truths_) {
+    if (!truth.ended.has_value()) Violate(Describe(key), " still runs on ", truth.host.value(), " when all is over");
+  }
+}
+
+void Oracle::CheckEnd(const Job& job) {
+  const std::string& id = job.id.value();
+  const bool timed_out = job.exit_code == kExitTimeLimit && job.spec.time_limit.has_value();
+  switch (job.state) {
+    case JobState::kSucceeded:
+      for (size_t i = 0; i < job.ranks.size(); ++i) {
+        const auto truth = truths_.find({job.id, job.epoch, Rank(static_cast<int>(i))});
+        if (truth == truths_.end() || !truth->second.ended.has_value() || truth->second.exit_code != 0) {
+          Violate(id, " has succeeded, its rank ", i, " has not");
+        }
+      }
+      return;
+    case JobState::kCancelled:
+      if (!cancel_requests_.contains(job.id) && !cancel_requests_.contains(JobId(job.spec.name)))
+        Violate(id, " is cancelled, by nobody");
+      return;
+    default: break;
+  }
+  if (timed_out) return;
+  const coordinator::Failure* cause = RootCause(job);
+  if (cause == nullptr) return Violate(id, " has failed without a cause");
+  if (cause->exit_code != job.exit_code) {
+    Violate(id, " has failed with code ", job.exit_code, ", its cause with ", cause->exit_code);
+  }
+  if (cause->exit_code == kExitUsage || cause->exit_code == kExitDoNotRequeue) return;
+  std::set<Epoch> failed;
+  for (const coordinator::Failure& failure : job.failures) failed.insert(failure.epoch);
+  if (static_cast<int>(failed.size()) != job.spec.max_failures + 1) {
+    Violate(id, " has failed after ", failed.size(), " failures, ", job.spec.max_failures, " are allowed");
+  }
+}
+
+}  // namespace ringmaster::sim
