@@ -92,6 +92,7 @@ class NcclCommunicator final : public Communicator {
   // nccl_wait.cc: the communicator is not freed by an abort while `use` runs. The first error stays and starts the abort.
   absl::Status Use(const std::function<absl::Status()>& use);
   absl::Status Fail(absl::Status status);
+  void AbortIfUnused() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   using Done = std::function<absl::StatusOr<bool>(NcclState)>;
   absl::Status WaitUntil(const std::string& what, absl::Time deadline, const Done& done);
   absl::Status WaitUntilReady(const std::string& what, absl::Time deadline);

@@ -23,29 +23,25 @@ absl::Status NcclCommunicator::Use(const std::function<absl::Status()>& use) {
     ++users_;
   }
   absl::Status status = use();
-  bool abort = false;
-  {
-    MutexLock lock(&mu_);
-    --users_;
-    if (!status.ok() && broken_.ok()) broken_ = std::move(status);
-    status = broken_;
-    abort = !broken_.ok() && users_ == 0;
-  }
-  if (abort && comm_ != nullptr) aborter_.Start(comm_, options_.device);
-  return status;
+  MutexLock lock(&mu_);
+  --users_;
+  if (!status.ok() && broken_.ok()) broken_ = std::move(status);
+  AbortIfUnused();
+  return broken_;
 }
 
 absl::Status NcclCommunicator::Fail(absl::Status status) {
-  bool abort = false;
-  {
-    MutexLock lock(&mu_);
-    if (!broken_.ok()) return broken_;
-    broken_ = status;
-    abort = users_ == 0;  // else the last user begins it
-    changed_.SignalAll();
-  }
-  if (abort && comm_ != nullptr) aborter_.Start(comm_, options_.device);
-  return status;
+  MutexLock lock(&mu_);
+  if (!broken_.ok()) return broken_;
+  broken_ = std::move(status);
+  AbortIfUnused();
+  changed_.SignalAll();
+  return broken_;
+}
+
+// Under the lock that says "broken": whoever learns of it finds the abort begun, or a user who will begin it.
+void NcclCommunicator::AbortIfUnused() {
+  if (!broken_.ok() && users_ == 0 && comm_ != nullptr) aborter_.Start(comm_, options_.device);
 }
 
 void NcclCommunicator::Abort(std::string_view reason) {
