@@ -6,12 +6,15 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "cli/bench/gpu_sweep.h"
 #include "cli/bench/peers.h"
 #include "cli/bench/programs.h"
 #include "cli/bench/rank_sweep.h"
 #include "cli/commands.h"
 #include "collectives/create_communicator.h"
 #include "collectives/file_rendezvous.h"
+#include "collectives/nccl/nccl_api_loaded.h"
+#include "collectives/nccl/nccl_communicator.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
 
@@ -51,6 +54,35 @@ void PinTo(int index) {
   sched_setaffinity(0, sizeof(chosen), &chosen);
 }
 
+absl::StatusOr<std::unique_ptr<NcclApi>> LoadNccl() { return LoadNcclApi({.nvls_enable = std::getenv("NCCL_NVLS_ENABLE")}); }
+
+// Before ranks are started, so that the reason is said once.
+absl::Status CheckGpus(const BenchOptions& options) {
+  if (!options.against.empty()) return absl::InvalidArgumentError("--against compares on the host alone: leave --device cuda out");
+  RM_ASSIGN_OR_RETURN(const std::unique_ptr<NcclApi> api, LoadNccl());
+  RM_ASSIGN_OR_RETURN(const int gpus, api->DeviceCount());
+  if (gpus >= options.ranks) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(options.ranks, " ranks need a GPU each; this process sees ", gpus));
+}
+
+absl::Status RunGpuRank(const BenchOptions& options, Communicator& host, Rendezvous& rendezvous, const Surroundings& world) {
+  RM_ASSIGN_OR_RETURN(std::unique_ptr<NcclApi> api, LoadNccl());
+  RM_ASSIGN_OR_RETURN(const int gpus, api->DeviceCount());
+  RM_ASSIGN_OR_RETURN(const std::unique_ptr<NcclCommunicator> ranks,
+                      NcclCommunicator::Create({.rank = options.rank,
+                                                .size = options.ranks,
+                                                .device = options.rank % gpus,
+                                                .group = "bench"},
+                                               *api, rendezvous, kJoin, world.clock));
+  if (options.explain && options.rank == 0) world.err << ranks->Explain({}) << std::endl;
+  absl::Status status = RunGpuSweep(options, host, *ranks, *api,
+                                    [&world](const BenchRow& row) { world.out << ToJson(row).dump() << std::endl; });
+  const absl::Status closed = ranks->Close(kJoin);
+  if (absl::IsDeadlineExceeded(closed)) api.release();  // the abort that hangs uses it until the process ends
+  status.Update(closed);
+  return status;
+}
+
 absl::Status RunRank(const BenchOptions& options, const Surroundings& world) {
   CommunicatorOptions communicator;
   communicator.mesh.rank = options.rank;
@@ -65,6 +97,7 @@ absl::Status RunRank(const BenchOptions& options, const Surroundings& world) {
   if (options.transport == "tcp") communicator.transport = TransportChoice::kTcp;
   FileRendezvous rendezvous(options.rendezvous, world.clock);
   RM_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> ranks, CreateCommunicator(communicator, rendezvous, kJoin, world.clock));
+  if (options.device == "cuda") return RunGpuRank(options, *ranks, rendezvous, world);
   if (options.pin) PinTo(options.rank);  // after the cores have been counted
   if (options.explain && options.rank == 0) {
     RM_ASSIGN_OR_RETURN(const std::vector<int64_t> sizes, ParseSizes(options.sizes));
@@ -91,6 +124,8 @@ std::vector<Program> RankPrograms(const BenchOptions& options, const std::string
                                           options.type,
                                           "--reduction",
                                           options.reduction,
+                                          "--device",
+                                          options.device,
                                           "--transport",
                                           options.transport,
                                           "--buffers",
@@ -186,6 +221,7 @@ absl::Status Check(const BenchOptions& options) {
 absl::Status RunBench(const CommonOptions& common, const BenchOptions& options, const Surroundings& world, int64_t* errors) {
   RM_RETURN_IF_ERROR(Check(options));
   if (options.rank >= 0) return RunRank(options, world);
+  if (options.device == "cuda") RM_RETURN_IF_ERROR(CheckGpus(options));
   RM_ASSIGN_OR_RETURN(const std::vector<Peer> peers, MakePeers(options));
   absl::StatusOr<std::vector<BenchRow>> rows = peers.empty() ? RunGroup(options, world) : RunAgainst(options, peers, world);
   RM_RETURN_IF_ERROR(rows.status());

@@ -205,6 +205,9 @@ void CommandLine::AddBench() {
   BenchOptions& options = flags_.bench;
   sub->add_option("--op", options.operation, "all_reduce, all_gather, ..")->capture_default_str();
   sub->add_option("--ranks", options.ranks, "processes")->check(CLI::Range(1, 32))->capture_default_str();
+  sub->add_option("--device", options.device, "host, or cuda: a GPU for each rank, through NCCL")
+      ->check(CLI::IsMember({"host", "cuda"}))
+      ->capture_default_str();
   sub->add_option("--transport", options.transport, "auto, shm or tcp")
       ->check(CLI::IsMember({"auto", "shm", "tcp"}))
       ->capture_default_str();

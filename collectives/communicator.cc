@@ -26,7 +26,7 @@ absl::Status Communicator::Run(const Call& call, absl::Duration timeout) {
   if (IsPointToPoint(call.operation)) return RunPointToPoint({&call, 1}, timeout);
   const uint64_t sequence = recorder_ == nullptr ? 0 : recorder_->Begin(call);
   absl::Status status;
-  if (IsAllToAll(call) && call.send == call.receive && call.send != nullptr) {
+  if (OnHost() && IsAllToAll(call) && call.send == call.receive && call.send != nullptr) {
     const std::vector<char> input = CopyOfInput(call, size());
     Call copied = call;
     copied.send = input.data();

@@ -106,7 +106,7 @@ class Communicator {
   // Collective: the ranks that give the same `colour` form a new group, ordered by `key`, then by rank here. A negative colour: in
   // no group, nullptr. This communicator lives on and must outlive the new one's creation only.
   // UNIMPLEMENTED: this kind of communicator cannot be split.
-  absl::StatusOr<std::unique_ptr<Communicator>> Split(int colour, int key, absl::Duration timeout);
+  virtual absl::StatusOr<std::unique_ptr<Communicator>> Split(int colour, int key, absl::Duration timeout);
 
   // Makes the communicator of a subgroup: `members` are ranks of this group, by new rank; `name` is the same on all of them and
   // unique within this group. Whoever creates a communicator that can be split sets it.
@@ -121,8 +121,10 @@ class Communicator {
   virtual std::string Explain(const Call& call) const = 0;
 
  protected:
-  // `call` is valid and not in place where that is impossible. One operation.
+  // `call` is valid and, on host memory, not in place where that is impossible. One operation.
   virtual absl::Status Execute(const Call& call, absl::Duration timeout) = 0;
+  // Whether buffers are memory that the processor reads. False: Execute also gets in-place all-to-alls as they are.
+  virtual bool OnHost() const { return true; }
   // Sends and receives of one group.
   virtual absl::Status ExchangePointToPoint(std::span<const Call> calls, absl::Duration timeout) = 0;
   // Null where nobody asked for one. A wait that lasts says whom it waits for: recorder()->WaitsFor(peer).

@@ -15,7 +15,8 @@ struct BenchOptions {
   std::string operation = "all_reduce";
   std::string type = "f32";
   std::string reduction = "sum";
-  std::string transport = "auto";   // auto, shm, tcp
+  std::string device = "host";      // host, cuda: a GPU for each rank, through NCCL
+  std::string transport = "auto";   // auto, shm, tcp; between GPUs what the ranks agree over
   std::string buffers = "private";  // private, registered
   std::string sizes = "8:64M:4";    // FIRST:LAST[:FACTOR], or a list: 8,4K,1M
   int ranks = 2;

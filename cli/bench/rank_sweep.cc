@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cli/bench/exact_data.h"
+#include "cli/bench/sweep_call.h"
 #include "common/status_macros.h"
 
 namespace ringmaster::cli {
@@ -54,51 +55,22 @@ class Sweep {
     return row;
   }
 
-  bool has_out_of_place() const { return operation_ != Operation::kBarrier && operation_ != Operation::kBroadcast; }
-  bool has_in_place() const { return operation_ != Operation::kAllToAll && operation_ != Operation::kAllToAllV; }
-
  private:
   absl::StatusOr<RegisteredBuffer> Make(int64_t bytes) {
     return options_.buffers == "registered" ? ranks_.Register(bytes, kTimeout) : AllocatePrivateBuffer(bytes);
   }
 
-  // Operations whose size is that of the vector of all parts.
-  bool IsGathered() const {
-    return operation_ != Operation::kAllReduce && operation_ != Operation::kReduce && operation_ != Operation::kBroadcast;
-  }
-
   Call MakeCall(int64_t bytes, bool in_place) {
-    const auto element = static_cast<int64_t>(BytesPerElement(type_));
-    Call call{.operation = operation_, .type = type_, .reduction = IsReduction(operation_) ? reduction_ : Reduction::kSum};
-    call.count = bytes / element / (IsGathered() ? ranks_.size() : 1);
-    if (operation_ == Operation::kBarrier) return Call{};
-    char* const input = static_cast<char*>(input_.data());
-    char* const output = static_cast<char*>(output_.data());
-    const int64_t own = call.count * element * ranks_.rank();
-    call.send = input;
-    call.receive = output;
-    if (in_place) {
-      call.receive = input;
-      if (operation_ == Operation::kReduceScatter || operation_ == Operation::kScatter) call.receive = input + own;
-      if (operation_ == Operation::kAllGather || operation_ == Operation::kGather) call.send = input + own;
-    }
-    if (operation_ == Operation::kReduceScatterV || operation_ == Operation::kAllGatherV || operation_ == Operation::kAllToAllV) {
-      counts_.assign(static_cast<size_t>(ranks_.size()), call.count);
-      call.send_counts = counts_;
-      if (operation_ == Operation::kAllToAllV) call.receive_counts = counts_;
-      if (in_place && operation_ == Operation::kReduceScatterV) call.receive = input + own;
-      if (in_place && operation_ == Operation::kAllGatherV) call.send = input + own;
-      call.count = 0;
-    }
-    return call;
+    return MakeSweepCall({.operation = operation_, .type = type_, .reduction = reduction_}, bytes, in_place,
+                         {.rank = ranks_.rank(),
+                          .ranks = ranks_.size(),
+                          .input = static_cast<char*>(input_.data()),
+                          .output = static_cast<char*>(output_.data())},
+                         &counts_);
   }
 
   absl::Status Check(const Call& call, int64_t* wrong) {
-    const int64_t part = call.send_counts.empty() ? call.count : call.send_counts[0];
-    const bool small_input = operation_ == Operation::kAllReduce || operation_ == Operation::kReduce ||
-                             operation_ == Operation::kBroadcast || operation_ == Operation::kAllGather ||
-                             operation_ == Operation::kAllGatherV || operation_ == Operation::kGather;
-    const int64_t elements = small_input ? part : part * ranks_.size();
+    const int64_t elements = InputElements(call, ranks_.size());
     char* const send = static_cast<char*>(const_cast<void*>(call.send));
     for (int64_t i = 0; i < elements; ++i) {
       StoreElement(send, i, type_, InputOf(ranks_.rank(), i, ranks_.size(), call.reduction));
@@ -165,7 +137,7 @@ absl::Status RunSweep(const BenchOptions& options, Communicator& ranks, const Cl
   for (const int64_t bytes : sizes) {
     for (const bool in_place : {false, true}) {
       // Against peers only what they do: in place.
-      if (in_place ? !sweep.has_in_place() : !sweep.has_out_of_place() || !options.against.empty()) continue;
+      if (in_place ? !HasInPlace(operation) : !HasOutOfPlace(operation) || !options.against.empty()) continue;
       RM_ASSIGN_OR_RETURN(const BenchRow row, sweep.Measure(bytes, in_place));
       if (ranks.rank() == 0) report(row);
     }

@@ -1,0 +1,55 @@
+#include "cli/bench/sweep_call.h"
+
+namespace ringmaster::cli {
+namespace {
+
+bool IsV(Operation operation) {
+  return operation == Operation::kReduceScatterV || operation == Operation::kAllGatherV || operation == Operation::kAllToAllV;
+}
+
+// Operations whose size is not that of the vector of all parts.
+bool IsWhole(Operation operation) {
+  return operation == Operation::kAllReduce || operation == Operation::kReduce || operation == Operation::kBroadcast;
+}
+
+}  // namespace
+
+bool HasOutOfPlace(Operation operation) { return operation != Operation::kBarrier && operation != Operation::kBroadcast; }
+
+bool HasInPlace(Operation operation) { return operation != Operation::kAllToAll && operation != Operation::kAllToAllV; }
+
+Call MakeSweepCall(const Call& like, int64_t bytes, bool in_place, const SweepPlace& place, std::vector<int64_t>* counts) {
+  const Operation operation = like.operation;
+  if (operation == Operation::kBarrier) return Call{};
+  const auto element = static_cast<int64_t>(BytesPerElement(like.type));
+  Call call{.operation = operation, .type = like.type, .reduction = IsReduction(operation) ? like.reduction : Reduction::kSum};
+  call.count = bytes / element / (IsWhole(operation) ? 1 : place.ranks);
+  const int64_t own = call.count * element * place.rank;
+  call.send = place.input;
+  call.receive = place.output;
+  if (in_place) {
+    call.receive = place.input;
+    if (operation == Operation::kReduceScatter || operation == Operation::kScatter || operation == Operation::kReduceScatterV) {
+      call.receive = place.input + own;
+    }
+    if (operation == Operation::kAllGather || operation == Operation::kGather || operation == Operation::kAllGatherV) {
+      call.send = place.input + own;
+    }
+  }
+  if (IsV(operation)) {
+    counts->assign(static_cast<size_t>(place.ranks), call.count);
+    call.send_counts = *counts;
+    if (operation == Operation::kAllToAllV) call.receive_counts = *counts;
+    call.count = 0;
+  }
+  return call;
+}
+
+int64_t InputElements(const Call& call, int ranks) {
+  const int64_t part = call.send_counts.empty() ? call.count : call.send_counts[0];
+  const bool is_part = IsWhole(call.operation) || call.operation == Operation::kAllGather ||
+                       call.operation == Operation::kAllGatherV || call.operation == Operation::kGather;
+  return is_part ? part : part * ranks;
+}
+
+}  // namespace ringmaster::cli

@@ -1,0 +1,149 @@
+#include "collectives/nccl/fake_nccl_api.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "collectives/nccl/fake_nccl_state.h"
+
+namespace ringmaster::testing {
+
+FakeNcclApi::FakeNcclApi() = default;
+FakeNcclApi::~FakeNcclApi() = default;
+
+void FakeNcclApi::FailInit(int rank, absl::Status status) {
+  MutexLock lock(&mu_);
+  init_failures_[rank] = std::move(status);
+}
+
+void FakeNcclApi::FailLater(int rank, absl::Status status) {
+  MutexLock lock(&mu_);
+  later_failures_[rank] = std::move(status);
+}
+
+void FakeNcclApi::HangAborts() {
+  MutexLock lock(&mu_);
+  aborts_hang_ = true;
+}
+
+void FakeNcclApi::ReleaseAborts() {
+  MutexLock lock(&mu_);
+  aborts_hang_ = false;
+  changed_.SignalAll();
+}
+
+int FakeNcclApi::aborts() const {
+  MutexLock lock(&mu_);
+  return aborts_;
+}
+
+std::shared_ptr<FakeNcclApi::Comm> FakeNcclApi::Find(NcclComm comm) {
+  const auto it = comms_.find(comm);
+  return it == comms_.end() ? nullptr : it->second;
+}
+
+NcclComm FakeNcclApi::NewComm(const std::shared_ptr<World>& world, int rank) {
+  auto comm = std::make_shared<Comm>();
+  comm->world = world;
+  comm->rank = rank;
+  world->ranks[static_cast<size_t>(rank)] = comm;
+  const auto handle = reinterpret_cast<NcclComm>(next_handle_++);
+  comms_[handle] = std::move(comm);
+  return handle;
+}
+
+absl::StatusOr<NcclId> FakeNcclApi::GetUniqueId() {
+  MutexLock lock(&mu_);
+  NcclId id{};
+  const uint64_t number = next_handle_++;
+  std::memcpy(id.data(), &number, sizeof(number));
+  return id;
+}
+
+absl::StatusOr<NcclComm> FakeNcclApi::Init(int size, const NcclId& id, int rank) {
+  MutexLock lock(&mu_);
+  if (const auto it = init_failures_.find(rank); it != init_failures_.end()) return it->second;
+  uint64_t number = 0;
+  std::memcpy(&number, id.data(), sizeof(number));
+  std::shared_ptr<World>& world = worlds_[number];
+  if (world == nullptr) {
+    world = std::make_shared<World>();
+    world->size = size;
+    world->ranks.resize(static_cast<size_t>(size));
+  }
+  return NewComm(world, rank);
+}
+
+absl::Status FakeNcclApi::Split(NcclComm handle, int colour, int key, NcclComm* split) {
+  MutexLock lock(&mu_);
+  const std::shared_ptr<Comm> comm = Find(handle);
+  if (comm == nullptr) return absl::InvalidArgumentError("ncclCommSplit: no such communicator");
+  comm->splitting = true;
+  World& world = *comm->world;
+  world.choices[comm->rank] = {colour, key, split};
+  if (static_cast<int>(world.choices.size()) == world.size) FinishSplit(world);
+  return absl::OkStatus();
+}
+
+void FakeNcclApi::FinishSplit(World& world) {
+  std::map<int, std::vector<std::pair<int, int>>> groups;  // by colour: key, rank
+  for (const auto& [rank, choice] : world.choices) {
+    if (choice.colour >= 0) groups[choice.colour].push_back({choice.key, rank});
+  }
+  for (auto& [colour, members] : groups) {
+    std::sort(members.begin(), members.end());
+    auto child = std::make_shared<World>();
+    child->size = static_cast<int>(members.size());
+    child->ranks.resize(members.size());
+    for (size_t rank = 0; rank < members.size(); ++rank) {
+      *world.choices[members[rank].second].split = NewComm(child, static_cast<int>(rank));
+    }
+  }
+  world.choices.clear();
+  for (const auto& rank : world.ranks) rank->splitting = false;
+}
+
+absl::StatusOr<int> FakeNcclApi::RankOf(NcclComm comm) {
+  MutexLock lock(&mu_);
+  return Find(comm)->rank;
+}
+
+absl::StatusOr<int> FakeNcclApi::SizeOf(NcclComm comm) {
+  MutexLock lock(&mu_);
+  return Find(comm)->world->size;
+}
+
+absl::StatusOr<NcclState> FakeNcclApi::State(NcclComm handle) {
+  MutexLock lock(&mu_);
+  Pump();
+  const std::shared_ptr<Comm> comm = Find(handle);
+  if (comm == nullptr) return absl::InvalidArgumentError("ncclCommGetAsyncError: no such communicator (freed?)");
+  if (const auto it = later_failures_.find(comm->rank); it != later_failures_.end()) return it->second;
+  return comm->world->complete() && !comm->splitting ? NcclState::kReady : NcclState::kInProgress;
+}
+
+absl::Status FakeNcclApi::Finalize(NcclComm comm) {
+  MutexLock lock(&mu_);
+  return Find(comm) == nullptr ? absl::InvalidArgumentError("ncclCommFinalize: no such communicator") : absl::OkStatus();
+}
+
+absl::Status FakeNcclApi::Destroy(NcclComm comm) {
+  MutexLock lock(&mu_);
+  return comms_.erase(comm) == 1 ? absl::OkStatus() : absl::InvalidArgumentError("ncclCommDestroy: no such communicator");
+}
+
+absl::Status FakeNcclApi::Abort(NcclComm handle) {
+  MutexLock lock(&mu_);
+  ++aborts_;
+  changed_.SignalAll();
+  while (aborts_hang_) changed_.WaitFor(&mu_, absl::Seconds(60));
+  const std::shared_ptr<Comm> comm = Find(handle);
+  if (comm == nullptr) return absl::InvalidArgumentError("ncclCommAbort: no such communicator");
+  comm->aborted = true;
+  comms_.erase(handle);
+  Pump();
+  return absl::OkStatus();
+}
+
+}  // namespace ringmaster::testing
