@@ -63,11 +63,21 @@ void Oracle::CheckRecord(const coordinator::Machine& machine, const coordinator:
       Violate(id.value(), ": epoch ", opened->epoch.value(), " is opened before the back-off of ",
               absl::FormatDuration(job.spec.backoff));
     }
+    std::set<Epoch> failed;
+    for (const Failure& failure : job.failures) failed.insert(failure.epoch);
+    if (static_cast<int>(failed.size()) > job.spec.max_failures) {
+      Violate(id.value(), " is restarted after ", failed.size(), " failures, ", job.spec.max_failures, " are allowed");
+    }
     recovering_.erase(id);
     opened_[id] = timeline_.now();
   } else if (const auto* changed = std::get_if<coordinator::StateChanged>(&record)) {
     if (changed->state == JobState::kRecovering) recovering_[id] = timeline_.now();
+    if (changed->state == JobState::kDraining && changed->outcome == JobState::kSucceeded && job.spec.joins &&
+        ran_[id] != job.epoch) {
+      Violate(id.value(), " has finished epoch ", job.epoch.value(), " and never counted as running in it");
+    }
     if (changed->state == JobState::kRunning) {
+      ran_[id] = job.epoch;
       for (size_t i = 0; i < job.ranks.size(); ++i) {
         if (!truths_.contains({id, job.epoch, Rank(static_cast<int>(i))}))
           Violate(id.value(), " runs, but rank ", i, " never started");

@@ -108,6 +108,7 @@ class Oracle {
   std::map<JobId, Epoch> epochs_;
   std::set<uint64_t> incarnations_;
   std::map<JobId, absl::Time> opened_;      // the current epoch
+  std::map<JobId, Epoch> ran_;              // the last epoch in which every rank was there
   std::map<JobId, absl::Time> recovering_;  // since when
 
   std::map<RankKey, Truth> truths_;
