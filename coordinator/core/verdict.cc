@@ -47,7 +47,7 @@ const char* Name(Fault fault) {
 std::optional<Verdict> Judge(const std::vector<RankView>& views, absl::Time now, absl::Duration patience) {
   if (views.empty()) return std::nullopt;
   for (const RankView& view : views) {
-    if (now - view.since < patience) return std::nullopt;
+    if (now - view.since < patience || view.times_seen < kTellingHeartbeats) return std::nullopt;
   }
   const auto is_telling = [](const RankView& view) { return view.is_stopped || view.phase == kWaiting; };
   if (std::none_of(views.begin(), views.end(), is_telling)) return std::nullopt;

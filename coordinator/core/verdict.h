@@ -21,6 +21,7 @@ struct RankView {
   uint64_t collectives = 0;  // entered so far in this epoch
   bool is_stopped = false;   // by SIGSTOP or a debugger
   absl::Time since;          // when the coordinator first saw all this
+  int times_seen = 0;        // by how many heartbeats: a machine that stood still itself tells nothing
   absl::Time step_since;     // when it first saw this step
 };
 
@@ -44,7 +45,11 @@ struct Verdict {
   bool IsSame(const Verdict& other) const { return fault == other.fault && rank == other.rank && since == other.since; }
 };
 
-// `views` by rank. Nothing while any rank gets on, or has stood still for less than `patience`, nor when all compute: steps may be long.
+// A rank stands still when so many heartbeats in a row say the same of it.
+inline constexpr int kTellingHeartbeats = 3;
+
+// `views` by rank. Nothing while any rank gets on, or has stood still for less than `patience` or kTellingHeartbeats, nor when all
+// compute: steps may be long.
 std::optional<Verdict> Judge(const std::vector<RankView>& views, absl::Time now, absl::Duration patience);
 
 }  // namespace ringmaster::coordinator

@@ -12,7 +12,13 @@ const absl::Time kNow = absl::FromUnixSeconds(1000);
 constexpr absl::Duration kPatience = absl::Seconds(1);
 
 RankView View(const std::string& phase, uint64_t collectives, absl::Duration standing = absl::Seconds(2), bool is_stopped = false) {
-  return {.step = 7, .phase = phase, .collectives = collectives, .is_stopped = is_stopped, .since = kNow - standing, .step_since = {}};
+  return {.step = 7,
+          .phase = phase,
+          .collectives = collectives,
+          .is_stopped = is_stopped,
+          .since = kNow - standing,
+          .times_seen = kTellingHeartbeats,
+          .step_since = {}};
 }
 
 // "stuck in data: rank 2 ..."; "" for none.
@@ -61,6 +67,12 @@ TEST(Judge, NothingIsSaidWhileAnyRankGetsOnOrAllCompute) {
   EXPECT_NE(Judged({waits, View("data", 511, kPatience)}), "");
   EXPECT_EQ(Judged({View("forward", 511, absl::Seconds(60)), View("forward", 511, absl::Seconds(60))}), "") << "steps may be long";
   EXPECT_EQ(Judged({}), "");
+}
+
+TEST(Judge, AStandstillThatFewHeartbeatsHaveSeenIsOneOfTheMachineThatSendsThem) {
+  RankView data = View("data", 511);
+  data.times_seen = kTellingHeartbeats - 1;
+  EXPECT_EQ(Judged({View("communication", 512), data}), "");
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ void TakeProgress(Turn& turn, const JobId& job, Rank rank, const Progress& progr
   JobLive& live = turn.live(job);
   RankView& view = live.ranks[rank];
   const RankView before = std::exchange(
-      view, {progress.step, progress.phase, progress.collectives, progress.is_stopped, turn.now, view.step_since});
+      view, {progress.step, progress.phase, progress.collectives, progress.is_stopped, turn.now, 1, view.step_since});
   if (before.step != view.step) {
     if (before.step > 0 && view.step > before.step) {
       live.longest_step = std::max(live.longest_step, (turn.now - before.step_since) / (view.step - before.step));
@@ -37,6 +37,7 @@ void TakeProgress(Turn& turn, const JobId& job, Rank rank, const Progress& progr
     view.step_since = turn.now;
   } else if (before.phase == view.phase && before.collectives == view.collectives && before.is_stopped == view.is_stopped) {
     view.since = before.since;
+    view.times_seen = before.times_seen + 1;
   }
   // All ranks see the same step and loss; rank 0 also has what only one rank knows.
   if (rank == Rank(0) || !live.ranks.contains(Rank(0))) live.progress = progress;
