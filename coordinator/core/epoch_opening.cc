@@ -11,6 +11,12 @@
 namespace ringmaster::coordinator {
 namespace {
 
+// By submission.
+bool IsOlder(const Job& job, const Job& other, const Jobs& jobs) {
+  const auto first = std::find_if(jobs.order.begin(), jobs.order.end(), [&](const JobId& id) { return id == job.id || id == other.id; });
+  return first != jobs.order.end() && *first == job.id;
+}
+
 // In the order of their first ranks.
 std::vector<WorkerId> WorkersOf(const Job& job) {
   std::vector<WorkerId> workers;
@@ -27,8 +33,11 @@ std::vector<Host> HostsFor(const Job* job, const Jobs& jobs, const Membership& m
   for (const auto& [id, entry] : jobs.by_id) {
     const Job& other = entry->job;
     if ((job != nullptr && id == job->id) || IsFinished(other.state)) continue;
-    // A job keeps its slots until it ends, also those of ranks that have ended: the next epoch needs them.
+    // A job keeps its slots until it ends, also those of ranks that have ended: the next epoch needs them. But of two jobs that both
+    // wait for slots the older one goes first, or each could keep what the other needs.
+    const bool yields = job != nullptr && other.state == JobState::kRecovering && IsOlder(*job, other, jobs);
     for (const RankPlace& place : other.ranks) {
+      if (yields && IsEnded(place.state)) continue;
       if (membership.IsAlive(place.worker, place.worker_incarnation)) taken[place.worker].insert(place.slot);
     }
   }
