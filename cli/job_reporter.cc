@@ -6,6 +6,13 @@
 #include "cli/job_text.h"
 
 namespace ringmaster::cli {
+namespace {
+
+bool IsSameFailure(const v1::Failure& a, const v1::Failure& b) {
+  return a.epoch() == b.epoch() && a.rank() == b.rank() && a.exit_code() == b.exit_code();
+}
+
+}  // namespace
 
 JobReporter::JobReporter(const ReporterOptions& options, const v1::JobSpec& spec, std::ostream* out, std::ostream* err)
     : options_(options), units_per_step_(UnitsPerStep(spec)), spec_(spec), out_(*out), err_(*err) {}
@@ -33,7 +40,9 @@ void JobReporter::OnStatus(const v1::JobStatus& status, absl::Time now) {
 
 void JobReporter::ReportChanges(const v1::JobStatus& status) {
   const std::string& job = status.job_id();
-  for (int i = last_.failures_size(); i < status.failures_size(); ++i) {
+  for (int i = 0; i < status.failures_size(); ++i) {
+    // "It lost contact" gives way to the death of the other rank as soon as that is known.
+    if (i < last_.failures_size() && IsSameFailure(last_.failures(i), status.failures(i))) continue;
     options_.json ? Json(FailureEventJson(job, status.failures(i))) : Person(Bold(FailureLine(status.failures(i))));
   }
   for (int i = last_.epochs_size(); i < status.epochs_size(); ++i) {

@@ -1,5 +1,6 @@
 #include "cli/job_reporter.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <vector>
@@ -50,6 +51,23 @@ class JobReporterTest : public ::testing::Test {
   std::ostringstream err_;
   const absl::Time start_ = absl::UnixEpoch();
 };
+
+TEST_F(JobReporterTest, TheCauseIsToldWhenItTakesThePlaceOfWhatWasKnownBefore) {
+  JobReporter reporter = Make({.json = true});
+  v1::JobStatus status = Step(3);
+  v1::Failure* failure = status.add_failures();
+  failure->set_epoch(1);
+  failure->set_rank(1);
+  failure->set_exit_code(75);
+  reporter.OnStatus(status, start_);
+  failure->set_rank(0);
+  failure->set_exit_code(137);
+  reporter.OnStatus(status, start_);
+  reporter.OnStatus(status, start_);
+  const std::vector<std::string> events = Events();
+  EXPECT_EQ(std::count(events.begin(), events.end(), "failure"), 2) << "each of the two once";
+  EXPECT_THAT(out_.str(), HasSubstr("\"exit_code\":137"));
+}
 
 TEST_F(JobReporterTest, PlainLinesComeAtMostOnceASecond) {
   JobReporter reporter = Make();
