@@ -21,11 +21,12 @@ using CallId = NumberId<struct CallIdTag, uint64_t>;      // one call that waits
 //     |          |           |           |
 //     |          +-----------+-----------+--> Draining -> Succeeded | Failed | Cancelled
 //     +---------------------------------------------------------------------------^
+//  Elastic jobs also go from Running to Starting (epoch + 1), when there is room for more ranks.
 enum class JobState {
   kPending,     // no epoch yet: waits for slots
   kStarting,    // an epoch is open, not every rank has joined
   kRunning,     // every rank has joined
-  kRecovering,  // a rank was lost: the others stop, back-off runs, slots are looked for
+  kRecovering,  // a rank was lost: the others wait with their state, or stop; back-off runs, slots are looked for
   kDraining,    // the end is decided: ranks are stopping
   kSucceeded,
   kFailed,
