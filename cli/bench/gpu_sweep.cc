@@ -72,20 +72,10 @@ class GpuSweep {
     RM_RETURN_IF_ERROR(Time(call, &times));
     RM_RETURN_IF_ERROR(Check(call, &wrong));
     RM_RETURN_IF_ERROR(host_.AllReduce(&wrong, &wrong, 1, DataType::kI64, Reduction::kSum, kTimeout));
-    BenchRow row{.op = NameOf(like_.operation),
-                 .dtype = NameOf(like_.type),
-                 .reduction = IsReduction(like_.operation) ? NameOf(like_.reduction) : "none",
-                 .ranks = ranks_.size(),
-                 .transport = "nccl",
-                 .buffers = "device",
-                 .in_place = in_place,
-                 .bytes = bytes,
-                 .time_us_p50 = Quantile(times, 0.5),
-                 .time_us_p99 = Quantile(times, 0.99),
-                 .errors = wrong,
-                 .against = {}};
-    row.algbw_gbs = static_cast<double>(bytes) / row.time_us_p50 * 1e-3;
-    row.busbw_gbs = row.algbw_gbs * BusFactor(like_.operation, ranks_.size());
+    BenchRow row = RowOf(call, ranks_.size(), bytes, times, wrong);
+    row.transport = "nccl";
+    row.buffers = "device";
+    row.in_place = in_place;
     return row;
   }
 

@@ -38,20 +38,10 @@ class Sweep {
     RM_RETURN_IF_ERROR(Time(call, estimate, &times));
     RM_RETURN_IF_ERROR(Check(call, &wrong));
     RM_RETURN_IF_ERROR(ranks_.AllReduce(&wrong, &wrong, 1, DataType::kI64, Reduction::kSum, kTimeout));
-    BenchRow row{.op = NameOf(operation_),
-                 .dtype = NameOf(type_),
-                 .reduction = IsReduction(operation_) ? NameOf(reduction_) : "none",
-                 .ranks = ranks_.size(),
-                 .transport = options_.transport,
-                 .buffers = options_.buffers,
-                 .in_place = in_place,
-                 .bytes = bytes,
-                 .time_us_p50 = Quantile(times, 0.5),
-                 .time_us_p99 = Quantile(times, 0.99),
-                 .errors = wrong,
-                 .against = {}};
-    row.algbw_gbs = static_cast<double>(bytes) / row.time_us_p50 * 1e-3;
-    row.busbw_gbs = row.algbw_gbs * BusFactor(operation_, ranks_.size());
+    BenchRow row = RowOf(call, ranks_.size(), bytes, times, wrong);
+    row.transport = options_.transport;
+    row.buffers = options_.buffers;
+    row.in_place = in_place;
     return row;
   }
 

@@ -1,5 +1,7 @@
 #include "cli/bench/sweep_call.h"
 
+#include "cli/bench/bench_options.h"
+
 namespace ringmaster::cli {
 namespace {
 
@@ -43,6 +45,21 @@ Call MakeSweepCall(const Call& like, int64_t bytes, bool in_place, const SweepPl
     call.count = 0;
   }
   return call;
+}
+
+BenchRow RowOf(const Call& call, int ranks, int64_t bytes, const std::vector<double>& times, int64_t wrong) {
+  BenchRow row;
+  row.op = NameOf(call.operation);
+  row.dtype = NameOf(call.type);
+  row.reduction = IsReduction(call.operation) ? NameOf(call.reduction) : "none";
+  row.ranks = ranks;
+  row.bytes = bytes;
+  row.time_us_p50 = Quantile(times, 0.5);
+  row.time_us_p99 = Quantile(times, 0.99);
+  row.algbw_gbs = static_cast<double>(bytes) / row.time_us_p50 * 1e-3;
+  row.busbw_gbs = row.algbw_gbs * BusFactor(call.operation, ranks);
+  row.errors = wrong;
+  return row;
 }
 
 int64_t InputElements(const Call& call, int ranks) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cli/bench/bench_row.h"
 #include "collectives/call.h"
 
 namespace ringmaster::cli {
@@ -22,6 +23,10 @@ bool HasInPlace(Operation operation);
 // `bytes` is the size of the vector of all parts where the operation has parts. `like` says operation, type and reduction; `counts`
 // must live as long as the call.
 Call MakeSweepCall(const Call& like, int64_t bytes, bool in_place, const SweepPlace& place, std::vector<int64_t>* counts);
+
+// What `call`, made for `bytes`, has cost: `times` are microseconds, `wrong` counts elements of all ranks. Transport, buffers and place are
+// left to the caller.
+BenchRow RowOf(const Call& call, int ranks, int64_t bytes, const std::vector<double>& times, int64_t wrong);
 
 // Elements that `call` reads on this rank.
 int64_t InputElements(const Call& call, int ranks);
