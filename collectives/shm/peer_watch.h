@@ -3,7 +3,10 @@
 #ifndef RINGMASTER_COLLECTIVES_SHM_PEER_WATCH_H_
 #define RINGMASTER_COLLECTIVES_SHM_PEER_WATCH_H_
 
+#include <poll.h>
+
 #include <functional>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -27,7 +30,7 @@ class PeerWatch {
   void Stop();
 
  private:
-  void Watch(const std::function<void(int)>& closed) const;
+  static void Watch(const std::function<void(int)>& closed, std::span<pollfd> polled);  // by rank, then the stop
 
   std::vector<FileDescriptor> sockets_;
   FileDescriptor stop_;  // eventfd
