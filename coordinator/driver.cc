@@ -1,7 +1,6 @@
 #include "coordinator/driver.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
@@ -13,6 +12,7 @@ namespace {
 
 constexpr absl::Duration kRetryInterval = absl::Milliseconds(500);
 constexpr absl::Duration kLongestWait = absl::Minutes(10);  // no wait is unbounded
+constexpr size_t kMostAtOnce = 4096;                        // events of one step
 constexpr size_t kCompactAbove = 256;                       // superseded records that are worth a rewrite
 
 absl::Status Stopped() { return absl::UnavailableError("the coordinator is stopping"); }
@@ -96,14 +96,14 @@ void Driver::Refuse(Item& item) {
 void Driver::Run() {
   while (true) {
     const absl::Time deadline = stalled_.empty() ? machine_.NextDeadline() : retry_at_;
-    std::optional<Item> item;
-    if (!Wait(deadline, &item)) break;
-    if (item.has_value()) Process(*std::move(item));
+    std::vector<Item> items;
+    if (!Wait(deadline, &items)) break;
+    if (!items.empty()) Process(std::move(items));
     if (clock_.Now() < deadline) continue;
     if (!stalled_.empty()) {
       Retry();
     } else if (machine_.NextDeadline() <= clock_.Now()) {
-      Process({});
+      Process(std::vector<Item>(1));
     }
   }
   std::deque<Item> left;
@@ -116,7 +116,7 @@ void Driver::Run() {
   calls_.clear();
 }
 
-bool Driver::Wait(absl::Time deadline, std::optional<Item>* item) {
+bool Driver::Wait(absl::Time deadline, std::vector<Item>* items) {
   MutexLock lock(&mu_);
   while (queue_.empty() && !stopping_) {
     const absl::Duration left = deadline - clock_.Now();
@@ -124,38 +124,51 @@ bool Driver::Wait(absl::Time deadline, std::optional<Item>* item) {
     wake_.WaitFor(&mu_, std::min(left, kLongestWait));
   }
   if (stopping_) return false;
-  *item = std::move(queue_.front());
-  queue_.pop_front();
+  do {
+    items->push_back(std::move(queue_.front()));
+    queue_.pop_front();
+  } while (!queue_.empty() && !items->back().reader && !queue_.front().reader && items->size() < kMostAtOnce);
   return true;
 }
 
-void Driver::Process(Item item) {
-  if (item.reader) {
-    item.reader(machine_, clock_.Now());
+void Driver::Process(std::vector<Item> items) {
+  if (items.front().reader) {
+    items.front().reader(machine_, clock_.Now());
     return;
   }
-  if (!stalled_.empty()) {
+  if (stalled_.empty()) {
+    std::vector<Event> events;
+    events.reserve(items.size());
+    for (Item& item : items) {
+      if (item.call.has_value()) calls_.emplace(*item.call, std::move(item.done));
+      events.push_back(Now(item.event));
+    }
+    const absl::Status status = StepAndStore(events);
+    if (status.ok()) return;
+    for (Item& item : items) {
+      if (!item.call.has_value()) continue;
+      item.done = std::move(calls_[*item.call]);
+      calls_.erase(*item.call);
+    }
+    if (items.size() > 1) {  // only what cannot be stored shall fail
+      for (Item& item : items) {
+        std::vector<Item> one;
+        one.push_back(std::move(item));
+        Process(std::move(one));
+      }
+      return;
+    }
+    LogError("store=failing: %s; what workers say is tried again every %s", status.ToString(), absl::FormatDuration(kRetryInterval));
+    store_error_ = status;
+    retry_at_ = clock_.Now() + kRetryInterval;
+  }
+  for (Item& item : items) {
     if (item.call.has_value()) {
       item.done(store_error_, {});
     } else {
       stalled_.push_back(std::move(item.event));
     }
-    return;
   }
-  if (item.call.has_value()) calls_.emplace(*item.call, std::move(item.done));
-  const absl::Status status = StepAndStore(item.event);
-  if (status.ok()) return;
-  if (item.call.has_value()) {
-    Done done = std::move(calls_[*item.call]);
-    calls_.erase(*item.call);
-    LogError("call refused: %s", status.ToString());
-    done(status, {});
-    return;
-  }
-  LogError("store=failing: %s; trying again every %s", status.ToString(), absl::FormatDuration(kRetryInterval));
-  store_error_ = status;
-  stalled_.push_back(std::move(item.event));
-  retry_at_ = clock_.Now() + kRetryInterval;
 }
 
 void Driver::Retry() {
@@ -163,7 +176,7 @@ void Driver::Retry() {
   // and must come first: before it the workers are not known.
   if (!std::holds_alternative<Restarted>(stalled_.front())) stalled_.push_front(Resumed{});
   while (!stalled_.empty()) {
-    if (const absl::Status status = StepAndStore(stalled_.front()); !status.ok()) {
+    if (const absl::Status status = StepAndStore(std::vector{Now(stalled_.front())}); !status.ok()) {
       if (std::holds_alternative<Resumed>(stalled_.front())) stalled_.pop_front();  // the next try brings a new one
       store_error_ = status;
       retry_at_ = clock_.Now() + kRetryInterval;
@@ -174,8 +187,8 @@ void Driver::Retry() {
   LogInfo("store=working again");
 }
 
-absl::Status Driver::StepAndStore(const EventBody& event) {
-  const Outcome outcome = machine_.Step({event, clock_.WallNow(), entropy_()}, clock_.Now());
+absl::Status Driver::StepAndStore(std::span<const Event> events) {
+  const Outcome outcome = machine_.Step(events, clock_.Now());
   if (!outcome.records.empty()) {
     std::vector<std::string> bytes;
     bytes.reserve(outcome.records.size());

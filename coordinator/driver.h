@@ -1,5 +1,5 @@
-// The one thread that owns the core: takes events from a queue, steps the machine, stores the records, then performs the effects
-// and answers the calls. When the store fails, a call gets its error and nothing of it stays; what workers said is kept and tried
+// The one thread that owns the core: takes what events there are from a queue, steps the machine over them, stores the records of all
+// in one write, then performs the effects and answers the calls. When the store fails, a call gets its error and nothing of it stays; what workers said is kept and tried
 // again, and reads are served all the time.
 #ifndef RINGMASTER_COORDINATOR_DRIVER_H_
 #define RINGMASTER_COORDINATOR_DRIVER_H_
@@ -11,9 +11,11 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -73,11 +75,12 @@ class Driver {
   void Enqueue(Item item);
   static void Refuse(Item& item);
   void Run();
-  // The next item, or nothing when a deadline has come. False: stop.
-  bool Wait(absl::Time deadline, std::optional<Item>* item);
-  void Process(Item item);
-  // Steps, stores, performs. The error is the store's; then nothing has happened.
-  absl::Status StepAndStore(const EventBody& event);
+  // What has come: one read, or events; nothing when a deadline has come. False: stop.
+  bool Wait(absl::Time deadline, std::vector<Item>* items);
+  void Process(std::vector<Item> items);
+  // Steps, stores in one write, performs. The error is the store's; then nothing has happened.
+  absl::Status StepAndStore(std::span<const Event> events);
+  Event Now(EventBody body) { return {std::move(body), clock_.WallNow(), entropy_()}; }
   void Perform(const Outcome& outcome);
   void Retry();
   void LogRecord(const Record& record);

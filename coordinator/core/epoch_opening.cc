@@ -20,8 +20,9 @@ bool IsOlder(const Job& job, const Job& other, const Jobs& jobs) {
 // In the order of their first ranks.
 std::vector<WorkerId> WorkersOf(const Job& job) {
   std::vector<WorkerId> workers;
+  std::set<WorkerId> known;
   for (const RankPlace& place : job.ranks) {
-    if (std::find(workers.begin(), workers.end(), place.worker) == workers.end()) workers.push_back(place.worker);
+    if (known.insert(place.worker).second) workers.push_back(place.worker);
   }
   return workers;
 }
@@ -67,6 +68,8 @@ PlacementRequest RequestFor(const Job& job) {
 
 void SendAssigns(Turn& turn, const Job& job, const WorkerId* only) {
   const std::vector<WorkerId> workers = WorkersOf(job);
+  std::map<WorkerId, std::vector<int>> ranks_of;
+  for (size_t i = 0; i < job.ranks.size(); ++i) ranks_of[job.ranks[i].worker].push_back(static_cast<int>(i));
   for (const WorkerId& id : workers) {
     if (only != nullptr && id != *only) continue;
     const Worker* worker = turn.membership.Find(id);
@@ -83,11 +86,10 @@ void SendAssigns(Turn& turn, const Job& job, const WorkerId* only) {
                       .restart_count = static_cast<int>(job.epoch.value()) - 1,
                       .max_restarts = job.spec.max_failures,
                       .ranks = {}};
-    for (size_t i = 0; i < job.ranks.size(); ++i) {
-      const RankPlace& place = job.ranks[i];
-      if (place.worker != id) continue;
+    for (const int rank : ranks_of[id]) {
+      const RankPlace& place = job.ranks[rank];
       assign.group_rank = place.group_rank;
-      assign.ranks.push_back({.rank = Rank(static_cast<int>(i)),
+      assign.ranks.push_back({.rank = Rank(rank),
                               .local_rank = place.local_rank,
                               .slot = place.slot,
                               .incarnation = place.incarnation,
@@ -190,7 +192,7 @@ void AnswerEpochWaiters(Turn& turn, const JobId& id) {
   JobLive& live = turn.live(id);
   const Job& job = turn.job(id);
   for (const JobLive::EpochWaiter& waiter : live.epoch_waiters) {
-    const std::optional<Rank> rank = RankOf(job, waiter.identity.incarnation);
+    const std::optional<Rank> rank = RankOf(job, waiter.identity.incarnation, waiter.identity.rank);
     if (rank.has_value()) {
       turn.Answer(waiter.call, EpochAnswer{{id, job.epoch, *rank, waiter.identity.incarnation}});
     } else {
@@ -223,8 +225,9 @@ void OpenEpoch(Turn& turn, const JobId& id, std::vector<RankPlace> ranks) {
   turn.Emit(std::move(opened));
   JobLive& live = turn.live(id);
   live.waiting_reason.clear();
-  live.ranks.clear();
-  live.longest_step = absl::ZeroDuration();
+  // Another one, and not this one emptied: a step that is taken back has its old one again.
+  live.observed = std::make_shared<Observed>(
+      Observed{.ranks = {}, .longest_step = {}, .progress = live.observed->progress, .best_step = live.observed->best_step});
   live.verdict.reset();
   live.verdict_text.clear();
   live.missing.clear();

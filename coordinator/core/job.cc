@@ -168,9 +168,12 @@ bool AnyRankStays(const Job& job) {
   return std::any_of(job.ranks.begin(), job.ranks.end(), [](const RankPlace& place) { return !IsEnded(place.state) && place.stays; });
 }
 
-std::optional<Rank> RankOf(const Job& job, Incarnation incarnation) {
-  for (size_t i = 0; i < job.ranks.size(); ++i) {
-    if (job.ranks[i].incarnation == incarnation && !IsEnded(job.ranks[i].state)) return Rank(static_cast<int>(i));
+std::optional<Rank> RankOf(const Job& job, Incarnation incarnation, Rank guess) {
+  const int ranks = static_cast<int>(job.ranks.size());
+  const auto is_it = [&](int rank) { return job.ranks[rank].incarnation == incarnation && !IsEnded(job.ranks[rank].state); };
+  if (guess.value() >= 0 && guess.value() < ranks && is_it(guess.value())) return guess;
+  for (int rank = 0; rank < ranks; ++rank) {
+    if (is_it(rank)) return Rank(rank);
   }
   return std::nullopt;
 }

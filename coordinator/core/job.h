@@ -49,6 +49,15 @@ struct Job {
   bool operator==(const Job&) const = default;
 };
 
+// What heartbeats told. True whether or not a step is taken back, so copies of the job share it: a heartbeat copies nothing.
+struct Observed {
+  std::map<Rank, RankView> ranks;  // of this epoch
+  absl::Duration longest_step;     // of this epoch, as far as heartbeats tell
+  absl::Time moved_at = absl::InfinitePast();  // when a rank was last seen to get on
+  std::optional<Progress> progress;
+  int64_t best_step = 0;
+};
+
 // What is told again after a restart.
 struct JobLive {
   struct KeyWaiter {
@@ -68,10 +77,7 @@ struct JobLive {
     absl::Time deadline;
   };
 
-  std::optional<Progress> progress;
-  std::map<Rank, RankView> ranks;
-  int64_t best_step = 0;
-  absl::Duration longest_step;      // of this epoch, as far as heartbeats tell
+  std::shared_ptr<Observed> observed = std::make_shared<Observed>();
   std::optional<Verdict> verdict;   // why it does not step, while it does not
   std::string verdict_text;         // with the rank's name; empty = it steps
   std::string waiting_reason;  // why no epoch can be opened now
@@ -86,6 +92,7 @@ struct JobLive {
   std::vector<EpochWaiter> epoch_waiters;
   std::vector<KeyWaiter> key_waiters;
   std::vector<ShardWaiter> shard_waiters;
+  absl::Time first_deadline = absl::InfiniteFuture();  // no waiter's time is over before; one that went away may leave it early
 };
 
 struct JobEntry {
@@ -115,8 +122,8 @@ bool IsSuperseded(const Record& record, const Jobs& jobs);
 bool AllRanksEnded(const Job& job);
 // Whether a rank lives whose process goes on in the next epoch.
 bool AnyRankStays(const Job& job);
-// The live rank of this process in the current epoch; nothing when there is none.
-std::optional<Rank> RankOf(const Job& job, Incarnation incarnation);
+// The live rank of this process in the current epoch; nothing when there is none. `guess` is looked at first.
+std::optional<Rank> RankOf(const Job& job, Incarnation incarnation, Rank guess = Rank(0));
 // The first failure of the current epoch; null when there is none.
 const Failure* RootCause(const Job& job);
 // "rank 1 (h2, pid 812) killed by SIGKILL"

@@ -27,7 +27,8 @@ void AbortWaiters(Turn& turn, const JobId& id, const std::string& reason) {
 void ChangeState(Turn& turn, const JobId& id, Change change) {
   JobLive& live = turn.live(id);
   live.waiting_reason.clear();
-  const Progress progress = live.progress.value_or(turn.job(id).progress);
+  const Observed& observed = turn.observed(id);
+  const Progress progress = observed.progress.value_or(turn.job(id).progress);
   const bool ends_epoch = change.state >= JobState::kRecovering;
   const std::string reason = change.reason;
   turn.Emit(StateChanged{.job = id,
@@ -36,7 +37,7 @@ void ChangeState(Turn& turn, const JobId& id, Change change) {
                          .time = turn.wall,
                          .outcome = change.outcome,
                          .exit_code = change.exit_code,
-                         .best_step = turn.jobs.Find(id)->live.best_step,
+                         .best_step = observed.best_step,
                          .progress = progress});
   if (ends_epoch) AbortWaiters(turn, id, reason);
 }
@@ -51,6 +52,8 @@ void Drain(Turn& turn, const JobId& id, JobState outcome, int exit_code, const s
 }
 
 namespace {
+
+constexpr int kRanksPerGatheredMs = 128;  // 32 ms for 4,096 ranks, nothing for the few whose epoch costs nothing
 
 bool ForbidsRestart(const Failure& cause) { return cause.exit_code == kExitUsage || cause.exit_code == kExitDoNotRequeue; }
 
@@ -72,12 +75,15 @@ absl::Duration Backoff(const Job& job) {
   return std::min(backoff, std::max(job.spec.backoff, job.spec.backoff_max));
 }
 
+// The more ranks there are, the more an epoch costs, and the likelier others die of the same cause: one epoch for all of them.
+absl::Duration GatherDeaths(const Job& job) { return absl::Milliseconds(static_cast<int>(job.ranks.size()) / kRanksPerGatheredMs); }
+
 void Recover(Turn& turn, const JobId& id, const std::string& reason) {
   ChangeState(turn, id, {.state = JobState::kRecovering, .reason = reason});
   const Job& job = turn.job(id);
   // Ranks that stay cost nothing to go on with: they wait only when the last epoch brought no progress.
   const bool at_once = AnyRankStays(job) && job.fruitless_restarts == 0;
-  turn.live(id).restart_at = turn.now + (at_once ? absl::ZeroDuration() : Backoff(job));
+  turn.live(id).restart_at = turn.now + (at_once ? GatherDeaths(job) : Backoff(job));
 }
 
 // A failure was recorded while all was well, or while the cause was still open.
@@ -199,9 +205,7 @@ absl::Time NextDeadline(const JobEntry& entry, absl::Time now) {
   for (const auto& [rank, time] : live.missing) {
     if (!IsEnded(job.ranks[rank.value()].state)) at(time);
   }
-  for (const auto& waiter : live.key_waiters) at(waiter.deadline);
-  for (const auto& waiter : live.epoch_waiters) at(waiter.deadline);
-  for (const auto& waiter : live.shard_waiters) at(waiter.deadline);
+  at(live.first_deadline);
   return deadline;
 }
 

@@ -46,7 +46,7 @@ void NoteRankEnded(Turn& turn, const JobId& id, const RankEnd& end);
 void NoteContactLost(Turn& turn, const JobId& id, Rank rank, const std::string& why);
 
 // Ranks of lost workers, passed deadlines, ends.
-void Settle(Turn& turn, const JobId& id);
+void Settle(Turn& turn, const JobId& id, bool workers_changed);
 // Pending, or Recovering and ready: opens an epoch when there is room, else says why not.
 void OpenEpochIfPossible(Turn& turn, const JobId& id);
 absl::Time NextDeadline(const JobEntry& entry, absl::Time now);

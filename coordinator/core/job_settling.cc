@@ -38,13 +38,8 @@ void SettleLostRanks(Turn& turn, const JobId& id) {
 }
 
 void SettleWaiters(Turn& turn, const JobId& id) {
-  const JobLive& seen = turn.jobs.Find(id)->live;
+  if (turn.jobs.Find(id)->live.first_deadline > turn.now) return;
   const auto due = [&](const auto& waiter) { return waiter.deadline <= turn.now; };
-  if (std::none_of(seen.key_waiters.begin(), seen.key_waiters.end(), due) &&
-      std::none_of(seen.epoch_waiters.begin(), seen.epoch_waiters.end(), due) &&
-      std::none_of(seen.shard_waiters.begin(), seen.shard_waiters.end(), due)) {
-    return;
-  }
   JobLive& live = turn.live(id);
   const Job& job = turn.job(id);
   std::string absent;
@@ -78,6 +73,13 @@ void SettleWaiters(Turn& turn, const JobId& id) {
   std::erase_if(live.key_waiters, due);
   std::erase_if(live.epoch_waiters, due);
   std::erase_if(live.shard_waiters, due);
+  live.first_deadline = absl::InfiniteFuture();
+  const auto note = [&](const auto& waiters) {
+    for (const auto& waiter : waiters) live.first_deadline = std::min(live.first_deadline, waiter.deadline);
+  };
+  note(live.key_waiters);
+  note(live.epoch_waiters);
+  note(live.shard_waiters);
 }
 
 void SettleRunning(Turn& turn, const JobId& id) {
@@ -117,11 +119,13 @@ void SettleUnreachable(Turn& turn, const JobId& id) {
 void SettleVerdict(Turn& turn, const JobId& id) {
   const Job& job = turn.job(id);
   const JobLive& seen = turn.jobs.Find(id)->live;
+  const Observed& observed = turn.observed(id);
+  const absl::Duration patience = std::max(kStandstill, 4 * observed.longest_step);
   std::vector<RankView> views;
-  if (job.state == JobState::kRunning && seen.ranks.size() == job.ranks.size()) {
-    for (const auto& [rank, view] : seen.ranks) views.push_back(view);
+  if (job.state == JobState::kRunning && observed.ranks.size() == job.ranks.size() && turn.now - observed.moved_at >= patience) {
+    for (const auto& [rank, view] : observed.ranks) views.push_back(view);
   }
-  const std::optional<Verdict> verdict = Judge(views, turn.now, std::max(kStandstill, 4 * seen.longest_step));
+  const std::optional<Verdict> verdict = Judge(views, turn.now, patience);
   if (!verdict.has_value() && !seen.verdict.has_value()) return;
   if (!verdict.has_value()) {
     turn.Say(absl::StrCat("job=", id.value(), " epoch=", job.epoch.value(), " verdict=none it steps again"));
@@ -165,9 +169,9 @@ void SettleRecovering(Turn& turn, const JobId& id) {
 
 }  // namespace
 
-void Settle(Turn& turn, const JobId& id) {
+void Settle(Turn& turn, const JobId& id, bool workers_changed) {
   if (IsFinished(turn.job(id).state)) return;
-  SettleLostRanks(turn, id);
+  if (workers_changed || !turn.jobs.Find(id)->live.missing.empty()) SettleLostRanks(turn, id);
   const std::optional<absl::Time> limit = turn.jobs.Find(id)->live.time_limit_at;
   if (limit.has_value() && *limit <= turn.now && Lookup(turn.job(id).state, JobEvent::kTimeLimit).action == Action::kDrain) {
     Drain(turn, id, JobState::kFailed, kExitTimeLimit,

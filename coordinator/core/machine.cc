@@ -68,8 +68,8 @@ void Handle(Turn& turn, const Restarted&) {
       if (!IsEnded(place.state)) turn.membership.Expect(place.worker, place.worker_incarnation, place.address, turn.now);
     }
     JobLive& live = turn.live(id);
-    live.progress = job.progress;
-    live.best_step = std::max<int64_t>(job.best_step, 0);
+    live.observed->progress = job.progress;
+    live.observed->best_step = std::max<int64_t>(job.best_step, 0);
     live.stop_sent = job.state == JobState::kDraining || (job.state == JobState::kRecovering && !AnyRankStays(job));
     if (job.state == JobState::kRecovering) live.restart_at = turn.now + job.spec.backoff;
     if (job.spec.time_limit.has_value() && job.started.has_value()) {
@@ -90,17 +90,21 @@ void Handle(Turn&, const Tick&) {}
 
 }  // namespace handlers
 
-Outcome Machine::Step(const Event& event, absl::Time now) {
+Outcome Machine::Step(std::span<const Event> events, absl::Time now) {
   previous_jobs_ = jobs_;
-  previous_membership_ = membership_;
+  membership_.Mark();
   last_now_ = now;
-  Turn turn{.jobs = jobs_, .membership = membership_, .now = now, .wall = event.wall, .entropy = event.entropy};
-  std::visit([&](const auto& body) { handlers::Handle(turn, body); }, event.body);
+  Turn turn{.jobs = jobs_, .membership = membership_, .number = ++steps_, .now = now, .wall = {}};
+  for (const Event& event : events) {
+    turn.wall = event.wall;
+    turn.entropy = event.entropy;
+    std::visit([&](const auto& body) { handlers::Handle(turn, body); }, event.body);
+  }
   for (const StreamId stream : membership_.Expire(now)) {
     turn.Do(CloseStream{stream, absl::AbortedError("the lease ran out: nothing was heard; attach again")});
   }
   const std::vector<JobId> order = jobs_.order;
-  for (const JobId& id : order) Settle(turn, id);
+  for (const JobId& id : order) Settle(turn, id, membership_.changed());
   for (const JobId& id : order) OpenEpochIfPossible(turn, id);
   for (const auto& [id, more_than_progress] : turn.changed) turn.Do(JobChanged{id, !more_than_progress});
   return std::move(turn.outcome);
@@ -108,7 +112,8 @@ Outcome Machine::Step(const Event& event, absl::Time now) {
 
 void Machine::Rollback() {
   jobs_ = previous_jobs_;
-  membership_ = previous_membership_;
+  membership_.Rollback();
+  --steps_;
 }
 
 absl::Time Machine::NextDeadline() const {

@@ -1,9 +1,10 @@
 // Decides everything the coordinator does. Pure: no I/O, clock, thread or lock; the driver calls it from one thread:
-//   outcome = Step(event, now);  store outcome.records, then perform outcome.effects in order; or Rollback() when storing failed.
+//   outcome = Step(events, now);  store outcome.records, then perform outcome.effects in order; or Rollback() when storing failed.
 // After a restart: Replay(record) for each stored record, then Step(Restarted).
 #ifndef RINGMASTER_COORDINATOR_CORE_MACHINE_H_
 #define RINGMASTER_COORDINATOR_CORE_MACHINE_H_
 
+#include <span>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -19,11 +20,13 @@ namespace ringmaster::coordinator {
 
 class Machine {
  public:
-  explicit Machine(const Membership::Options& options) : membership_(options), previous_membership_(options) {}
+  explicit Machine(const Membership::Options& options) : membership_(options) {}
 
-  Outcome Step(const Event& event, absl::Time now);
+  // All of these events, in order, or after Rollback() none of them. What follows from them is decided once, for all.
+  Outcome Step(std::span<const Event> events, absl::Time now);
+  Outcome Step(const Event& event, absl::Time now) { return Step(std::span(&event, 1), now); }
 
-  // Undoes the last Step, as if its event had not come. Not to be called twice.
+  // Undoes the last Step, as if its events had not come. Not to be called twice.
   void Rollback();
 
   void Replay(const Record& record) { Apply(record, &jobs_); }
@@ -44,7 +47,7 @@ class Machine {
   Jobs jobs_;
   Membership membership_;
   Jobs previous_jobs_;  // as before the last Step; entries are shared
-  Membership previous_membership_;
+  uint64_t steps_ = 0;
   absl::Time last_now_ = absl::InfinitePast();
 };
 

@@ -31,7 +31,8 @@ absl::StatusOr<Membership::Attached> Membership::Attach(const WorkerHello& hello
     if (known.stream.has_value() && *known.stream != hello.stream) attached.superseded = known.stream;
     attached.new_life = !same_life;
   }
-  Worker& worker = workers_[hello.worker];
+  Worker& worker = Change(hello.worker);
+  SetStream(worker, std::nullopt);
   worker = Worker{.id = hello.worker,
                   .incarnation = hello.incarnation,
                   .address = hello.address,
@@ -39,36 +40,83 @@ absl::StatusOr<Membership::Attached> Membership::Attach(const WorkerHello& hello
                   .cores = hello.cores,
                   .version = hello.version,
                   .master_port = hello.master_port,
-                  .stream = hello.stream,
+                  .stream = {},
                   .last_heard = now,
                   .alive = true,
-                  .lost_at = now + options_.lease,
+                  .lost_at = {},
                   .silence = absl::StrCat("no heartbeat for ", InSeconds(options_.lease)),
                   .gone_reason = ""};
+  SetStream(worker, hello.stream);
+  SetDeadline(worker, now + options_.lease);
+  changed_ = true;
   ForgetOldest();
   return attached;
 }
 
 void Membership::Expect(const WorkerId& id, Incarnation incarnation, const std::string& address, absl::Time now) {
-  Worker& worker = workers_[id];
+  Worker& worker = Change(id);
+  SetStream(worker, std::nullopt);
   worker = Worker{};
   worker.id = id;
   worker.incarnation = incarnation;
   worker.address = address;
   worker.last_heard = now;
   worker.alive = true;
-  worker.lost_at = now + options_.reattach_grace;
+  SetDeadline(worker, now + options_.reattach_grace);
+  changed_ = true;
   worker.silence = absl::StrCat("did not come back within ", InSeconds(options_.reattach_grace), " of the coordinator's restart");
 }
 
-const Worker* Membership::FindByStream(StreamId stream) const {
-  for (const auto& [id, worker] : workers_) {
-    if (worker.stream == stream) return &worker;
-  }
-  return nullptr;
+void Membership::Mark() {
+  before_.clear();
+  changed_ = false;
 }
 
-Worker* Membership::MutableByStream(StreamId stream) { return const_cast<Worker*>(FindByStream(stream)); }
+void Membership::Rollback() {
+  for (const auto& [id, worker] : before_) SetStream(workers_[id], std::nullopt);
+  for (auto& [id, worker] : before_) {
+    if (!worker.has_value()) {
+      workers_.erase(id);
+      continue;
+    }
+    if (worker->stream.has_value()) by_stream_[*worker->stream] = id;
+    workers_[id] = *std::move(worker);
+  }
+  before_.clear();
+  first_deadline_ = absl::InfinitePast();
+  changed_ = true;
+}
+
+Worker& Membership::Change(const WorkerId& id) {
+  const auto it = workers_.find(id);
+  if (it == workers_.end()) {
+    before_.emplace(id, std::nullopt);
+    return workers_[id];
+  }
+  before_.emplace(id, it->second);
+  return it->second;
+}
+
+Worker* Membership::ChangeByStream(StreamId stream) {
+  const auto it = by_stream_.find(stream);
+  return it == by_stream_.end() ? nullptr : &Change(it->second);
+}
+
+void Membership::SetStream(Worker& worker, std::optional<StreamId> stream) {
+  if (worker.stream.has_value()) by_stream_.erase(*worker.stream);
+  worker.stream = stream;
+  if (stream.has_value()) by_stream_[*stream] = worker.id;
+}
+
+void Membership::SetDeadline(Worker& worker, absl::Time lost_at) {
+  worker.lost_at = lost_at;
+  first_deadline_ = std::min(first_deadline_, lost_at);
+}
+
+const Worker* Membership::FindByStream(StreamId stream) const {
+  const auto it = by_stream_.find(stream);
+  return it == by_stream_.end() ? nullptr : Find(it->second);
+}
 
 const Worker* Membership::Find(const WorkerId& worker) const {
   const auto it = workers_.find(worker);
@@ -81,47 +129,53 @@ bool Membership::IsAlive(const WorkerId& id, Incarnation incarnation) const {
 }
 
 void Membership::Heard(StreamId stream, int master_port, absl::Time now) {
-  Worker* worker = MutableByStream(stream);
+  Worker* worker = ChangeByStream(stream);
   if (worker == nullptr) return;
   worker->last_heard = now;
-  worker->lost_at = now + options_.lease;
+  SetDeadline(*worker, now + options_.lease);
   if (master_port > 0) worker->master_port = master_port;
 }
 
 void Membership::Disconnected(StreamId stream, absl::Time now) {
-  Worker* worker = MutableByStream(stream);
+  Worker* worker = ChangeByStream(stream);
   if (worker == nullptr) return;
   const absl::Duration limit = std::min(options_.lease, kDisconnectedLimit);
-  worker->stream.reset();
-  worker->lost_at = now + limit;
+  SetStream(*worker, std::nullopt);
+  SetDeadline(*worker, now + limit);
+  changed_ = true;
   worker->silence = absl::StrCat("its connection broke and it did not come back within ", InSeconds(limit));
 }
 
 void Membership::Left(StreamId stream, const std::string& reason) {
-  Worker* worker = MutableByStream(stream);
+  Worker* worker = ChangeByStream(stream);
   if (worker == nullptr) return;
   worker->alive = false;
-  worker->stream.reset();
+  SetStream(*worker, std::nullopt);
+  changed_ = true;
   worker->gone_reason = reason.empty() ? "it was stopped" : absl::StrCat("it was stopped: ", reason);
 }
 
 void Membership::Extend(absl::Time now) {
-  for (auto& [id, worker] : workers_) {
+  for (const auto& [id, worker] : workers_) {
     if (!worker.alive) continue;
     const absl::Duration limit = worker.stream.has_value() ? options_.lease : std::min(options_.lease, kDisconnectedLimit);
-    worker.lost_at = std::max(worker.lost_at, now + limit);
+    SetDeadline(Change(id), std::max(worker.lost_at, now + limit));
   }
 }
 
 std::vector<StreamId> Membership::Expire(absl::Time now) {
   std::vector<StreamId> open;
-  for (auto& [id, worker] : workers_) {
+  if (first_deadline_ > now) return open;
+  for (const auto& [id, worker] : workers_) {
     if (!worker.alive || worker.lost_at > now) continue;
-    worker.alive = false;
-    worker.gone_reason = worker.silence;
-    if (worker.stream.has_value()) open.push_back(*worker.stream);
-    worker.stream.reset();
+    Worker& lost = Change(id);
+    lost.alive = false;
+    lost.gone_reason = lost.silence;
+    if (lost.stream.has_value()) open.push_back(*lost.stream);
+    SetStream(lost, std::nullopt);
+    changed_ = true;
   }
+  first_deadline_ = NextDeadline();
   return open;
 }
 
@@ -141,6 +195,7 @@ void Membership::ForgetOldest() {
       if (oldest == workers_.end() || it->second.last_heard < oldest->second.last_heard) oldest = it;
     }
     if (oldest == workers_.end()) return;
+    Change(oldest->first);
     workers_.erase(oldest);
   }
 }

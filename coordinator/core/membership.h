@@ -42,6 +42,12 @@ class Membership {
 
   explicit Membership(const Options& options) : options_(options) {}
 
+  // Rollback() undoes everything since the last Mark().
+  void Mark();
+  void Rollback();
+  // Whether since the last Mark() a worker came, went, or lost its stream. True before the first.
+  bool changed() const { return changed_; }
+
   struct Attached {
     std::optional<StreamId> superseded;  // an older stream of the same worker: close it
     bool new_life = false;               // ranks of the life before are gone
@@ -71,11 +77,19 @@ class Membership {
   const Options& options() const { return options_; }
 
  private:
-  Worker* MutableByStream(StreamId stream);
+  // The only ways to change a worker: they keep what Rollback() needs.
+  Worker& Change(const WorkerId& worker);
+  Worker* ChangeByStream(StreamId stream);
+  void SetStream(Worker& worker, std::optional<StreamId> stream);
+  void SetDeadline(Worker& worker, absl::Time lost_at);
   void ForgetOldest();
 
   Options options_;
   std::map<WorkerId, Worker> workers_;
+  std::map<StreamId, WorkerId> by_stream_;
+  absl::Time first_deadline_ = absl::InfinitePast();   // no worker's time is over before
+  bool changed_ = true;
+  std::map<WorkerId, std::optional<Worker>> before_;  // as at the last Mark(); nothing: it was not known
 };
 
 }  // namespace ringmaster::coordinator

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <map>
+#include <set>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -14,10 +16,6 @@ struct Share {
   const Host* host = nullptr;
   int ranks = 0;
 };
-
-bool Contains(const std::vector<WorkerId>& list, const WorkerId& worker) {
-  return std::find(list.begin(), list.end(), worker) != list.end();
-}
 
 int FirstUnused(const std::vector<int>& used) {
   int number = 0;
@@ -66,14 +64,12 @@ std::string WaitingReason(const PlacementRequest& request, const std::vector<Hos
 
 // The order in which hosts are asked: those of the epoch before, then the others by name, then those that just failed.
 std::vector<const Host*> Candidates(const PlacementRequest& request, const std::vector<Host>& hosts) {
-  const auto in_class = [&](int wanted, std::vector<const Host*>* out) {
-    for (const Host& host : hosts) {
-      const int rank_class = Contains(request.avoid, host.worker) ? 2 : Contains(request.previous, host.worker) ? 0 : 1;
-      if (rank_class == wanted) out->push_back(&host);
-    }
-  };
+  const std::set<WorkerId> avoid(request.avoid.begin(), request.avoid.end());
+  const std::set<WorkerId> previous(request.previous.begin(), request.previous.end());
+  std::vector<const Host*> classes[3];
+  for (const Host& host : hosts) classes[avoid.contains(host.worker) ? 2 : previous.contains(host.worker) ? 0 : 1].push_back(&host);
   std::vector<const Host*> order;
-  for (int rank_class = 0; rank_class < 3; ++rank_class) in_class(rank_class, &order);
+  for (const std::vector<const Host*>& one : classes) order.insert(order.end(), one.begin(), one.end());
   return order;
 }
 
@@ -99,16 +95,23 @@ std::vector<Share> ChooseHosts(const PlacementRequest& request, const std::vecto
 
 // Survivors at their old places, newcomers in the places that became free, the rest behind.
 std::vector<Share> OrderHosts(const PlacementRequest& request, const std::vector<Share>& chosen) {
-  std::vector<Share> kept, fresh;
-  for (const Share& share : chosen) (Contains(request.previous, share.host->worker) ? kept : fresh).push_back(share);
+  const std::set<WorkerId> previous(request.previous.begin(), request.previous.end());
+  std::map<WorkerId, Share> kept;
+  std::vector<Share> fresh;
+  for (const Share& share : chosen) {
+    if (previous.contains(share.host->worker)) {
+      kept.emplace(share.host->worker, share);
+    } else {
+      fresh.push_back(share);
+    }
+  }
   std::sort(fresh.begin(), fresh.end(),
             [](const Share& a, const Share& b) { return NaturalLess(a.host->worker.value(), b.host->worker.value()); });
   std::vector<Share> ordered;
   auto next_fresh = fresh.begin();
   for (const WorkerId& worker : request.previous) {
-    const auto it = std::find_if(kept.begin(), kept.end(), [&](const Share& share) { return share.host->worker == worker; });
-    if (it != kept.end()) {
-      ordered.push_back(*it);
+    if (const auto it = kept.find(worker); it != kept.end()) {
+      ordered.push_back(it->second);
     } else if (next_fresh != fresh.end()) {
       ordered.push_back(*next_fresh++);
     }
@@ -170,10 +173,10 @@ Placement FillVacancies(const PlacementRequest& request, std::vector<RankPlace> 
   std::sort(hosts.begin(), hosts.end(),
             [](const Host& a, const Host& b) { return NaturalLess(a.worker.value(), b.worker.value()); });
   const auto is_vacant = [](const RankPlace& place) { return place.worker.empty(); };
+  std::map<WorkerId, std::vector<const RankPlace*>> kept_on;
+  for (const RankPlace& place : kept) kept_on[place.worker].push_back(&place);
   for (Host& host : hosts) {
-    for (const RankPlace& place : kept) {
-      if (place.worker == host.worker) std::erase(host.free_slots, place.slot);
-    }
+    for (const RankPlace* place : kept_on[host.worker]) std::erase(host.free_slots, place->slot);
   }
   kept.resize(std::max(kept.size(), static_cast<size_t>(request.world_size)));
   const int vacant = static_cast<int>(std::count_if(kept.begin(), kept.end(), is_vacant));
@@ -201,17 +204,17 @@ Placement FillVacancies(const PlacementRequest& request, std::vector<RankPlace> 
     place.local_rank = -1;
   }
   std::erase_if(kept, is_vacant);
-  std::vector<WorkerId> groups;
+  std::map<WorkerId, std::vector<int>> local_ranks;
+  for (const RankPlace& place : kept) {
+    if (place.local_rank >= 0) local_ranks[place.worker].push_back(place.local_rank);
+  }
+  std::map<WorkerId, int> groups;
   for (RankPlace& place : kept) {
-    const auto group = std::find(groups.begin(), groups.end(), place.worker);
-    place.group_rank = static_cast<int>(group - groups.begin());
-    if (group == groups.end()) groups.push_back(place.worker);
+    place.group_rank = groups.emplace(place.worker, static_cast<int>(groups.size())).first->second;
     if (place.local_rank >= 0) continue;
-    std::vector<int> local_ranks;
-    for (const RankPlace& other : kept) {
-      if (other.worker == place.worker) local_ranks.push_back(other.local_rank);
-    }
-    place.local_rank = FirstUnused(local_ranks);
+    std::vector<int>& used = local_ranks[place.worker];
+    place.local_rank = FirstUnused(used);
+    used.push_back(place.local_rank);
   }
   placement.ranks = std::move(kept);
   return placement;

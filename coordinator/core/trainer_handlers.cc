@@ -68,7 +68,7 @@ void Handle(Turn& turn, const AwaitEpoch& event) {
   const JobEntry* entry = turn.jobs.Find(known.job);
   if (entry != nullptr && known.epoch < entry->job.epoch && !IsFinished(entry->job.state)) {
     // The epoch after the one that it knows is open already.
-    const std::optional<Rank> rank = RankOf(entry->job, known.incarnation);
+    const std::optional<Rank> rank = RankOf(entry->job, known.incarnation, known.rank);
     if (rank.has_value()) return turn.Answer(event.call, EpochAnswer{{known.job, entry->job.epoch, *rank, known.incarnation}});
   }
   if (const absl::Status status = CheckCaller(turn, known, JobEvent::kAwaitEpoch); !status.ok()) {
@@ -76,7 +76,9 @@ void Handle(Turn& turn, const AwaitEpoch& event) {
   }
   JobLive& live = turn.live(known.job);
   live.epoch_waiters.push_back({event.call, known, turn.now + event.timeout});
-  live.best_step = std::max(live.best_step, event.step);
+  live.first_deadline = std::min(live.first_deadline, turn.now + event.timeout);
+  Observed& observed = turn.observed(known.job);
+  observed.best_step = std::max(observed.best_step, event.step);
   if (!event.lost_contact.empty()) NoteContactLost(turn, known.job, known.rank, event.lost_contact);
 }
 
@@ -89,6 +91,7 @@ void Handle(Turn& turn, const PublishKey& event) {
     return turn.Refuse(event.call, status);
   if (turn.job(id).keys.Find(event.key) == nullptr) turn.Emit(KeyPublished{id, event.identity.epoch, event.key, event.value});
   turn.Answer(event.call, std::monostate());
+  if (turn.jobs.Find(id)->live.key_waiters.empty()) return;
   JobLive& live = turn.live(id);
   for (const JobLive::KeyWaiter& waiter : live.key_waiters) {
     if (waiter.key == event.key) turn.Answer(waiter.call, ValueAnswer{event.value});
@@ -104,7 +107,9 @@ void Handle(Turn& turn, const AwaitKey& event) {
   if (const std::string* value = turn.job(id).keys.Find(event.key); value != nullptr) {
     return turn.Answer(event.call, ValueAnswer{*value});
   }
-  turn.live(id).key_waiters.push_back({event.call, event.identity.rank, event.key, turn.now + event.timeout});
+  JobLive& live = turn.live(id);
+  live.key_waiters.push_back({event.call, event.identity.rank, event.key, turn.now + event.timeout});
+  live.first_deadline = std::min(live.first_deadline, turn.now + event.timeout);
 }
 
 void Handle(Turn& turn, const ReportShard& event) {
@@ -139,7 +144,9 @@ void Handle(Turn& turn, const AwaitShards& event) {
                        absl::FailedPreconditionError(absl::StrCat("step ", event.step, " is not above the latest checkpoint, step ",
                                                                   turn.job(id).ledger.latest_step())));
   }
-  turn.live(id).shard_waiters.push_back({event.call, event.step, turn.now + event.timeout});
+  JobLive& live = turn.live(id);
+  live.shard_waiters.push_back({event.call, event.step, turn.now + event.timeout});
+  live.first_deadline = std::min(live.first_deadline, turn.now + event.timeout);
   AnswerShardWaiters(turn, id, event.step);
 }
 

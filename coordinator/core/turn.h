@@ -18,6 +18,7 @@ namespace ringmaster::coordinator {
 struct Turn {
   Jobs& jobs;
   Membership& membership;
+  uint64_t number;  // of the step; one that is taken back and done again has the same
   absl::Time now;
   absl::Time wall;
   uint64_t entropy = 0;
@@ -37,6 +38,7 @@ struct Turn {
 
   const Job& job(const JobId& id) const { return jobs.Find(id)->job; }
   JobLive& live(const JobId& id) { return jobs.Mutable(id)->live; }
+  Observed& observed(const JobId& id) const { return *jobs.Find(id)->live.observed; }
 
   // A fresh number: never 0, different at every call.
   uint64_t Draw() {

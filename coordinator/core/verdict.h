@@ -23,6 +23,7 @@ struct RankView {
   absl::Time since;          // when the coordinator first saw all this
   int times_seen = 0;        // by how many heartbeats: a machine that stood still itself tells nothing
   absl::Time step_since;     // when it first saw this step
+  uint64_t turn = 0;         // of the coordinator, in which the newest heartbeat was taken; those of one turn count once
 };
 
 enum class Fault {

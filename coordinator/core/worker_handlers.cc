@@ -18,7 +18,7 @@ std::optional<Rank> CurrentRank(const Turn& turn, const Worker& worker, const Ho
   const JobEntry* entry = turn.jobs.Find(hosted.job);
   if (entry == nullptr || hosted.epoch > entry->job.epoch || IsFinished(entry->job.state)) return std::nullopt;
   const Job& job = entry->job;
-  const std::optional<Rank> rank = RankOf(job, hosted.incarnation);
+  const std::optional<Rank> rank = RankOf(job, hosted.incarnation, hosted.rank);
   if (!rank.has_value() || (hosted.epoch == job.epoch && hosted.rank != *rank)) return std::nullopt;
   const RankPlace& place = job.ranks[rank->value()];
   if (place.worker != worker.id || place.worker_incarnation != worker.incarnation || hosted.epoch < place.since) return std::nullopt;
@@ -26,22 +26,23 @@ std::optional<Rank> CurrentRank(const Turn& turn, const Worker& worker, const Ho
 }
 
 void TakeProgress(Turn& turn, const JobId& job, Rank rank, const Progress& progress) {
-  JobLive& live = turn.live(job);
-  RankView& view = live.ranks[rank];
+  Observed& observed = turn.observed(job);
+  RankView& view = observed.ranks[rank];
   const RankView before = std::exchange(
-      view, {progress.step, progress.phase, progress.collectives, progress.is_stopped, turn.now, 1, view.step_since});
+      view, {progress.step, progress.phase, progress.collectives, progress.is_stopped, turn.now, 1, view.step_since, turn.number});
   if (before.step != view.step) {
     if (before.step > 0 && view.step > before.step) {
-      live.longest_step = std::max(live.longest_step, (turn.now - before.step_since) / (view.step - before.step));
+      observed.longest_step = std::max(observed.longest_step, (turn.now - before.step_since) / (view.step - before.step));
     }
     view.step_since = turn.now;
   } else if (before.phase == view.phase && before.collectives == view.collectives && before.is_stopped == view.is_stopped) {
     view.since = before.since;
-    view.times_seen = before.times_seen + 1;
+    view.times_seen = before.times_seen + (before.turn == turn.number ? 0 : 1);
   }
+  observed.moved_at = std::max(observed.moved_at, view.since);
   // All ranks see the same step and loss; rank 0 also has what only one rank knows.
-  if (rank == Rank(0) || !live.ranks.contains(Rank(0))) live.progress = progress;
-  live.best_step = std::max(live.best_step, progress.step);
+  if (rank == Rank(0) || !observed.ranks.contains(Rank(0))) observed.progress = progress;
+  observed.best_step = std::max(observed.best_step, progress.step);
   turn.changed.emplace(job, false);
 }
 
@@ -131,7 +132,7 @@ void Handle(Turn& turn, const RankStarted& event) {
   if (worker == nullptr) return;
   const std::optional<Rank> rank = CurrentRank(turn, *worker, event.rank);
   if (!rank.has_value()) return;
-  turn.live(event.rank.job).missing.erase(*rank);
+  if (turn.jobs.Find(event.rank.job)->live.missing.contains(*rank)) turn.live(event.rank.job).missing.erase(*rank);
   NoteRankStarted(turn, event.rank.job, *rank, event.rank.pid, event.device);
 }
 

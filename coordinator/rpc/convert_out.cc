@@ -141,12 +141,12 @@ v1::JobStatus ToProto(const JobEntry& entry) {
   out.set_epoch(job.epoch.value());
   out.set_verdict(entry.live.verdict_text);
   out.set_world_size(job.ranks.empty() ? job.spec.world_size : static_cast<int>(job.ranks.size()));
-  *out.mutable_progress() = ToProto(live.progress.value_or(job.progress));
+  *out.mutable_progress() = ToProto(live.observed->progress.value_or(job.progress));
   for (size_t i = 0; i < job.ranks.size(); ++i) {
     const Rank rank(static_cast<int>(i));
     v1::RankStatus* status = out.add_ranks();
     *status = ToProto(job.ranks[i], rank);
-    if (const auto it = live.ranks.find(rank); it != live.ranks.end()) {
+    if (const auto it = live.observed->ranks.find(rank); it != live.observed->ranks.end()) {
       status->set_step(it->second.step);
       status->set_phase(it->second.phase);
     }

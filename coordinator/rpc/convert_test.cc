@@ -282,8 +282,8 @@ TEST(Convert, AStatusSaysWhyAJobWaitsAndHowItsRanksAre) {
   entry.job.failures.emplace_back();
   entry.job.failures[0].stderr_tail = {"x"};
   entry.job.ledger.Commit({10, "/c/step-10", 20, 2, "00ff", Epoch(1)}, 2);
-  entry.live.ranks[Rank(0)].step = 7;
-  entry.live.ranks[Rank(0)].phase = "forward";
+  entry.live.observed->ranks[Rank(0)].step = 7;
+  entry.live.observed->ranks[Rank(0)].phase = "forward";
   entry.live.verdict_text = "rank 0 (h1, pid 5) is stopped in forward for 1.0 s";
   v1::JobStatus status = ToProto(entry);
   EXPECT_EQ(status.reason(), "rank 0 died");
