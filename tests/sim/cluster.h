@@ -11,7 +11,7 @@
 #include "tests/sim/plan.h"
 #include "tests/sim/sim_coordinator.h"
 #include "tests/sim/sim_worker.h"
-#include "tests/sim/trainer.h"
+#include "tests/sim/trainers.h"
 #include "tests/sim/world.h"
 
 namespace ringmaster::sim {

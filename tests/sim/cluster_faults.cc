@@ -12,7 +12,8 @@ void Cluster::Make(const Fault& fault) {
   switch (fault.kind) {
     case FaultKind::kKillTrainer:
     case FaultKind::kFailTrainer:
-    case FaultKind::kPauseTrainer: return MakeOnTrainer(fault);
+    case FaultKind::kPauseTrainer:
+    case FaultKind::kHangTrainer: return MakeOnTrainer(fault);
     case FaultKind::kKillWorker:
     case FaultKind::kPauseWorker:
     case FaultKind::kStopWorker:
@@ -38,12 +39,14 @@ void Cluster::MakeOnTrainer(const Fault& fault) {
   const std::shared_ptr<Trainer>& trainer = alive[fault.target % alive.size()];
   switch (fault.kind) {
     case FaultKind::kKillTrainer:
-      world_.oracle.Hurt(trainer->key(), kExitSignalBase + 9);
+      world_.oracle.Hurt(trainer->identity(), kExitSignalBase + 9);
       return trainer->End({.exit_code = kExitSignalBase + 9, .signal = 9, .out_of_memory = fault.detail == 1});
     case FaultKind::kFailTrainer:
-      world_.oracle.Hurt(trainer->key(), fault.detail);
+      world_.oracle.Hurt(trainer->identity(), fault.detail);
       return trainer->End({.exit_code = fault.detail});
-    default: world_.oracle.Blur(trainer->key().job, trainer->key().epoch); return trainer->Pause(fault.length);
+    case FaultKind::kHangTrainer:
+      return trainer->Pause(fault.length, fault.detail == 0 ? Trainer::Standstill::kInData : Trainer::Standstill::kInCompute);
+    default: return trainer->Pause(fault.length, Trainer::Standstill::kStopped);
   }
 }
 

@@ -11,7 +11,7 @@
 
 #include "coordinator/core/events.h"
 #include "tests/sim/network.h"
-#include "tests/sim/trainer.h"
+#include "tests/sim/trainers.h"
 #include "tests/sim/world.h"
 #include "worker/core/worker_machine.h"
 
@@ -52,6 +52,8 @@ class SimWorker : public std::enable_shared_from_this<SimWorker> {
   void Arm();
   void StartRanks(const worker_effect::StartRanks& start);
   void Finished();
+  RankKey KeyOf(Incarnation incarnation) const;  // of a process that was started here
+  WorkerId NameInThisLife() const;
   coordinator::HostedRank Hosted(const RankKey& key, Incarnation incarnation) const;
 
   World& world_;
