@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "tests/sim/trainer.h"
@@ -11,8 +12,8 @@
 namespace ringmaster::sim {
 
 struct Group : std::enable_shared_from_this<Group> {
-  Group(World& world, Network& network, const PlannedJob& job, Epoch epoch, int world_size)
-      : world(world), network(network), job(job), epoch(epoch), members(world_size) {}
+  Group(World& world, Network& network, const PlannedJob& job, JobId job_id, Epoch epoch, int world_size)
+      : world(world), network(network), job(job), job_id(std::move(job_id)), epoch(epoch), members(world_size) {}
 
   void Connected(const std::shared_ptr<Trainer>& trainer);
   void Died(int exit_code);
@@ -26,6 +27,7 @@ struct Group : std::enable_shared_from_this<Group> {
   World& world;
   Network& network;
   const PlannedJob& job;
+  const JobId job_id;
   const Epoch epoch;
   std::vector<std::shared_ptr<Trainer>> members;  // by rank; null: not connected yet
   int64_t step = 0;
@@ -34,6 +36,9 @@ struct Group : std::enable_shared_from_this<Group> {
  private:
   void Next();
   void Step();
+  void Finish();
+  bool IsPatienceOver();
+  void WatchCheckpoint(int64_t of);
   bool Frozen() const;
   bool AnyStandsStill() const;
   void Begin();

@@ -133,6 +133,13 @@ void Oracle::CheckState(const Job& job, const coordinator::StateChanged& changed
   if (changed.state == JobState::kRecovering) {
     const bool stays = std::any_of(ranks.begin(), ranks.end(), [](const Booked& one) { return one.stays && !one.ended; });
     if (!stays || job.fruitless_restarts > 0) recovering_[id] = timeline_.now();
+    const auto survivors =
+        std::count_if(job.ranks.begin(), job.ranks.end(), [](const RankPlace& one) { return one.stays && !IsEnded(one.state); });
+    const Failure* cause = coordinator::RootCause(job);
+    if (job.state == JobState::kRecovering && job.fruitless_restarts == 0 && survivors > 0 &&
+        survivors >= job.spec.min_world_size && cause != nullptr && cause->exit_code != kExitPeerLost) {
+      Violate(id.value(), " waits, and ", survivors, " ranks could go on at once");
+    }
   }
   const bool all_old =
       std::none_of(job.ranks.begin(), job.ranks.end(), [&](const RankPlace& place) { return place.since == job.epoch; });

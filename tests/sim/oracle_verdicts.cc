@@ -17,6 +17,7 @@ using coordinator::RankState;
 void Oracle::CheckWaiters(const JobEntry& entry) {
   const bool over = entry.job.state == JobState::kRecovering || entry.job.state >= JobState::kDraining;
   const bool begins = entry.job.state == JobState::kStarting && timeline_.now() == OpenedAt(entry.job.id);
+  if (begins && !entry.live.epoch_waiters.empty()) Violate(entry.job.id.value(), ": a call still waits for the epoch that is open");
   if ((over || begins) && (!entry.live.key_waiters.empty() || !entry.live.shard_waiters.empty())) {
     Violate(entry.job.id.value(), ": a call of an epoch that is over still waits");
   }
@@ -84,13 +85,16 @@ void Oracle::CheckGrowth(const coordinator::Machine& machine, const JobEntry& en
     }
     free += worker.slots - static_cast<int>(taken.size());
   }
-  if (!may || free == 0) {
+  const bool could_start =
+      job.state == JobState::kPending && job.spec.min_world_size < job.spec.world_size && free >= job.spec.min_world_size;
+  if (could_start ? false : !may || free == 0) {
     hungry_.erase(job.id);
     return;
   }
   const absl::Time since = std::max({hungry_.emplace(job.id, timeline_.now()).first->second, last_restart_, OpenedAt(job.id)});
   if (timeline_.now() - since > coordinator::kGrowthPause + absl::Seconds(1.5)) {
-    Violate(job.id.value(), " runs with ", job.ranks.size(), " of ", job.spec.world_size, " ranks while ", free, " slots are free");
+    Violate(job.id.value(), " is ", Name(job.state), " with ", job.ranks.size(), " of ", job.spec.world_size, " ranks while ", free,
+            " slots are free");
   }
 }
 

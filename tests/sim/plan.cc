@@ -23,6 +23,8 @@ Fault AnyFault(Random& random, FaultKind kind) {
     constexpr int kCodes[] = {1, 1, 1, 3, 77, kExitUsage, kExitDoNotRequeue};
     fault.detail = kCodes[random.Below(7)];
   }
+  // Longer than a job may take.
+  if (kind == FaultKind::kHangTrainer && random.OneIn(2)) fault.length = kForEver;
   if (kind == FaultKind::kJumpClock) fault.detail = random.Between(-600, 600);
   return fault;
 }

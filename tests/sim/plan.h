@@ -65,6 +65,9 @@ inline constexpr absl::Duration kFaultTime = absl::Seconds(25);
 // From then on every job must end within this time.
 inline constexpr absl::Duration kEndTime = absl::Seconds(240);
 
+// How long what hangs for ever hangs.
+inline constexpr absl::Duration kForEver = absl::Seconds(600);
+
 Plan MakePlan(uint64_t seed);
 
 }  // namespace ringmaster::sim

@@ -97,6 +97,11 @@ void SimWorker::OnMessage(const coordinator::Effect& effect) {
   if (const auto* welcome = std::get_if<coordinator::SendWelcome>(&effect)) {
     if (link_ != Link::kOpening) return;
     link_ = Link::kAttached;
+    attached_since_ = world_.timeline.now();
+    if (options_.other_attached_since() < world_.timeline.now() - absl::Seconds(1)) {
+      world_.oracle.Violate("worker ", options_.name.value(),
+                            " is accepted beside another one of its name, which is attached and well");
+    }
     failed_attempts_ = 0;
     Heartbeat();
     worker_event::Welcomed event;
@@ -122,11 +127,14 @@ void SimWorker::OnAssign(const coordinator::SendAssign& assign) {
     }
   }
   if (assign.restart_count != assign.epoch.value() - 1) world_.oracle.Violate(assign.job.value(), ": wrong restart count");
-  assigns_.insert_or_assign({assign.job, assign.epoch}, assign);
+  offered_ = assign;
   Feed(worker_event::Assigned{std::move(assignment)});
 }
 
-void SimWorker::OnClosed(const absl::Status&) {
+void SimWorker::OnClosed(const absl::Status& status) {
+  if (absl::IsAlreadyExists(status) && options_.predecessor_gone + absl::Seconds(1) < world_.timeline.now()) {
+    world_.oracle.Violate("worker ", options_.name.value(), " is refused, and nobody else has its name");
+  }
   const Link before = std::exchange(link_, Link::kWaiting);
   stream_ = nullptr;
   ++attempt_;
@@ -220,7 +228,9 @@ void SimWorker::Perform(const std::vector<WorkerEffect>& effects) {
     if (const auto it = processes_.find(key); it != processes_.end()) (it->second.get()->*what)();
   };
   for (const WorkerEffect& effect : effects) {
-    if (const auto* start = std::get_if<worker_effect::StartRanks>(&effect)) {
+    if (std::holds_alternative<worker_effect::Accepted>(effect)) {
+      assigns_.insert_or_assign({offered_.job, offered_.epoch}, offered_);
+    } else if (const auto* start = std::get_if<worker_effect::StartRanks>(&effect)) {
       StartRanks(*start);
     } else if (const auto* keep = std::get_if<worker_effect::Keep>(&effect)) {
       const auto found = processes_.find(keep->from);

@@ -25,7 +25,7 @@ std::vector<std::shared_ptr<Trainer>> Trainers::Alive() const {
 
 std::shared_ptr<Group> Trainers::GroupOf(const JobId& job, Epoch epoch, int world_size) {
   std::shared_ptr<Group>& group = groups_[{job, epoch}];
-  if (group == nullptr) group = std::make_shared<Group>(world_, network_, JobNamed(job), epoch, world_size);
+  if (group == nullptr) group = std::make_shared<Group>(world_, network_, JobNamed(job), job, epoch, world_size);
   return group;
 }
 
