@@ -28,12 +28,26 @@ Cluster::~Cluster() { trainers_.Clear(); }
 
 WorkerId Cluster::NameOf(int host) const { return WorkerId(absl::StrCat("h", host)); }
 
+bool Cluster::HasTwin(int host) const {
+  return std::any_of(plan_.faults.begin(), plan_.faults.end(), [&](const Fault& fault) {
+    return fault.kind == FaultKind::kTwinWorker && fault.target % static_cast<int>(plan_.slots.size()) == host;
+  });
+}
+
 void Cluster::StartWorker(int host, absl::Duration after) {
   world_.timeline.After(after, [this, host] {
     if (workers_[host] != nullptr && workers_[host]->alive()) return;
     world_.oracle.HostHeard(NameOf(host));
+    const auto gone = gone_since_.find(host);
     workers_[host] = std::make_shared<SimWorker>(
-        world_, network_, trainers_, SimWorker::Options{host, NameOf(host), Incarnation(next_incarnation_++), plan_.slots[host]});
+        world_, network_, trainers_,
+        SimWorker::Options{.host = host,
+                           .name = NameOf(host),
+                           .incarnation = Incarnation(next_incarnation_++),
+                           .slots = plan_.slots[host],
+                           .other_attached_since = [] { return absl::InfiniteFuture(); },
+                           .predecessor_gone = HasTwin(host) || gone == gone_since_.end() ? absl::InfiniteFuture() : gone->second});
+    gone_since_.erase(host);
     workers_[host]->Start();
   });
 }

@@ -3,6 +3,7 @@
 #define RINGMASTER_TESTS_SIM_CLUSTER_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,7 +12,7 @@
 #include "tests/sim/plan.h"
 #include "tests/sim/sim_coordinator.h"
 #include "tests/sim/sim_worker.h"
-#include "tests/sim/trainer.h"
+#include "tests/sim/trainers.h"
 #include "tests/sim/world.h"
 
 namespace ringmaster::sim {
@@ -37,7 +38,9 @@ class Cluster {
  private:
   void Submit(size_t job);
   void StartWorker(int host, absl::Duration after);
+  bool HasTwin(int host) const;  // by the plan
   void Make(const Fault& fault);
+  absl::Duration HangLength(const Fault& fault, const Trainer& trainer) const;
   void MakeOnTrainer(const Fault& fault);
   void MakeOnHost(const Fault& fault, int host);
   void Cancel(const std::string& name);
@@ -54,6 +57,7 @@ class Cluster {
   std::vector<std::shared_ptr<SimWorker>> twins_;
   std::vector<JobId> submitted_;  // by plan; empty: not yet acknowledged
   uint64_t next_incarnation_ = 1;
+  std::map<int, absl::Time> gone_since_;  // hosts whose worker was killed, and whose stream the coordinator knows to be broken
   absl::Time over_since_ = absl::InfiniteFuture();
   bool done_ = false;
 };

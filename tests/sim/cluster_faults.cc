@@ -1,4 +1,5 @@
 // How each fault is made, and what the oracle is told about it.
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,7 +13,8 @@ void Cluster::Make(const Fault& fault) {
   switch (fault.kind) {
     case FaultKind::kKillTrainer:
     case FaultKind::kFailTrainer:
-    case FaultKind::kPauseTrainer: return MakeOnTrainer(fault);
+    case FaultKind::kPauseTrainer:
+    case FaultKind::kHangTrainer: return MakeOnTrainer(fault);
     case FaultKind::kKillWorker:
     case FaultKind::kPauseWorker:
     case FaultKind::kStopWorker:
@@ -32,18 +34,30 @@ void Cluster::Make(const Fault& fault) {
   }
 }
 
+// A rank that nobody waits for may hang for ever without being noticed, and so may all together: no promise is made of these.
+absl::Duration Cluster::HangLength(const Fault& fault, const Trainer& trainer) const {
+  const coordinator::JobSpec& spec = trainer.start().job->spec;
+  const bool waited_for = spec.world_size > 1 && spec.min_world_size == spec.world_size;
+  const auto alive = trainers_.Alive();
+  const bool alone = std::none_of(alive.begin(), alive.end(), [](const auto& other) { return other->frozen(); });
+  return waited_for && alone ? fault.length : std::min(fault.length, absl::Seconds(20));
+}
+
 void Cluster::MakeOnTrainer(const Fault& fault) {
   const auto alive = trainers_.Alive();
   if (alive.empty()) return;
   const std::shared_ptr<Trainer>& trainer = alive[fault.target % alive.size()];
   switch (fault.kind) {
     case FaultKind::kKillTrainer:
-      world_.oracle.Hurt(trainer->key(), kExitSignalBase + 9);
+      world_.oracle.Hurt(trainer->identity(), kExitSignalBase + 9);
       return trainer->End({.exit_code = kExitSignalBase + 9, .signal = 9, .out_of_memory = fault.detail == 1});
     case FaultKind::kFailTrainer:
-      world_.oracle.Hurt(trainer->key(), fault.detail);
+      world_.oracle.Hurt(trainer->identity(), fault.detail);
       return trainer->End({.exit_code = fault.detail});
-    default: world_.oracle.Blur(trainer->key().job, trainer->key().epoch); return trainer->Pause(fault.length);
+    case FaultKind::kHangTrainer:
+      return trainer->Pause(HangLength(fault, *trainer),
+                            fault.detail == 0 ? Trainer::Standstill::kInData : Trainer::Standstill::kInCompute);
+    default: return trainer->Pause(fault.length, Trainer::Standstill::kStopped);
   }
 }
 
@@ -55,6 +69,7 @@ void Cluster::MakeOnHost(const Fault& fault, int host) {
     case FaultKind::kKillWorker:
       world_.oracle.HostSilent(name, worker->incarnation());
       worker->Kill();
+      if (!network_.IsCut(host)) gone_since_[host] = world_.timeline.now();
       return StartWorker(host, fault.length);
     case FaultKind::kPauseWorker:
       world_.oracle.HostSilent(name, worker->incarnation());
@@ -68,8 +83,16 @@ void Cluster::MakeOnHost(const Fault& fault, int host) {
       });
     case FaultKind::kTwinWorker: {
       world_.oracle.HurtHost(name);
-      auto twin = std::make_shared<SimWorker>(world_, network_, trainers_,
-                                              SimWorker::Options{host, name, Incarnation(next_incarnation_++), plan_.slots[host]});
+      auto twin = std::make_shared<SimWorker>(
+          world_, network_, trainers_,
+          SimWorker::Options{
+              .host = host,
+              .name = name,
+              .incarnation = Incarnation(next_incarnation_++),
+              .slots = plan_.slots[host],
+              .other_attached_since = [this, host,
+                                       worker] { return network_.IsCut(host) ? absl::InfiniteFuture() : worker->attached_since(); },
+              .predecessor_gone = absl::InfiniteFuture()});
       twins_.push_back(twin);
       twin->Start();
       return world_.timeline.After(fault.length, [this, name, twin] {

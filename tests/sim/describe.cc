@@ -19,7 +19,9 @@ std::string Words(const StateChanged& r) {
 }
 std::string Words(const EpochOpened& r) {
   std::string text = absl::StrCat(r.job.value(), " opens epoch ", r.epoch.value(), ":");
-  for (const RankPlace& place : r.ranks) absl::StrAppend(&text, " ", place.worker.value(), "/", place.slot);
+  for (const RankPlace& place : r.ranks) {
+    absl::StrAppend(&text, " ", place.worker.value(), "/", place.slot, place.state == RankState::kAssigned ? "" : "(kept)");
+  }
   return text;
 }
 std::string Words(const RankStartedRecord& r) {
@@ -31,6 +33,9 @@ std::string Words(const RankJoinedRecord& r) {
 std::string Words(const RankEnded& r) {
   return absl::StrCat(r.job.value(), "/", r.epoch.value(), "/", r.rank.value(), " ended ", Name(r.state), " code=", r.exit_code,
                       r.failure.has_value() ? " failure: " + r.failure->reason : "");
+}
+std::string Words(const ContactLost& r) {
+  return absl::StrCat(r.job.value(), "/", r.failure.epoch.value(), "/", r.failure.rank.value(), " ", r.failure.reason);
 }
 std::string Words(const KeyPublished& r) { return absl::StrCat(r.job.value(), "/", r.epoch.value(), " ", r.key, "=", r.value); }
 std::string Words(const ShardReported& r) {

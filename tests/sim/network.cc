@@ -56,6 +56,11 @@ void Network::ToWorker(const Effect& effect) {
   const auto it = streams_.find(StreamOf(effect));
   if (it == streams_.end()) return;
   const StreamPtr stream = it->second;
+  // What a worker has read from a stream may wait in its queue for long, also when the stream is gone.
+  if (std::holds_alternative<coordinator::SendAssign>(effect) && world_.timeline.now() < repeat_until_) {
+    world_.timeline.After(world_.random.Between(absl::ZeroDuration(), absl::Seconds(8)),
+                          [stream, effect] { stream->on_message(effect); });
+  }
   Deliver(stream, &stream->down, [this, stream, effect] {
     if (const auto* close = std::get_if<coordinator::CloseStream>(&effect)) {
       stream->broken = true;

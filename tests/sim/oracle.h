@@ -44,7 +44,10 @@ class Oracle {
   void Disturbed() { last_restart_ = timeline_.now(); }
 
   // --- Faults, as they are made ---
-  void Hurt(const RankKey& rank, int exit_code);
+  void Hurt(const coordinator::RankIdentity& rank, int exit_code);
+  // A process stands still (`steps`: while its group steps), and gets on.
+  void Frozen(Incarnation incarnation, bool steps);
+  void Thawed(Incarnation incarnation);
   // Any rank of this host may be lost now, and any peer of one may notice first.
   void HurtHost(const WorkerId& host);
   void HostSilent(const WorkerId& host, Incarnation incarnation);  // until HostHeard
@@ -54,8 +57,16 @@ class Oracle {
   void Blur(const JobId& job, Epoch epoch) { blurred_.insert({job, epoch}); }
 
   // --- Processes ---
+  // `host`: a worker in one life.
   void ProcessStarted(const RankKey& rank, Incarnation incarnation, const WorkerId& host);
-  void ProcessEnded(const RankKey& rank, int exit_code);
+  void ProcessEnded(Incarnation incarnation, int exit_code);
+  void IgnoresSigterm(Incarnation incarnation) { stubborn_.insert(incarnation); }
+  // Its worker, told to keep it, says that it has, or had it.
+  void MustHaveRun(Incarnation incarnation, const WorkerId& host);
+  void Kept(Incarnation incarnation, const RankKey& to);
+  // It goes on by itself, as the coordinator told it.
+  void Moved(const coordinator::RankIdentity& from, const coordinator::RankIdentity& to);
+  void Joined(const coordinator::RankIdentity& identity, int world_size);
   void Published(const RankKey& rank, const std::string& value) { values_[rank] = value; }
   void Read(const RankKey& reader, Rank of, const std::string& value);
 
@@ -77,26 +88,52 @@ class Oracle {
   int64_t steps() const { return steps_; }
 
  private:
+  // A process.
   struct Truth {
-    Incarnation incarnation;
+    RankKey rank;  // as its worker knows it
     WorkerId host;
     std::optional<absl::Time> ended;
     int exit_code = 0;
   };
   struct Injury {
-    RankKey rank;
+    Incarnation incarnation;
     int exit_code = 0;
     absl::Time time;
   };
+  struct Standstill {
+    absl::Time since;
+    absl::Time until = absl::InfiniteFuture();
+    bool steps = false;
+  };
+  // A rank of the current epoch, as far as the records tell.
+  struct Booked {
+    WorkerId worker;
+    Incarnation incarnation;
+    bool joined = false;  // in this epoch
+    bool stays = false;
+    bool ended = false;
+  };
 
   void CheckRecord(const coordinator::Machine& machine, const coordinator::Record& record);
+  void CheckOpened(const coordinator::Machine& machine, const coordinator::Job& job, const coordinator::EpochOpened& opened);
+  void CheckKept(const coordinator::Job& job, const coordinator::EpochOpened& opened, const coordinator::Failure* cause);
+  void CheckState(const coordinator::Job& job, const coordinator::StateChanged& changed);
+  void CheckRankEnded(const coordinator::Job& job, const coordinator::RankEnded& ended);
   void CheckFailure(const coordinator::Job& job, const coordinator::Failure& failure);
-  void CheckCause(const coordinator::Job& job);
+  // `epoch`: the one whose ranks are booked now.
+  void CheckCause(const coordinator::Job& job, Epoch epoch);
+  void CheckWaiters(const coordinator::JobEntry& entry);
+  void CheckVerdict(const coordinator::JobEntry& entry);
+  void CheckHangs(const coordinator::JobEntry& entry);
+  void CheckGrowth(const coordinator::Machine& machine, const coordinator::JobEntry& entry);
+  void CheckUnwanted(const coordinator::Machine& machine);
   void CheckAcknowledged(const coordinator::Machine& machine);
   void CheckEnd(const coordinator::Job& job);
   bool QuietSince(absl::Time time) const;
   bool HostHurtSince(const WorkerId& host, absl::Time time) const;
   bool AnyInjury(const coordinator::Job& job) const;
+  bool StoodStillSince(Incarnation incarnation, absl::Time time) const;
+  Booked* Book(const JobId& job, Epoch epoch, Rank rank);  // null: of another epoch
   absl::Time OpenedAt(const JobId& job) const;
 
   const Timeline& timeline_;
@@ -109,10 +146,17 @@ class Oracle {
   std::set<uint64_t> incarnations_;
   std::map<JobId, absl::Time> opened_;      // the current epoch
   std::map<JobId, Epoch> ran_;              // the last epoch in which every rank was there
-  std::map<JobId, absl::Time> recovering_;  // since when
+  std::map<JobId, absl::Time> recovering_;  // since when, if the back-off is owed
+  std::map<JobId, std::vector<Booked>> books_;
+  std::map<JobId, absl::Time> shrunk_;  // when a rank of it ceased to count
 
-  std::map<RankKey, Truth> truths_;
-  std::map<std::pair<JobId, Epoch>, std::vector<Injury>> injuries_;
+  std::map<Incarnation, Truth> truths_;
+  std::map<RankKey, Incarnation> owners_;  // every process that ever was this rank: one
+  std::set<Incarnation> stubborn_;
+  std::map<Incarnation, std::vector<Standstill>> standstills_;
+  std::map<Incarnation, absl::Time> unwanted_;  // lives and does not count, since when
+  std::map<JobId, absl::Time> hungry_;          // elastic, could grow, since when
+  std::map<JobId, std::vector<Injury>> injuries_;
   std::map<WorkerId, absl::Time> hurt_hosts_;
   std::map<WorkerId, std::pair<Incarnation, absl::Time>> silent_;
   std::set<std::pair<JobId, Epoch>> blurred_;

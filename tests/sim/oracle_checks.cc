@@ -18,14 +18,17 @@ void Oracle::CheckReply(const coordinator::Machine& machine, const coordinator::
   const JobEntry* entry = machine.jobs().Find(identity.job);
   if (entry == nullptr) return Violate("job ", identity.job.value(), " is unknown, its trainers run");
   const Job& job = entry->job;
-  const bool current = job.epoch == identity.epoch && job.ranks[identity.rank.value()].incarnation == identity.incarnation;
-  const bool counts = current && !IsEnded(job.ranks[identity.rank.value()].state);
-  const bool open = job.state == JobState::kStarting || job.state == JobState::kRunning;
+  const std::optional<Rank> now = coordinator::RankOf(job, identity.incarnation);
+  const bool looks_ahead = absl::string_view(call) == "AwaitEpoch";
+  const bool counts = now.has_value() && (looks_ahead || (job.epoch == identity.epoch && *now == identity.rank));
+  const bool open =
+      job.state == JobState::kStarting || job.state == JobState::kRunning || (looks_ahead && job.state == JobState::kRecovering);
   const std::string who =
       absl::StrCat(call, " of ", identity.job.value(), " epoch ", identity.epoch.value(), " rank ", identity.rank.value());
   switch (status.code()) {
     case absl::StatusCode::kOk:
-      if (!counts) Violate(who, " is answered, and does not count");
+      // It may have counted until this very step.
+      if (!counts && shrunk_[identity.job] != timeline_.now()) Violate(who, " is answered, and does not count");
       return;
     case absl::StatusCode::kAborted:
       if (counts && open) Violate(who, " is aborted (", status.message(), "), and counts");
@@ -71,19 +74,45 @@ void Oracle::CheckNoticed(const coordinator::Machine& machine) {
       Violate("host ", host.value(), " has been silent for ", absl::FormatDuration(now - silence.second), " and counts as alive");
     }
   }
+  CheckUnwanted(machine);
   // Reconnecting (back-off, a lost Hello), then the window for the report of an exit.
   const absl::Time settled = std::max(last_network_ + absl::Seconds(12), restarted);
   for (const auto& [id, entry] : machine.jobs().by_id) {
     if (IsFinished(entry->job.state)) continue;
+    CheckHangs(*entry);
+    CheckGrowth(machine, *entry);
     for (size_t i = 0; i < entry->job.ranks.size(); ++i) {
       if (IsEnded(entry->job.ranks[i].state)) continue;
-      const auto truth = truths_.find({id, entry->job.epoch, Rank(static_cast<int>(i))});
+      const auto truth = truths_.find(entry->job.ranks[i].incarnation);
       if (truth == truths_.end() || !truth->second.ended.has_value()) continue;
       const absl::Time ended = *truth->second.ended;
       if (std::max(ended, settled) + absl::Seconds(1.5) < now) {
-        Violate(Describe(truth->first), " ended ", absl::FormatDuration(now - ended), " ago and counts as ",
+        Violate(Describe(truth->second.rank), " ended ", absl::FormatDuration(now - ended), " ago and counts as ",
                 Name(entry->job.ranks[i].state));
       }
+    }
+  }
+}
+
+void Oracle::CheckUnwanted(const coordinator::Machine& machine) {
+  const absl::Time now = timeline_.now();
+  const absl::Duration reattach = machine.membership().options().reattach_grace;
+  const absl::Time settled = std::max(last_network_ + absl::Seconds(12), last_restart_ + reattach + absl::Seconds(1));
+  for (const auto& [incarnation, truth] : truths_) {
+    if (truth.ended.has_value()) continue;
+    const Job& job = machine.jobs().Find(truth.rank.job)->job;
+    const bool ends = job.state >= JobState::kDraining || (job.state == JobState::kRecovering && !AnyRankStays(job));
+    if (!ends && RankOf(job, incarnation).has_value()) {
+      unwanted_.erase(incarnation);
+      continue;
+    }
+    const absl::Time since = unwanted_.emplace(incarnation, now).first->second;
+    if (silent_.contains(WorkerId(truth.host.value().substr(0, truth.host.value().find('#'))))) continue;
+    // A cause is waited for, then SIGTERM; who ignores it gets SIGKILL after its grace, and its guard a last one.
+    const bool obeys = !stubborn_.contains(incarnation) && !StoodStillSince(incarnation, since - absl::Seconds(5));
+    const absl::Duration bound = absl::Seconds(3) + (obeys ? absl::ZeroDuration() : job.spec.stop_grace + absl::Seconds(2.5));
+    if (std::max(since, settled) + bound < now) {
+      Violate(Describe(truth.rank), " has not counted for ", absl::FormatDuration(now - since), " and still runs");
     }
   }
 }
@@ -99,7 +128,7 @@ void Oracle::CheckEnds(const coordinator::Machine& machine) {
     CheckEnd(entry->job);
   }
   for (const auto& [key, truth] : truths_) {
-    if (!truth.ended.has_value()) Violate(Describe(key), " still runs on ", truth.host.value(), " when all is over");
+    if (!truth.ended.has_value()) Violate(Describe(truth.rank), " still runs on ", truth.host.value(), " when all is over");
   }
 }
 
@@ -109,7 +138,7 @@ void Oracle::CheckEnd(const Job& job) {
   switch (job.state) {
     case JobState::kSucceeded:
       for (size_t i = 0; i < job.ranks.size(); ++i) {
-        const auto truth = truths_.find({job.id, job.epoch, Rank(static_cast<int>(i))});
+        const auto truth = truths_.find(job.ranks[i].incarnation);
         if (truth == truths_.end() || !truth->second.ended.has_value() || truth->second.exit_code != 0) {
           Violate(id, " has succeeded, its rank ", i, " has not");
         }

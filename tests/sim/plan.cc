@@ -18,11 +18,13 @@ Fault AnyFault(Random& random, FaultKind kind) {
   // Short and long against the lease of 5 s and the grace of 15 s.
   fault.length = random.OneIn(2) ? random.Between(absl::Milliseconds(10), absl::Seconds(3))
                                  : random.Between(absl::Seconds(3), absl::Seconds(25));
-  if (kind == FaultKind::kKillTrainer) fault.detail = random.Below(2);
+  if (kind == FaultKind::kKillTrainer || kind == FaultKind::kHangTrainer) fault.detail = random.Below(2);
   if (kind == FaultKind::kFailTrainer) {
     constexpr int kCodes[] = {1, 1, 1, 3, 77, kExitUsage, kExitDoNotRequeue};
     fault.detail = kCodes[random.Below(7)];
   }
+  // Longer than a job may take.
+  if (kind == FaultKind::kHangTrainer && random.OneIn(2)) fault.length = kForEver;
   if (kind == FaultKind::kJumpClock) fault.detail = random.Between(-600, 600);
   return fault;
 }
@@ -44,6 +46,10 @@ PlannedJob AnyJob(Random& random, int index, const std::vector<int>& slots) {
   }
   spec.min_world_size = spec.world_size;
   spec.joins = !random.OneIn(8);
+  job.stays = spec.joins && !random.OneIn(4);
+  if (job.stays && spec.nodes == 0 && spec.world_size > 1 && random.OneIn(2))
+    spec.min_world_size = random.Between(1, spec.world_size - 1);
+  if (job.stays && random.OneIn(2)) spec.hang_after = random.Between(absl::Seconds(1), absl::Seconds(4));
   spec.max_failures = random.OneIn(4) ? random.Below(2) : 12;
   spec.backoff = random.Between(absl::Milliseconds(100), absl::Seconds(2));
   spec.backoff_max = absl::Seconds(8);
@@ -61,6 +67,7 @@ const char* Name(FaultKind kind) {
     case FaultKind::kKillTrainer: return "kill trainer";
     case FaultKind::kFailTrainer: return "fail trainer";
     case FaultKind::kPauseTrainer: return "pause trainer";
+    case FaultKind::kHangTrainer: return "hang trainer";
     case FaultKind::kKillWorker: return "kill worker";
     case FaultKind::kPauseWorker: return "pause worker";
     case FaultKind::kStopWorker: return "stop worker";

@@ -16,6 +16,7 @@ enum class FaultKind {
   kKillTrainer,        // SIGKILL; detail 1: as out of memory
   kFailTrainer,        // exits with `detail`
   kPauseTrainer,       // SIGSTOP
+  kHangTrainer,        // stuck where it is: detail 0 in data, 1 in compute; SIGTERM does not reach it
   kKillWorker,         // comes back after `length` as a new incarnation
   kPauseWorker,        // SIGSTOP of the worker alone
   kStopWorker,         // orderly: drains, says goodbye, comes back
@@ -31,7 +32,7 @@ enum class FaultKind {
   kDamageCheckpoint,   // the newest one does not verify any more
   kCancelJob,
 };
-inline constexpr int kFaultKinds = 17;
+inline constexpr int kFaultKinds = 18;
 const char* Name(FaultKind kind);
 
 struct Fault {
@@ -48,6 +49,7 @@ struct PlannedJob {
   absl::Duration at;
   int steps = 0;
   int checkpoint_every = 0;
+  bool stays = false;  // its trainers keep their process over epochs
 };
 
 struct Plan {
@@ -62,6 +64,9 @@ struct Plan {
 inline constexpr absl::Duration kFaultTime = absl::Seconds(25);
 // From then on every job must end within this time.
 inline constexpr absl::Duration kEndTime = absl::Seconds(240);
+
+// How long what hangs for ever hangs.
+inline constexpr absl::Duration kForEver = absl::Seconds(600);
 
 Plan MakePlan(uint64_t seed);
 

@@ -103,6 +103,10 @@ void SimCoordinator::Retry() {
 }
 
 absl::Status SimCoordinator::StepAndStore(const EventBody& event) {
+  const auto* goodbye = std::get_if<coordinator::WorkerGoodbye>(&event);
+  const coordinator::Worker* leaves = goodbye == nullptr ? nullptr : machine_->membership().FindByStream(goodbye->stream);
+  const std::pair<WorkerId, Incarnation> left =
+      leaves == nullptr ? std::pair(WorkerId(), Incarnation()) : std::pair(leaves->id, leaves->incarnation);
   const coordinator::Outcome outcome =
       machine_->Step({event, world_.timeline.now() + world_.wall_offset, world_.random.Next()}, world_.timeline.now());
   if (!outcome.records.empty()) {
@@ -118,6 +122,9 @@ absl::Status SimCoordinator::StepAndStore(const EventBody& event) {
     stored_.insert(stored_.end(), outcome.records.begin(), outcome.records.end());
   }
   world_.oracle.CoordinatorStepped(*machine_, outcome);
+  if (machine_->membership().IsAlive(left.first, left.second)) {
+    world_.oracle.Violate("worker ", left.first.value(), " has said goodbye and counts as alive");
+  }
   if (!outcome.records.empty() && append_fault_ == AppendFault::kCrashAfter) {
     Crash(crash_length_);
     return absl::OkStatus();

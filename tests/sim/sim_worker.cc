@@ -97,6 +97,11 @@ void SimWorker::OnMessage(const coordinator::Effect& effect) {
   if (const auto* welcome = std::get_if<coordinator::SendWelcome>(&effect)) {
     if (link_ != Link::kOpening) return;
     link_ = Link::kAttached;
+    attached_since_ = world_.timeline.now();
+    if (options_.other_attached_since() < world_.timeline.now() - absl::Seconds(1)) {
+      world_.oracle.Violate("worker ", options_.name.value(),
+                            " is accepted beside another one of its name, which is attached and well");
+    }
     failed_attempts_ = 0;
     Heartbeat();
     worker_event::Welcomed event;
@@ -115,17 +120,21 @@ void SimWorker::OnAssign(const coordinator::SendAssign& assign) {
   std::set<int> slots;
   Assignment assignment{assign.job, assign.epoch, trainers_.JobNamed(assign.job).spec.stop_grace, {}};
   for (const coordinator::AssignedRank& rank : assign.ranks) {
-    assignment.ranks.push_back({rank.rank, rank.incarnation});
+    assignment.ranks.push_back({rank.rank, rank.incarnation, rank.keeps_process});
+    if (rank.keeps_process) world_.oracle.MustHaveRun(rank.incarnation, NameInThisLife());
     if (rank.slot < 0 || rank.slot >= options_.slots || !slots.insert(rank.slot).second) {
       world_.oracle.Violate("worker ", options_.name.value(), " is told to use slot ", rank.slot, " of ", options_.slots);
     }
   }
   if (assign.restart_count != assign.epoch.value() - 1) world_.oracle.Violate(assign.job.value(), ": wrong restart count");
-  assigns_.insert_or_assign({assign.job, assign.epoch}, assign);
+  offered_ = assign;
   Feed(worker_event::Assigned{std::move(assignment)});
 }
 
-void SimWorker::OnClosed(const absl::Status&) {
+void SimWorker::OnClosed(const absl::Status& status) {
+  if (absl::IsAlreadyExists(status) && options_.predecessor_gone + absl::Seconds(1) < world_.timeline.now()) {
+    world_.oracle.Violate("worker ", options_.name.value(), " is refused, and nobody else has its name");
+  }
   const Link before = std::exchange(link_, Link::kWaiting);
   stream_ = nullptr;
   ++attempt_;
@@ -143,14 +152,22 @@ void SimWorker::Heartbeat() {
   coordinator::WorkerHeartbeat heartbeat{stream_->id, 1000, {}};
   for (const auto& [key, process] : processes_) {
     if (process->pid() == 0 || !process->alive()) continue;
-    coordinator::Progress progress;
-    progress.step = process->step();
-    heartbeat.ranks.push_back({Hosted(key, process->start().incarnation), progress});
+    heartbeat.ranks.push_back({Hosted(key, process->start().incarnation), process->Board()});
   }
   network_.ToCoordinator(stream_, std::move(heartbeat));
   After(kHeartbeat, [this, attempt = attempt_] {
     if (attempt == attempt_ && link_ == Link::kAttached) Heartbeat();
   });
+}
+
+RankKey SimWorker::KeyOf(Incarnation incarnation) const {
+  return std::find_if(processes_.begin(), processes_.end(),
+                      [&](const auto& entry) { return entry.second->start().incarnation == incarnation; })
+      ->first;
+}
+
+WorkerId SimWorker::NameInThisLife() const {
+  return WorkerId(absl::StrCat(options_.name.value(), "#", options_.incarnation.value()));
 }
 
 void SimWorker::Feed(const WorkerEvent& event) { Perform(machine_.Step(event, world_.timeline.now())); }
@@ -174,18 +191,21 @@ void SimWorker::StartRanks(const worker_effect::StartRanks& start) {
   }
   for (const RankAssignment& rank : start.ranks) {
     const RankKey key{start.job, start.epoch, rank.rank};
-    world_.oracle.ProcessStarted(key, rank.incarnation,
-                                 WorkerId(absl::StrCat(options_.name.value(), "#", options_.incarnation.value())));
+    world_.oracle.ProcessStarted(key, rank.incarnation, NameInThisLife());
     const auto self = shared_from_this();
     processes_[key] = trainers_.Start(
         {.key = key,
          .incarnation = rank.incarnation,
          .host = options_.host,
          .world_size = assign->second.world_size,
-         .started = [self, key](int64_t) { self->Do([self, key] { self->Feed(worker_event::ProcessStarted{key}); }); },
+         .started =
+             [self, incarnation = rank.incarnation](int64_t) {
+               self->Do([self, incarnation] { self->Feed(worker_event::ProcessStarted{self->KeyOf(incarnation)}); });
+             },
          .ended =
-             [self, key](const ProcessEnd& end) {
-               self->After(self->world_.random.Between(absl::Milliseconds(1), absl::Milliseconds(10)), [self, key, end] {
+             [self, incarnation = rank.incarnation](const ProcessEnd& end) {
+               self->After(self->world_.random.Between(absl::Milliseconds(1), absl::Milliseconds(10)), [self, incarnation, end] {
+                 const RankKey key = self->KeyOf(incarnation);
                  const auto process = self->processes_.at(key);
                  self->exits_[key] = {.stream = {},
                                       .rank = self->Hosted(key, process->start().incarnation),
@@ -195,7 +215,7 @@ void SimWorker::StartRanks(const worker_effect::StartRanks& start) {
                                       .stderr_tail = {},
                                       .last_progress = {},
                                       .error = ""};
-                 self->exits_[key].last_progress.step = process->step();
+                 self->exits_[key].last_progress = process->Board();
                  self->processes_.erase(key);
                  self->Feed(worker_event::ProcessGone{key});
                });
@@ -208,8 +228,16 @@ void SimWorker::Perform(const std::vector<WorkerEffect>& effects) {
     if (const auto it = processes_.find(key); it != processes_.end()) (it->second.get()->*what)();
   };
   for (const WorkerEffect& effect : effects) {
-    if (const auto* start = std::get_if<worker_effect::StartRanks>(&effect)) {
+    if (std::holds_alternative<worker_effect::Accepted>(effect)) {
+      assigns_.insert_or_assign({offered_.job, offered_.epoch}, offered_);
+    } else if (const auto* start = std::get_if<worker_effect::StartRanks>(&effect)) {
       StartRanks(*start);
+    } else if (const auto* keep = std::get_if<worker_effect::Keep>(&effect)) {
+      const auto found = processes_.find(keep->from);
+      if (found == processes_.end()) continue;
+      world_.oracle.Kept(found->second->start().incarnation, keep->to);
+      processes_[keep->to] = found->second;
+      processes_.erase(keep->from);
     } else if (const auto* terminate = std::get_if<worker_effect::Terminate>(&effect)) {
       signal(terminate->key, &Trainer::Terminate);
     } else if (const auto* kill = std::get_if<worker_effect::Kill>(&effect)) {

@@ -11,7 +11,7 @@
 
 #include "coordinator/core/events.h"
 #include "tests/sim/network.h"
-#include "tests/sim/trainer.h"
+#include "tests/sim/trainers.h"
 #include "tests/sim/world.h"
 #include "worker/core/worker_machine.h"
 
@@ -24,6 +24,9 @@ class SimWorker : public std::enable_shared_from_this<SimWorker> {
     WorkerId name;
     Incarnation incarnation;
     int slots = 1;
+    // Of another process of this name: since when it has been attached and well; InfiniteFuture: it is not.
+    std::function<absl::Time()> other_attached_since = [] { return absl::InfiniteFuture(); };
+    absl::Time predecessor_gone = absl::InfinitePast();  // since when the one before has had no connection that could be alive
   };
   SimWorker(World& world, Network& network, Trainers& trainers, Options options)
       : world_(world), network_(network), trainers_(trainers), options_(std::move(options)) {}
@@ -34,6 +37,9 @@ class SimWorker : public std::enable_shared_from_this<SimWorker> {
   void Shutdown(std::function<void()> gone);
   bool alive() const { return alive_; }
   bool paused() const { return paused_; }
+  absl::Time attached_since() const {
+    return alive_ && !paused_ && link_ == Link::kAttached ? attached_since_ : absl::InfiniteFuture();
+  }
   Incarnation incarnation() const { return options_.incarnation; }
   bool idle() const { return machine_.Running().empty() && exits_.empty(); }
 
@@ -52,6 +58,8 @@ class SimWorker : public std::enable_shared_from_this<SimWorker> {
   void Arm();
   void StartRanks(const worker_effect::StartRanks& start);
   void Finished();
+  RankKey KeyOf(Incarnation incarnation) const;  // of a process that was started here
+  WorkerId NameInThisLife() const;
   coordinator::HostedRank Hosted(const RankKey& key, Incarnation incarnation) const;
 
   World& world_;
@@ -66,10 +74,12 @@ class SimWorker : public std::enable_shared_from_this<SimWorker> {
 
   Link link_ = Link::kWaiting;
   StreamPtr stream_;
+  absl::Time attached_since_;
   uint64_t attempt_ = 0;  // of connecting: timers of earlier ones do not count
   int failed_attempts_ = 0;
   absl::Time armed_ = absl::InfiniteFuture();
 
+  coordinator::SendAssign offered_;  // the last one
   std::map<std::pair<JobId, Epoch>, coordinator::SendAssign> assigns_;
   std::map<RankKey, std::shared_ptr<Trainer>> processes_;
   std::map<RankKey, coordinator::RankExited> exits_;

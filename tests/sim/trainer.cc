@@ -8,21 +8,19 @@
 #include "common/exit_codes.h"
 #include "tests/sim/describe.h"
 #include "tests/sim/group.h"
+#include "tests/sim/trainers.h"
 
 namespace ringmaster::sim {
 namespace {
 
+constexpr char kAwaitEpoch[] = "AwaitEpoch";
 constexpr absl::Duration kAwait = absl::Seconds(40);
+constexpr absl::Duration kAwaitEpochAgain = absl::Seconds(12);
 constexpr absl::Duration kPeerLostGrace = absl::Seconds(5);
 
-std::string PathOf(int64_t step) { return absl::StrCat("step-", step); }
 std::string AddressOf(const coordinator::RankIdentity& identity) {
   return absl::StrCat(identity.job.value(), "/", identity.epoch.value(), "/", identity.rank.value(), "#",
                       identity.incarnation.value());
-}
-coordinator::ShardInfo ShardOf(const coordinator::RankIdentity& identity, int64_t step) {
-  return {identity.rank, absl::StrCat("shard-", identity.rank.value()), 1000 + step,
-          static_cast<uint32_t>(step * 31 + identity.epoch.value()), ""};
 }
 
 }  // namespace
@@ -32,18 +30,15 @@ Trainer::Trainer(World& world, Network& network, Trainers& all, Start start)
       network_(network),
       all_(all),
       start_(std::move(start)),
-      identity_{start_.key.job, start_.key.epoch, start_.key.rank, start_.incarnation},
-      group_(all.GroupOf(start_.key, start_.world_size)) {
+      identity_{start_.key.job, start_.key.epoch, start_.key.rank, start_.incarnation} {
   stubborn_ = all_.stubborn() && world_.random.OneIn(3);
   stuck_ = stubborn_ && world_.random.OneIn(4);
+  if (stubborn_) world_.oracle.IgnoresSigterm(start_.incarnation);
 }
-
-bool Trainer::frozen() const { return paused_ || !alive_; }
-int64_t Trainer::step() const { return group_->step; }
 
 void Trainer::Do(std::function<void()> what) {
   if (!alive_) return;
-  if (paused_) {
+  if (standstill_ != Standstill::kNone) {
     deferred_.push_back(std::move(what));
   } else {
     what();
@@ -58,11 +53,9 @@ void Trainer::Run() {
     self->start_.started(self->pid_);
     self->world_.timeline.After(self->world_.random.Between(absl::Milliseconds(20), absl::Milliseconds(500)), [self] {
       self->Do([self] {
-        if (self->start_.job->spec.joins) {
-          self->Join();
-        } else {
-          self->group_->Connected(self);
-        }
+        if (self->start_.job->spec.joins) return self->Join();
+        self->group_ = self->all_.GroupOf(self->identity_.job, self->identity_.epoch, self->start_.world_size);
+        self->group_->Connected(self);
       });
     });
   });
@@ -71,59 +64,97 @@ void Trainer::Run() {
 void Trainer::Call(const char* name, Make make, std::function<void(const coordinator::Answer&)> then) {
   if (!alive_ || lost_peer_) return;
   const auto self = shared_from_this();
+  // Now and then somebody else claims to be this rank.
+  if (world_.random.OneIn(60)) {
+    coordinator::RankIdentity forged = identity_;
+    forged.incarnation = forged.incarnation.Next();
+    network_.Call(
+        start_.host, [make, forged](coordinator::CallId call) { return make(call, forged); },
+        [self, name, forged](const absl::Status& status, bool) { self->all_.CheckReply(forged, name, status, true); },
+        [](const absl::Status&, const coordinator::Answer&) {});
+  }
   network_.Call(
       start_.host, [make, identity = identity_](coordinator::CallId call) { return make(call, identity); },
-      [self, name](const absl::Status& status, bool repeated) { self->all_.CheckReply(self->identity_, name, status, repeated); },
-      [self, name, make, then](const absl::Status& status, const coordinator::Answer& answer) {
+      [self, name, identity = identity_](const absl::Status& status, bool repeated) {
+        self->all_.CheckReply(identity, name, status, repeated);
+      },
+      [self, name, make, then, epoch = identity_.epoch](const absl::Status& status, const coordinator::Answer& answer) {
         self->Do([=] {
+          if (self->identity_.epoch != epoch) return;
           if (status.ok()) return then(answer);
           if (status.code() == absl::StatusCode::kUnavailable || status.code() == absl::StatusCode::kResourceExhausted) {
-            self->world_.timeline.After(self->world_.random.Between(absl::Milliseconds(100), absl::Seconds(1)),
-                                        [=] { self->Do([=] { self->Call(name, make, then); }); });
+            self->world_.timeline.After(self->world_.random.Between(absl::Milliseconds(100), absl::Seconds(1)), [=] {
+              self->Do([=] {
+                if (self->identity_.epoch == epoch) self->Call(name, make, then);
+              });
+            });
             return;
           }
-          self->LosePeer();
+          self->LosePeer(epoch);
+        });
+      });
+}
+
+void Trainer::AwaitEpoch(bool lost, std::function<void(const absl::Status&, const coordinator::Answer&)> then) {
+  if (!alive_) return;
+  const auto self = shared_from_this();
+  const std::string why = lost ? "a peer is gone" : "";
+  network_.Call(
+      start_.host,
+      [why, identity = identity_, step = std::max<int64_t>(completed_, 0)](coordinator::CallId call) {
+        return coordinator::AwaitEpoch{call, identity, why, step, kAwaitEpochAgain};
+      },
+      [self, identity = identity_](const absl::Status& status, bool repeated) {
+        self->all_.CheckReply(identity, kAwaitEpoch, status, repeated);
+      },
+      [self, lost, then, epoch = identity_.epoch](const absl::Status& status, const coordinator::Answer& answer) {
+        const bool again = status.code() == absl::StatusCode::kUnavailable || absl::IsDeadlineExceeded(status) ||
+                           status.code() == absl::StatusCode::kResourceExhausted;
+        const absl::Duration pause =
+            again ? self->world_.random.Between(absl::Milliseconds(100), absl::Seconds(1)) : absl::ZeroDuration();
+        self->world_.timeline.After(pause, [=] {
+          self->Do([=] {
+            if (self->identity_.epoch != epoch || (!lost && self->lost_peer_)) return;
+            again ? self->AwaitEpoch(lost, then) : then(status, answer);
+          });
         });
       });
 }
 
 void Trainer::Join() {
+  const bool stays = start_.job->stays;
   Call(
       "Join",
-      [](coordinator::CallId call, const auto& identity) {
-        return coordinator::JoinEpoch{call, identity};
+      [stays](coordinator::CallId call, const auto& identity) {
+        return coordinator::JoinEpoch{call, identity, stays};
       },
       [self = shared_from_this()](const coordinator::Answer& answer) {
         const auto& joined = std::get<coordinator::JoinAnswer>(answer);
-        if (joined.world_size != self->start_.world_size)
-          self->world_.oracle.Violate(Describe(self->key()), ": joined a world of ", joined.world_size);
+        self->world_.oracle.Joined(self->identity_, joined.world_size);
         if (joined.serialized_spec != self->start_.job->spec.name)
           self->world_.oracle.Violate(Describe(self->key()), ": joined another spec");
+        self->group_ = self->all_.GroupOf(self->identity_.job, self->identity_.epoch, joined.world_size);
+        if (self->start_.job->stays) self->WatchEpoch();
         self->Restore(joined, 0);
       });
 }
 
-void Trainer::Restore(const coordinator::JoinAnswer& answer, size_t candidate) {
-  Trainers::Checkpoints& disk = all_.disk(identity_.job);
-  for (size_t i = 1; i < answer.checkpoints.size(); ++i) {
-    if (answer.checkpoints[i].step >= answer.checkpoints[i - 1].step)
-      world_.oracle.Violate(Describe(key()), ": checkpoints are not newest first");
-  }
-  if (candidate >= answer.checkpoints.size() || identity_.rank != Rank(0)) return PublishAddress();
-  const coordinator::CheckpointInfo& newest = answer.checkpoints[candidate];
-  if (!disk.on_disk.contains(newest.path))
-    world_.oracle.Violate(Describe(key()), ": ", newest.path, " is committed and not on disk");
-  if (!disk.damaged.contains(newest.path)) {
-    resume_step_ = newest.step;
-    return PublishAddress();
-  }
-  const std::string path = newest.path;
-  Call(
-      "RefuseCheckpoint",
-      [path](coordinator::CallId call, const auto& identity) {
-        return coordinator::RefuseCheckpoint{call, identity, path, "a checksum"};
-      },
-      [self = shared_from_this(), answer, candidate](const coordinator::Answer&) { self->Restore(answer, candidate + 1); });
+void Trainer::WatchEpoch() {
+  AwaitEpoch(false, [self = shared_from_this(), epoch = identity_.epoch](const absl::Status&, const coordinator::Answer&) {
+    self->LosePeer(epoch);
+  });
+}
+
+void Trainer::AwaitNextEpoch() {
+  AwaitEpoch(true, [self = shared_from_this()](const absl::Status& status, const coordinator::Answer& answer) {
+    if (!status.ok()) return self->ExitSoon();
+    const coordinator::RankIdentity& next = std::get<coordinator::EpochAnswer>(answer).identity;
+    self->world_.oracle.Moved(self->identity_, next);
+    self->identity_ = next;
+    self->group_ = nullptr;
+    self->lost_peer_ = false;
+    self->Join();
+  });
 }
 
 void Trainer::PublishAddress() {
@@ -138,7 +169,7 @@ void Trainer::PublishAddress() {
 }
 
 void Trainer::AwaitAddress(int rank) {
-  if (rank == start_.world_size) return group_->Connected(shared_from_this());
+  if (rank == group_->size()) return group_->Connected(shared_from_this());
   Call(
       "Await",
       [rank](coordinator::CallId call, const auto& identity) {
@@ -150,62 +181,20 @@ void Trainer::AwaitAddress(int rank) {
       });
 }
 
-void Trainer::WriteCheckpoint(int64_t step) {
-  Call(
-      "ReportShard",
-      [step](coordinator::CallId call, const auto& identity) {
-        return coordinator::ReportShard{call, identity, step, ShardOf(identity, step)};
-      },
-      [self = shared_from_this(), step](const coordinator::Answer&) {
-        if (self->identity_.rank == Rank(0)) return self->AwaitShards(step);
-        self->group_->CheckpointDone();
-      });
-}
-
-void Trainer::AwaitShards(int64_t step) {
-  Call(
-      "AwaitShards",
-      [step](coordinator::CallId call, const auto& identity) {
-        return coordinator::AwaitShards{call, identity, step, kAwait};
-      },
-      [self = shared_from_this(), step](const coordinator::Answer& answer) {
-        const auto& shards = std::get<coordinator::ShardsAnswer>(answer).shards;
-        bool right = static_cast<int>(shards.size()) == self->start_.world_size;
-        coordinator::RankIdentity of = self->identity_;
-        for (size_t i = 0; right && i < shards.size(); ++i) {
-          of.rank = Rank(static_cast<int>(i));
-          right = shards[i] == ShardOf(of, step);
-        }
-        if (!right) self->world_.oracle.Violate(Describe(self->key()), ": wrong shards of step ", step);
-        self->Commit(step);
-      });
-}
-
-void Trainer::Commit(int64_t step) {
-  Trainers::Checkpoints& disk = all_.disk(identity_.job);
-  disk.on_disk[PathOf(step)] = step;
-  disk.damaged.erase(PathOf(step));
-  const coordinator::CheckpointInfo info{step, PathOf(step), 1000, start_.world_size, "digest", identity_.epoch};
-  Call(
-      "CommitCheckpoint",
-      [info](coordinator::CallId call, const auto& identity) {
-        return coordinator::CommitCheckpoint{call, identity, info};
-      },
-      [self = shared_from_this(), &disk, step](const coordinator::Answer& answer) {
-        self->world_.oracle.AcknowledgedCommit(self->identity_.job, step);
-        disk.acknowledged.insert(PathOf(step));
-        for (const coordinator::CheckpointInfo& old : std::get<coordinator::DeleteAnswer>(answer).checkpoints)
-          disk.on_disk.erase(old.path);
-        self->group_->CheckpointDone();
-      });
-}
-
 void Trainer::Finish() {
+  finishing_ = true;
   Do([self = shared_from_this()] { self->End({}); });
 }
 
-void Trainer::LosePeer() {
-  if (!alive_ || std::exchange(lost_peer_, true)) return;
+void Trainer::LosePeer(Epoch epoch) {
+  if (!alive_ || finishing_ || identity_.epoch != epoch || std::exchange(lost_peer_, true)) return;
+  if (group_ != nullptr) group_->Collapse();
+  if (!start_.job->stays) return ExitSoon();
+  world_.timeline.After(world_.random.Between(absl::Milliseconds(1), absl::Milliseconds(30)),
+                        [self = shared_from_this()] { self->Do([self] { self->AwaitNextEpoch(); }); });
+}
+
+void Trainer::ExitSoon() {
   world_.timeline.After(kPeerLostGrace, [self = shared_from_this()] {
     self->Do([self] {
       if (!self->signalled_) self->End({.exit_code = kExitPeerLost});
@@ -213,20 +202,34 @@ void Trainer::LosePeer() {
   });
 }
 
-void Trainer::Pause(absl::Duration length) {
-  if (!alive_ || paused_) return;
-  paused_ = true;
-  world_.timeline.After(length, [self = shared_from_this()] {
-    self->paused_ = false;
-    for (const auto& what : std::exchange(self->deferred_, {})) self->Do(what);
-  });
+void Trainer::Pause(absl::Duration length, Standstill how) {
+  if (!alive_ || frozen()) return;
+  standstill_ = how;
+  world_.oracle.Frozen(start_.incarnation, group_ != nullptr && group_->steps());
+  world_.timeline.After(length, [self = shared_from_this()] { self->Wake(); });
+}
+
+void Trainer::Wake() {
+  if (standstill_ == Standstill::kNone) return;
+  standstill_ = Standstill::kNone;
+  world_.oracle.Thawed(start_.incarnation);
+  for (const auto& what : std::exchange(deferred_, {})) Do(what);
+}
+
+coordinator::Progress Trainer::Board() const {
+  coordinator::Progress board;
+  board.phase = "joining";
+  if (group_ != nullptr) board = group_->BoardOf(*this);
+  board.step = std::max<int64_t>(completed_, 0);
+  board.is_stopped = standstill_ == Standstill::kStopped;
+  if (standstill_ == Standstill::kInData) board.phase = "data";
+  return board;
 }
 
 void Trainer::Terminate() {
   if (!alive_) return;
-  paused_ = false;
-  for (const auto& what : std::exchange(deferred_, {})) Do(what);
-  if (stubborn_) return;
+  if (standstill_ == Standstill::kStopped) Wake();
+  if (stubborn_ || frozen()) return;
   signalled_ = true;
   world_.timeline.After(world_.random.Between(absl::Milliseconds(1), absl::Milliseconds(150)),
                         [self = shared_from_this()] { self->End({.exit_code = kExitSignalBase + 15}); });
@@ -244,10 +247,10 @@ void Trainer::Destroy() {
 void Trainer::End(const ProcessEnd& end) {
   if (!std::exchange(alive_, false)) return;
   world_.trace.Note(Describe(key()), " ends with ", end.exit_code);
-  world_.oracle.ProcessEnded(key(), end.exit_code);
+  world_.oracle.ProcessEnded(start_.incarnation, end.exit_code);
   deferred_.clear();
-  all_.Forget(key());
-  group_->Died(*this, end.exit_code);
+  all_.Forget(start_.incarnation);
+  if (group_ != nullptr) group_->Died(end.exit_code);
   start_.ended(end);
 }
 

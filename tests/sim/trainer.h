@@ -1,13 +1,11 @@
 // Trainers: what a rank's program does as far as anyone else can see it. Joins, exchanges addresses, steps with its group, writes
-// checkpoints in two phases, dies in many ways.
+// checkpoints in two phases, goes on in the next epoch when it stays, stands still, dies in many ways.
 #ifndef RINGMASTER_TESTS_SIM_TRAINER_H_
 #define RINGMASTER_TESTS_SIM_TRAINER_H_
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -39,6 +37,8 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
     std::function<void(int64_t pid)> started;
     std::function<void(const ProcessEnd&)> ended;
   };
+  enum class Standstill { kNone, kStopped, kInData, kInCompute };
+
   Trainer(World& world, Network& network, Trainers& all, Start start);
 
   void Run();
@@ -46,26 +46,38 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   void Kill();
   void Destroy();
   void End(const ProcessEnd& end);
-  void Pause(absl::Duration length);
+  void Pause(absl::Duration length, Standstill how);
 
-  const RankKey& key() const { return start_.key; }
+  // As it knows itself: its worker may have heard of another epoch.
+  RankKey key() const { return {identity_.job, identity_.epoch, identity_.rank}; }
+  const coordinator::RankIdentity& identity() const { return identity_; }
   const Start& start() const { return start_; }
   bool alive() const { return alive_; }
-  bool frozen() const;  // nothing comes from it now
-  int64_t step() const;
+  bool frozen() const { return standstill_ != Standstill::kNone || !alive_; }  // nothing comes from it now
   int64_t pid() const { return pid_; }
+  coordinator::Progress Board() const;  // what its worker reads from outside
   int64_t resume_step() const { return resume_step_; }
+  int64_t completed() const { return completed_; }  // -1: it has no state yet
+  void set_completed(int64_t step) { completed_ = step; }
 
-  void LosePeer();
+  // This epoch is over for it. Ignored when it is in another one already.
+  void LosePeer(Epoch epoch);
   void WriteCheckpoint(int64_t step);
   void Finish();
 
  private:
   using Make = std::function<coordinator::EventBody(coordinator::CallId, const coordinator::RankIdentity&)>;
-  // Repeats UNAVAILABLE and RESOURCE_EXHAUSTED; any other refusal ends the trainer's work.
+  // Repeats UNAVAILABLE and RESOURCE_EXHAUSTED; any other refusal ends the epoch for it. What comes after that is dropped.
   void Call(const char* name, Make make, std::function<void(const coordinator::Answer&)> then);
+  // Asks for the epoch after this one until there is an answer that is not about time. `lost`: as one that cannot go on in this
+  // one.
+  void AwaitEpoch(bool lost, std::function<void(const absl::Status&, const coordinator::Answer&)> then);
   void Do(std::function<void()> what);
+  void Wake();
   void Join();
+  void WatchEpoch();
+  void AwaitNextEpoch();
+  void ExitSoon();
   void Restore(const coordinator::JoinAnswer& answer, size_t candidate);
   void PublishAddress();
   void AwaitAddress(int rank);
@@ -75,56 +87,20 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   World& world_;
   Network& network_;
   Trainers& all_;
-  Start start_;
-  coordinator::RankIdentity identity_;
-  std::shared_ptr<Group> group_;
+  const Start start_;
+  coordinator::RankIdentity identity_;  // in the epoch that it knows
+  std::shared_ptr<Group> group_;        // null: not joined
   bool alive_ = true;
-  bool paused_ = false;
+  Standstill standstill_ = Standstill::kNone;
   bool stubborn_ = false;  // ignores SIGTERM
   bool stuck_ = false;     // its guard does not kill it
   bool signalled_ = false;
-  bool lost_peer_ = false;
+  bool finishing_ = false;
+  bool lost_peer_ = false;  // in this epoch
   int64_t pid_ = 0;
   int64_t resume_step_ = 0;
-  std::vector<std::function<void()>> deferred_;  // while paused
-};
-
-// All processes that ever ran, the groups they form, and the shared file system.
-class Trainers {
- public:
-  Trainers(World& world, Network& network, const SimCoordinator& coordinator, const Plan& plan)
-      : world_(world), network_(network), coordinator_(coordinator), plan_(plan) {}
-
-  std::shared_ptr<Trainer> Start(Trainer::Start start);
-  std::vector<std::shared_ptr<Trainer>> Alive() const;
-  std::shared_ptr<Group> GroupOf(const RankKey& key, int world_size);
-  void Forget(const RankKey& key) { alive_.erase(key); }
-  const PlannedJob& JobNamed(const JobId& id) const;
-  bool stubborn() const { return plan_.stubborn; }
-  int64_t NextPid() { return ++pids_; }
-
-  struct Checkpoints {
-    std::map<std::string, int64_t> on_disk;  // path -> step
-    std::set<std::string> damaged;
-    std::set<std::string> acknowledged;
-    bool ever_damaged = false;
-  };
-  Checkpoints& disk(const JobId& job) { return disks_[job]; }
-  void DamageNewest(int target);
-  void CheckReply(const coordinator::RankIdentity& identity, const char* call, const absl::Status& status, bool repeated);
-  // Of a job that succeeded: what is committed is on disk, and retention has left nothing else of what was committed.
-  void CheckDisks(const coordinator::Machine& machine);
-  void Clear();
-
- private:
-  World& world_;
-  Network& network_;
-  const SimCoordinator& coordinator_;
-  const Plan& plan_;
-  int64_t pids_ = 100;
-  std::map<RankKey, std::shared_ptr<Trainer>> alive_;
-  std::map<std::pair<JobId, Epoch>, std::shared_ptr<Group>> groups_;
-  std::map<JobId, Checkpoints> disks_;
+  int64_t completed_ = -1;
+  std::vector<std::function<void()>> deferred_;  // while it stands still
 };
 
 }  // namespace ringmaster::sim

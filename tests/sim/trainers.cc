@@ -1,29 +1,31 @@
+#include "tests/sim/trainers.h"
+
 #include <algorithm>
 
 #include "absl/strings/match.h"
 #include "tests/sim/group.h"
-#include "tests/sim/trainer.h"
 
 namespace ringmaster::sim {
 
 std::shared_ptr<Trainer> Trainers::Start(Trainer::Start start) {
   start.job = &JobNamed(start.key.job);
-  const RankKey key = start.key;
+  const Incarnation incarnation = start.incarnation;
   auto trainer = std::make_shared<Trainer>(world_, network_, *this, std::move(start));
-  alive_[key] = trainer;
+  alive_[incarnation] = trainer;
   trainer->Run();
   return trainer;
 }
 
 std::vector<std::shared_ptr<Trainer>> Trainers::Alive() const {
   std::vector<std::shared_ptr<Trainer>> alive;
-  for (const auto& [key, trainer] : alive_) alive.push_back(trainer);
+  for (const auto& [incarnation, trainer] : alive_) alive.push_back(trainer);
+  std::stable_sort(alive.begin(), alive.end(), [](const auto& a, const auto& b) { return a->key() < b->key(); });
   return alive;
 }
 
-std::shared_ptr<Group> Trainers::GroupOf(const RankKey& key, int world_size) {
-  std::shared_ptr<Group>& group = groups_[{key.job, key.epoch}];
-  if (group == nullptr) group = std::make_shared<Group>(world_, network_, world_size);
+std::shared_ptr<Group> Trainers::GroupOf(const JobId& job, Epoch epoch, int world_size) {
+  std::shared_ptr<Group>& group = groups_[{job, epoch}];
+  if (group == nullptr) group = std::make_shared<Group>(world_, network_, JobNamed(job), job, epoch, world_size);
   return group;
 }
 
