@@ -57,7 +57,7 @@ void Handle(Turn& turn, const JoinEpoch& event) {
   if (turn.job(identity.job).ranks[identity.rank.value()].state != RankState::kJoined) {
     turn.Emit(RankJoinedRecord{identity.job, identity.epoch, identity.rank, event.stays});
     // Who speaks does not stand still: what its board said before is no evidence.
-    turn.live(identity.job).ranks.erase(identity.rank);
+    turn.observed(identity.job).ranks.erase(identity.rank);
   }
   const Job& job = turn.job(identity.job);
   JoinAnswer answer{job.spec.serialized, static_cast<int>(job.ranks.size()), job.ledger.committed()};
