@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const uint32_t gradients = queries + kGroups * kTileBytes;
   const uint32_t keys = gradients + kGroups * kTileBytes;
   const uint32_t values = keys + kStages * kTileBytes;
-  const int group = static_cast<int>(threadIdx.x) / kGroupThreads;
+  const int group = GroupOfThread();
   const int64_t first_row = static_cast<int64_t>(gridDim.x - 1 - blockIdx.x) * kGroups * kTile;
   const int tiles = static_cast<int>(min((first_row + kGroups * kTile), shape.context) / kTile);
   const int64_t row = first_row + group * kTile;
@@ -53,18 +53,19 @@ __global__ void __launch_bounds__(kThreads, 2)
   const float plain_scale = rsqrtf(static_cast<float>(kTile));
   const float scale = plain_scale * kLog2E;
 
+  const TileLoader<kThreads> loader(layout.qkv_stride);
   const auto load = [&](int tile) {
     const uint32_t stage = tile % kStages * kTileBytes;
-    LoadTile<kThreads>(keys + stage, k + tile * kTile * layout.qkv_stride, layout.qkv_stride);
-    LoadTile<kThreads>(values + stage, v + tile * kTile * layout.qkv_stride, layout.qkv_stride);
+    loader.Load(keys + stage, k + tile * kTile * layout.qkv_stride);
+    loader.Load(values + stage, v + tile * kTile * layout.qkv_stride);
     CommitCopies();
   };
   float log_sum[2] = {};
   float products[2] = {};
   if (is_used) {
-    LoadTile<kGroupThreads>(queries + group * kTileBytes, q + row * layout.qkv_stride, layout.qkv_stride);
+    TileLoader<kGroupThreads>(layout.qkv_stride).Load(queries + group * kTileBytes, q + row * layout.qkv_stride);
     const int64_t begin = layout.y_begin + row * layout.y_stride;
-    LoadTile<kGroupThreads>(gradients + group * kTileBytes, dy + begin, layout.y_stride);
+    TileLoader<kGroupThreads>(layout.y_stride).Load(gradients + group * kTileBytes, dy + begin);
     load(0);
     RowProducts(y + begin, dy + begin, layout.y_stride, products);
     const int64_t at = layout.row_begin + row + AccumulatorRow();
@@ -126,7 +127,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const uint32_t gradients = queries + kStages * kTileBytes;
   const uint32_t row_values = gradients + kStages * kTileBytes;  // per stage: log sums, products
   const float* const row_memory = reinterpret_cast<const float*>(memory + (row_values - SharedAddress(memory)));
-  const int group = static_cast<int>(threadIdx.x) / kGroupThreads;
+  const int group = GroupOfThread();
   // The longest columns, which are the first keys, first.
   const int64_t first_key = static_cast<int64_t>(blockIdx.x) * kGroups * kTile;
   const int64_t key = first_key + group * kTile;
@@ -141,11 +142,13 @@ __global__ void __launch_bounds__(kThreads, 1)
   const float plain_scale = rsqrtf(static_cast<float>(kTile));
   const float scale = plain_scale * kLog2E;
 
+  const TileLoader<kThreads> query_loader(layout.qkv_stride);
+  const TileLoader<kThreads> gradient_loader(layout.y_stride);
   const auto load = [&](int tile) {
     const int stage = tile % kStages;
     const int64_t row = static_cast<int64_t>(tile) * kTile;
-    LoadTile<kThreads>(queries + stage * kTileBytes, q + row * layout.qkv_stride, layout.qkv_stride);
-    LoadTile<kThreads>(gradients + stage * kTileBytes, dy + layout.y_begin + row * layout.y_stride, layout.y_stride);
+    query_loader.Load(queries + stage * kTileBytes, q + row * layout.qkv_stride);
+    gradient_loader.Load(gradients + stage * kTileBytes, dy + layout.y_begin + row * layout.y_stride);
     if (threadIdx.x < 2 * kRowBytes / 16) {
       const float* const from = threadIdx.x < kRowBytes / 16 ? log_sums : row_products;
       CopyAsync(row_values + stage * 2 * kRowBytes + threadIdx.x * 16,
@@ -154,8 +157,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     CommitCopies();
   };
   if (is_used) {
-    LoadTile<kGroupThreads>(keys + group * kTileBytes, k + key * layout.qkv_stride, layout.qkv_stride);
-    LoadTile<kGroupThreads>(values + group * kTileBytes, v + key * layout.qkv_stride, layout.qkv_stride);
+    TileLoader<kGroupThreads>(layout.qkv_stride).Load(keys + group * kTileBytes, k + key * layout.qkv_stride);
+    TileLoader<kGroupThreads>(layout.qkv_stride).Load(values + group * kTileBytes, v + key * layout.qkv_stride);
   }
   load(first_tile);
 

@@ -1,5 +1,6 @@
-// Flash attention, forward (Dao 2023, "FlashAttention-2", algorithm 1): two warpgroups share the keys and values of a head, each
-// has 64 queries and the running maximum and sum of its rows. The last tile is the diagonal's; only it is masked.
+// Flash attention, forward (Dao 2023, "FlashAttention-2", algorithm 1, with the overlap of Shah et al. 2024, "FlashAttention-3",
+// algorithm 2): warpgroups share the keys and values of a head, each has 64 queries and the running maximum and sum of its rows. A
+// tile's scores are multiplied while the one before it meets its values. The last tile is the diagonal's; only it is masked.
 #include <cmath>
 
 #include "trainer/cuda/attention_tile.cuh"
@@ -18,18 +19,18 @@ struct Rows {
   float sum[2] = {};  // of this thread's columns
 };
 
-// s becomes 2^(s * scale - largest); y is scaled to the new maximum.
-__device__ void Normalise(float (&s)[32], float scale, Rows& rows, float (&y)[32]) {
+// s becomes 2^(s * scale - largest); what was added up before is to be multiplied with `correction`.
+__device__ void Normalise(float (&s)[32], float scale, Rows& rows, float (&correction)[2]) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float largest = rows.largest[half];
 #pragma unroll
     for (int j = 0; j < 8; ++j) largest = fmaxf(largest, fmaxf(s[4 * j + 2 * half], s[4 * j + 2 * half + 1]));
     largest = QuadMax(largest);
-    const float correction = Exp2((rows.largest[half] - largest) * scale);
+    correction[half] = Exp2((rows.largest[half] - largest) * scale);
     const float subtrahend = largest * scale;
     rows.largest[half] = largest;
-    float sum = rows.sum[half] * correction;
+    float sum = rows.sum[half] * correction[half];
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
 #pragma unroll
@@ -37,10 +38,16 @@ __device__ void Normalise(float (&s)[32], float scale, Rows& rows, float (&y)[32
         float& value = s[4 * j + 2 * half + i];
         value = Exp2(value * scale - subtrahend);
         sum += value;
-        y[4 * j + 2 * half + i] *= correction;
       }
     }
     rows.sum[half] = sum;
+  }
+}
+
+__device__ void HideLaterKeys(float (&s)[32]) {
+#pragma unroll
+  for (int i = 0; i < 32; ++i) {
+    if (AccumulatorColumn(i / 4) + i % 2 > AccumulatorRow() + i % 4 / 2 * 8) s[i] = -INFINITY;
   }
 }
 
@@ -50,58 +57,73 @@ __global__ void __launch_bounds__(kThreads, 2)
   const uint32_t queries = AlignedShared(memory);
   const uint32_t keys = queries + kGroups * kTileBytes;
   const uint32_t values = keys + kStages * kTileBytes;
-  const int group = static_cast<int>(threadIdx.x) / kGroupThreads;
-  // The longest rows first.
-  const int64_t first_row = static_cast<int64_t>(gridDim.x - 1 - blockIdx.x) * kGroups * kTile;
-  const int tiles = static_cast<int>(min((first_row + kGroups * kTile), shape.context) / kTile);
-  const int64_t row = first_row + group * kTile;
-  const int diagonal = static_cast<int>(row / kTile);
-  const bool is_used = row < shape.context;
+  const int group = GroupOfThread();
+  // The longest rows first; the last block may have fewer groups.
+  const int last = static_cast<int>(shape.context / kTile) - 1 - static_cast<int>(blockIdx.x) * kGroups;
+  const int diagonal = last - (kGroups - 1 - group);  // this group's tile of queries, and its last tile of keys
+  const int tiles = last + 1;
+  const uint32_t my_queries = queries + group * kTileBytes;
   const HeadLayout layout = LayoutOfHead(shape, blockIdx.y);
   const __nv_bfloat16* const q = qkv + layout.qkv_begin;
   const __nv_bfloat16* const k = q + layout.part;
   const __nv_bfloat16* const v = k + layout.part;
+  const int64_t tile_stride = kTile * layout.qkv_stride;
   const float scale = rsqrtf(static_cast<float>(kTile)) * kLog2E;
 
-  const auto load = [&](int tile) {
-    const uint32_t stage = tile % kStages * kTileBytes;
-    LoadTile<kThreads>(keys + stage, k + tile * kTile * layout.qkv_stride, layout.qkv_stride);
-    LoadTile<kThreads>(values + stage, v + tile * kTile * layout.qkv_stride, layout.qkv_stride);
+  const TileLoader<kThreads> loader(layout.qkv_stride);
+  if (diagonal >= 0) TileLoader<kGroupThreads>(layout.qkv_stride).Load(my_queries, q + diagonal * tile_stride);
+  loader.Load(keys, k);
+  CommitCopies();
+
+  // Waits for the keys of `tile` and the values of the one before it, and sends for the next ones.
+  const auto advance = [&](int tile) {
+    WaitForCopies<0>();
+    __syncthreads();  // nobody reads older ones any more
+    if (tile + 1 < tiles) loader.Load(keys + (tile + 1) % kStages * kTileBytes, k + (tile + 1) * tile_stride);
+    if (tile < tiles) loader.Load(values + tile % kStages * kTileBytes, v + tile * tile_stride);
     CommitCopies();
   };
-  if (is_used) LoadTile<kGroupThreads>(queries + group * kTileBytes, q + row * layout.qkv_stride, layout.qkv_stride);
-  load(0);
+  if (diagonal < 0) {
+    for (int tile = 0; tile <= tiles; ++tile) advance(tile);
+    return;
+  }
 
   float out[32] = {};
+  float s[32];
+  uint32_t probabilities[16];
   Rows rows;
-  for (int tile = 0; tile < tiles; ++tile) {
-    WaitForCopies<0>();
-    __syncthreads();  // the tile is there, and nobody reads the other stage any more
-    if (tile + 1 < tiles) load(tile + 1);
-    if (tile > diagonal || !is_used) continue;
-    const uint32_t stage = tile % kStages * kTileBytes;
-    float s[32];
+  float correction[2];
+  advance(0);
+  BeginProducts();
+  MultiplyTiles(s, my_queries, keys);
+  CommitProducts();
+  WaitForProducts<0>(s);
+  if (diagonal == 0) HideLaterKeys(s);
+  Normalise(s, scale, rows, correction);
+  ToFragments(s, probabilities);
+  for (int tile = 1; tile <= diagonal; ++tile) {
+    advance(tile);
     BeginProducts();
-    MultiplyTiles(s, queries + group * kTileBytes, keys + stage);
+    MultiplyTiles(s, my_queries, keys + tile % kStages * kTileBytes);
     CommitProducts();
-    WaitForProducts<0>(s);
-    if (tile == diagonal) {
-#pragma unroll
-      for (int i = 0; i < 32; ++i) {
-        const int column = AccumulatorColumn(i / 4) + i % 2;
-        const int local = AccumulatorRow() + i % 4 / 2 * 8;
-        if (column > local) s[i] = -INFINITY;
-      }
-    }
-    Normalise(s, scale, rows, out);
-    uint32_t probabilities[16];
-    ToFragments(s, probabilities);
-    BeginProducts();
-    MultiplyFragments(out, probabilities, values + stage, /*add=*/true);
+    MultiplyFragments(out, probabilities, values + (tile - 1) % kStages * kTileBytes, /*add=*/true);
     CommitProducts();
+    WaitForProducts<1>(s);
+    if (tile == diagonal) HideLaterKeys(s);
+    Normalise(s, scale, rows, correction);
     WaitForProducts<0>(out);
+#pragma unroll
+    for (int i = 0; i < 32; ++i) out[i] *= correction[i % 4 / 2];
+    ToFragments(s, probabilities);
   }
-  if (!is_used) return;
+  advance(diagonal + 1);
+  BeginProducts();
+  MultiplyFragments(out, probabilities, values + diagonal % kStages * kTileBytes, /*add=*/true);
+  CommitProducts();
+  WaitForProducts<0>(out);
+  for (int tile = diagonal + 2; tile <= tiles; ++tile) advance(tile);
+
+  const int64_t row = static_cast<int64_t>(diagonal) * kTile;
   const float upper = QuadSum(rows.sum[0]);
   const float lower = QuadSum(rows.sum[1]);
   StoreAccumulator(out, 1.0f / upper, 1.0f / lower, y + layout.y_begin + row * layout.y_stride, layout.y_stride);
@@ -119,7 +141,7 @@ int AttentionForward(const CudaAttentionShape& shape, const Bf16* qkv, Bf16* y, 
       code != cudaSuccess) {
     return static_cast<int>(code);
   }
-  const dim3 grid(static_cast<unsigned>((shape.context + kGroups * kTile - 1) / (kGroups * kTile)),
+  const dim3 grid(static_cast<unsigned>((shape.context / kTile + kGroups - 1) / kGroups),
                   static_cast<unsigned>(shape.sequences * shape.heads));
   Forward<<<grid, kThreads, kSharedBytes, stream>>>(shape, reinterpret_cast<const __nv_bfloat16*>(qkv),
                                                     reinterpret_cast<__nv_bfloat16*>(y), log_sums);

@@ -15,7 +15,6 @@ namespace ringmaster::trainer {
 constexpr int kTile = 64;
 constexpr int kTileBytes = kTile * kTile * 2;
 constexpr int kGroupThreads = 128;
-constexpr float kLog2E = 1.4426950408889634f;
 
 __device__ inline uint32_t SharedAddress(const void* pointer) { return static_cast<uint32_t>(__cvta_generic_to_shared(pointer)); }
 
@@ -30,17 +29,31 @@ __device__ inline void WaitForCopies() {
   asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
 }
 
-// Rows of a tile from global memory, `stride` elements apart, by `kThreads` threads.
-template <int kThreads, int kRows = kTile>
-__device__ inline void LoadTile(uint32_t tile, const __nv_bfloat16* from, int64_t stride) {
-#pragma unroll
-  for (int i = 0; i < kRows * 8 / kThreads; ++i) {
-    const int piece = i * kThreads + static_cast<int>(threadIdx.x) % kThreads;
-    const int row = piece / 8;
-    const int column = piece % 8;
-    CopyAsync(tile + row * 128 + ((column ^ (row & 7)) * 16), from + row * stride + column * 8);
+// Copies tiles from global memory, rows `stride` elements apart, by kThreads threads; a thread's place in a tile is found once.
+template <int kThreads>
+class TileLoader {
+ public:
+  __device__ TileLoader(int64_t stride) : stride_(stride) {
+    const int thread = static_cast<int>(threadIdx.x) % kThreads;
+    from_ = thread / 8 * stride + thread % 8 * 8;
+    to_ = thread / 8 * 128 + (thread % 8 ^ (thread / 8 & 7)) * 16;
   }
-}
+
+  // `from`: the tile's first element.
+  __device__ void Load(uint32_t tile, const __nv_bfloat16* from) const {
+    constexpr int kRowStep = kThreads / 8;  // a multiple of 8: the swizzle stays
+#pragma unroll
+    for (int row = 0; row < kTile; row += kRowStep) {
+      if (row + kRowStep > kTile && static_cast<int>(threadIdx.x) % kThreads / 8 + row >= kTile) break;
+      CopyAsync(tile + to_ + row * 128, from + from_ + row * stride_);
+    }
+  }
+
+ private:
+  int64_t stride_;
+  int64_t from_;
+  uint32_t to_;
+};
 
 // Of a tile whose rows run along K (for A: rows are M, for B: rows are N). Step k covers columns 16k .. 16k + 15.
 __device__ inline uint64_t AlongK(uint32_t tile, int k) {
@@ -109,6 +122,10 @@ __device__ inline void ToFragments(const float (&d)[32], uint32_t (&a)[16]) {
   for (int i = 0; i < 16; ++i) a[i] = PackPair(d[2 * i], d[2 * i + 1]);
 }
 
+// The number of this thread's warpgroup, told to the compiler as what it is: one value for the whole warp. Products under
+// conditions that it takes for divergent are serialised.
+__device__ inline int GroupOfThread() { return __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) / kGroupThreads, 0); }
+
 // Columns of this thread in an accumulator: Column(j) and the next; rows Row() and Row() + 8.
 __device__ inline int AccumulatorRow() { return static_cast<int>(threadIdx.x) % kGroupThreads / 32 * 16 + threadIdx.x % 32 / 4; }
 __device__ inline int AccumulatorColumn(int j) { return 8 * j + static_cast<int>(threadIdx.x) % 4 * 2; }
@@ -132,12 +149,6 @@ __device__ inline float QuadSum(float value) {
 __device__ inline float QuadMax(float value) {
   value = fmaxf(value, __shfl_xor_sync(kFullWarp, value, 1));
   return fmaxf(value, __shfl_xor_sync(kFullWarp, value, 2));
-}
-
-__device__ inline float Exp2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
-  return y;
 }
 
 // Shared memory from the first multiple of 1024 bytes on.

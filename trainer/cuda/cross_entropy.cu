@@ -1,4 +1,4 @@
-// A block takes a row, twice: the second time it comes out of the L2 cache.
+// A block takes a row, and keeps it in shared memory between its sum and its gradient.
 #include <cmath>
 
 #include "trainer/cuda/kernels.h"
@@ -7,9 +7,8 @@
 namespace ringmaster::trainer {
 namespace {
 
-constexpr int kThreads = 512;
+constexpr int kThreads = 1024;
 constexpr int kWarps = kThreads / 32;
-constexpr float kLog2E = 1.4426950408889634f;
 
 // The largest value and the sum of 2^((value - largest) * log2 e).
 struct Softmax {
@@ -20,7 +19,7 @@ struct Softmax {
 __device__ Softmax Join(const Softmax& a, const Softmax& b) {
   const float largest = fmaxf(a.largest, b.largest);
   if (largest == -INFINITY) return {};
-  return {largest, a.sum * exp2f((a.largest - largest) * kLog2E) + b.sum * exp2f((b.largest - largest) * kLog2E)};
+  return {largest, a.sum * Exp2((a.largest - largest) * kLog2E) + b.sum * Exp2((b.largest - largest) * kLog2E)};
 }
 
 __device__ Softmax JoinBlock(Softmax mine, Softmax (&shared)[kWarps]) {
@@ -37,9 +36,10 @@ __device__ Softmax JoinBlock(Softmax mine, Softmax (&shared)[kWarps]) {
   return all;
 }
 
-__global__ void __launch_bounds__(kThreads) Rows(CudaCrossEntropyShape shape, uint4* logits, const int32_t* targets, bool gradient,
-                                                 float gradient_scale, float* row_losses, int32_t* row_hits) {
+__global__ void __launch_bounds__(kThreads, 2) Rows(CudaCrossEntropyShape shape, uint4* logits, const int32_t* targets,
+                                                    bool gradient, float gradient_scale, float* row_losses, int32_t* row_hits) {
   __shared__ Softmax shared[kWarps];
+  extern __shared__ uint4 kept[];  // (stride)
   const int64_t row = blockIdx.x;
   const int vectors = static_cast<int>(shape.stride / kVector);
   uint4* const in = logits + row * vectors;
@@ -50,21 +50,32 @@ __global__ void __launch_bounds__(kThreads) Rows(CudaCrossEntropyShape shape, ui
     }
     return;
   }
+  // All vectors but one are full of classes.
   Softmax mine;
-  for (int i = threadIdx.x; i * kVector < classes; i += kThreads) {
-    float x[kVector];
-    Unpack(in[i], x);
-    Softmax some;
+  const auto add = [&](const float(&x)[kVector]) {
+    float largest = mine.largest;
 #pragma unroll
-    for (int k = 0; k < kVector; ++k) {
-      if (i * kVector + k >= classes) x[k] = -INFINITY;
-      some.largest = fmaxf(some.largest, x[k]);
-    }
-    const float largest = fmaxf(some.largest, mine.largest);
-    float sum = mine.sum * exp2f((mine.largest - largest) * kLog2E);
+    for (int k = 0; k < kVector; ++k) largest = fmaxf(largest, x[k]);
+    const float subtrahend = largest * kLog2E;
+    float sum = mine.sum * Exp2(mine.largest * kLog2E - subtrahend);
 #pragma unroll
-    for (int k = 0; k < kVector; ++k) sum += exp2f((x[k] - largest) * kLog2E);
+    for (int k = 0; k < kVector; ++k) sum += Exp2(x[k] * kLog2E - subtrahend);
     mine = {largest, sum};
+  };
+  const int full = classes / kVector;
+  float x[kVector];
+  for (int i = threadIdx.x; i < full; i += kThreads) {
+    kept[i] = in[i];
+    Unpack(kept[i], x);
+    add(x);
+  }
+  if (static_cast<int>(threadIdx.x) < vectors - full) {
+    const int i = full + static_cast<int>(threadIdx.x);
+    Unpack(in[i], x);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) x[k] = i * kVector + k < classes ? x[k] : -INFINITY;
+    kept[i] = Pack(x);
+    if (i * kVector < classes) add(x);
   }
   const Softmax all = JoinBlock(mine, shared);
   const int target = targets[row];
@@ -74,15 +85,16 @@ __global__ void __launch_bounds__(kThreads) Rows(CudaCrossEntropyShape shape, ui
     row_hits[row] = logit == all.largest ? 1 : 0;
   }
   if (!gradient) return;
-  __syncthreads();  // the logit has been read
+  __syncthreads();  // all of the row is kept, and the logit has been read
   const float scale = gradient_scale / all.sum;
+  const float subtrahend = all.largest * kLog2E;
   for (int i = threadIdx.x; i < vectors; i += kThreads) {
-    float x[kVector];
-    Unpack(in[i], x);
+    Unpack(kept[i], x);
 #pragma unroll
-    for (int k = 0; k < kVector; ++k) {
-      const int c = i * kVector + k;
-      x[k] = c >= classes ? 0.0f : exp2f((x[k] - all.largest) * kLog2E) * scale - (c == target ? gradient_scale : 0.0f);
+    for (int k = 0; k < kVector; ++k) x[k] = Exp2(x[k] * kLog2E - subtrahend) * scale;
+    if (i == target / kVector) {
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) x[k] -= k == target % kVector ? gradient_scale : 0.0f;
     }
     in[i] = Pack(x);
   }
@@ -116,8 +128,13 @@ __global__ void __launch_bounds__(1024)
 
 int CrossEntropy(const CudaCrossEntropyShape& shape, Bf16* logits, const int32_t* targets, bool gradient, float gradient_scale,
                  float* row_losses, int32_t* row_hits, cudaStream_t stream) {
-  Rows<<<static_cast<unsigned>(shape.rows), kThreads, 0, stream>>>(shape, reinterpret_cast<uint4*>(logits), targets, gradient,
-                                                                   gradient_scale, row_losses, row_hits);
+  const auto shared_bytes = static_cast<int>(shape.stride) * 2;
+  if (const cudaError_t code = cudaFuncSetAttribute(Rows, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+      code != cudaSuccess) {
+    return static_cast<int>(code);
+  }
+  Rows<<<static_cast<unsigned>(shape.rows), kThreads, shared_bytes, stream>>>(shape, reinterpret_cast<uint4*>(logits), targets,
+                                                                              gradient, gradient_scale, row_losses, row_hits);
   return static_cast<int>(cudaGetLastError());
 }
 
