@@ -159,8 +159,8 @@ absl::Status RunTrainBench(const TrainBenchOptions& options, const Clock& clock,
     RM_ASSIGN_OR_RETURN(const trainer::LossSum sum,
                         gpt->ForwardBackward(batches[static_cast<size_t>(number) % batches.size()], scale));
     loss = sum.loss / static_cast<double>(sum.units);
-    RM_RETURN_IF_ERROR(gpt->GradientNorm(1.0).status());
-    return gpt->Update({.step = number, .learning_rate = 3e-4, .weight_decay = 0.1});
+    RM_ASSIGN_OR_RETURN(const double norm, gpt->GradientNorm());
+    return gpt->Update({.step = number, .learning_rate = 3e-4, .weight_decay = 0.1, .gradient_scale = norm > 1 ? 1 / norm : 1});
   };
   int64_t number = 1;
   for (; number <= kWarmUpSteps; ++number) RM_RETURN_IF_ERROR(step(number));

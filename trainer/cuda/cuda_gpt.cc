@@ -55,7 +55,8 @@ std::vector<UpdateSpan> SpansOf(const std::vector<Parameter>& parameters) {
 
 CudaAdamW FactorsOf(const AdamWUpdate& update) {
   const auto step = static_cast<double>(update.step);
-  return {.beta1 = static_cast<float>(update.beta1),
+  return {.gradient_scale = static_cast<float>(update.gradient_scale),
+          .beta1 = static_cast<float>(update.beta1),
           .one_minus_beta1 = static_cast<float>(1.0 - update.beta1),
           .beta2 = static_cast<float>(update.beta2),
           .one_minus_beta2 = static_cast<float>(1.0 - update.beta2),
@@ -107,6 +108,12 @@ class CudaGptOnDevice final : public CudaGpt {
   const std::vector<Parameter>& parameters() const override { return parameters_.list(); }
   int64_t arena_elements() const override { return parameters_.elements(); }
 
+  absl::Status Pin(std::span<float> memory) override {
+    RM_CUDA(cudaHostRegister(memory.data(), memory.size_bytes(), cudaHostRegisterDefault));
+    pinned_.emplace_back(memory.data());
+    return absl::OkStatus();
+  }
+
   absl::Status SetArena(CudaArena arena, std::span<const float> values) override {
     RM_RETURN_IF_ERROR(CheckArena(values.size()));
     RM_CUDA(cudaMemcpyAsync(ArenaOf(arena), values.data(), values.size_bytes(), cudaMemcpyDefault, stream_.get()));
@@ -123,6 +130,8 @@ class CudaGptOnDevice final : public CudaGpt {
   }
 
   absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale) override {
+    RM_RETURN_IF_ERROR(CheckBatch(batch));
+    RM_RETURN_IF_ERROR(SendBatch(batch));
     RM_RETURN_IF_ERROR(EnqueueLoss(batch, /*gradient=*/true, gradient_scale));
     RM_RETURN_IF_ERROR(passes_->Backward(/*accumulate=*/has_gradients_));
     has_gradients_ = true;
@@ -130,16 +139,17 @@ class CudaGptOnDevice final : public CudaGpt {
   }
 
   absl::StatusOr<LossSum> Evaluate(const Batch& batch) override {
+    RM_RETURN_IF_ERROR(CheckBatch(batch));
+    RM_RETURN_IF_ERROR(SendBatch(batch));
     RM_RETURN_IF_ERROR(EnqueueLoss(batch, /*gradient=*/false, 0.0f));
     return ReadLoss(batch);
   }
 
-  absl::StatusOr<double> GradientNorm(double clip_norm) override {
-    RM_RETURN_IF_ERROR(EnqueueNorm(clip_norm));
-    RM_CUDA(cudaMemcpyAsync(&Output().norm, &tensors_.temporaries.output->norm, sizeof(NormOnDevice), cudaMemcpyDefault,
-                            stream_.get()));
+  absl::StatusOr<double> GradientNorm() override {
+    RM_RETURN_IF_ERROR(EnqueueNorm());
+    RM_CUDA(cudaMemcpyAsync(&Output().norm, &tensors_.temporaries.output->norm, sizeof(double), cudaMemcpyDefault, stream_.get()));
     RM_RETURN_IF_ERROR(WaitUntilIdle());
-    return Output().norm.norm;
+    return Output().norm;
   }
 
   absl::Status Update(const AdamWUpdate& update) override {
@@ -160,10 +170,13 @@ class CudaGptOnDevice final : public CudaGpt {
   }
 
   absl::StatusOr<std::vector<ProfiledWork>> ProfileStep(const Batch& batch, const AdamWUpdate& update) override {
+    RM_RETURN_IF_ERROR(CheckBatch(batch));
+    RM_RETURN_IF_ERROR(SendBatch(batch));
     RM_RETURN_IF_ERROR(WaitUntilIdle());
     RM_RETURN_IF_ERROR(profile_->Begin());
-    RM_RETURN_IF_ERROR(ForwardBackward(batch, 1.0f / static_cast<float>(rows_)).status());
-    RM_RETURN_IF_ERROR(EnqueueNorm(/*clip_norm=*/1.0));
+    RM_RETURN_IF_ERROR(EnqueueLoss(batch, /*gradient=*/true, 1.0f / static_cast<float>(rows_)));
+    RM_RETURN_IF_ERROR(passes_->Backward(/*accumulate=*/false));
+    RM_RETURN_IF_ERROR(EnqueueNorm());
     RM_RETURN_IF_ERROR(Update(update));
     const auto bytes = static_cast<size_t>(rows_ * config_.channels) * 8;
     RM_CUDA(cudaMemcpyAsync(tensors_.temporaries.d_wide, tensors_.activations.layers[0].hidden, bytes, cudaMemcpyDefault,
@@ -176,6 +189,9 @@ class CudaGptOnDevice final : public CudaGpt {
   std::string description() const override { return absl::StrCat(device_.name, ", ", products_->version()); }
 
  private:
+  struct Unpin {
+    void operator()(void* memory) const { cudaHostUnregister(memory); }
+  };
   struct Staging {
     PinnedMemory memory;
     OwnedEvent copied;  // to the device: may be written again
@@ -254,12 +270,10 @@ class CudaGptOnDevice final : public CudaGpt {
     RM_CUDA(cudaMemcpyAsync(tensors_.temporaries.input, staging.memory.get(), static_cast<size_t>(InputBytes(rows_)),
                             cudaMemcpyDefault, stream_.get()));
     RM_CUDA(cudaEventRecord(staging.copied.get(), stream_.get()));
-    return profile_->Mark("copy of the batch", {});
+    return absl::OkStatus();
   }
 
   absl::Status EnqueueLoss(const Batch& batch, bool gradient, float gradient_scale) {
-    RM_RETURN_IF_ERROR(CheckBatch(batch));
-    RM_RETURN_IF_ERROR(SendBatch(batch));
     RM_RETURN_IF_ERROR(passes_->Forward());
     RM_RETURN_IF_ERROR(passes_->Loss(batch.samples * config_.context, gradient, gradient_scale));
     RM_CUDA(cudaMemcpyAsync(&Output().loss, &tensors_.temporaries.output->loss, sizeof(LossOnDevice), cudaMemcpyDefault,
@@ -273,10 +287,9 @@ class CudaGptOnDevice final : public CudaGpt {
     return LossSum{.loss = Output().loss.loss, .units = batch.samples * config_.context, .correct = Output().loss.correct};
   }
 
-  absl::Status EnqueueNorm(double clip_norm) {
-    RM_LAUNCH(::ringmaster::trainer::GradientNorm(tensors_.gradients, parameters_.elements(), clip_norm,
-                                                  tensors_.temporaries.norm_partials, &tensors_.temporaries.output->norm,
-                                                  stream_.get()));
+  absl::Status EnqueueNorm() {
+    RM_LAUNCH(::ringmaster::trainer::GradientNorm(tensors_.gradients, parameters_.elements(), tensors_.temporaries.norm_partials,
+                                                  &tensors_.temporaries.output->norm, stream_.get()));
     return absl::OkStatus();
   }
 
@@ -295,6 +308,7 @@ class CudaGptOnDevice final : public CudaGpt {
   std::unique_ptr<GemmPlans> products_;
   std::unique_ptr<StepProfile> profile_;
   std::unique_ptr<GptPasses> passes_;
+  std::vector<std::unique_ptr<void, Unpin>> pinned_;
   bool has_gradients_ = false;  // of passes since the last update
 };
 

@@ -40,6 +40,7 @@ struct AdamWUpdate {
   double beta2 = 0.95;
   double epsilon = 1e-8;
   double weight_decay = 0;
+  double gradient_scale = 1;  // the clip factor
 };
 
 // fp32, one layout for all.
@@ -69,6 +70,9 @@ class CudaGpt {
   virtual const std::vector<Parameter>& parameters() const = 0;
   virtual int64_t arena_elements() const = 0;
 
+  // Copies from and to this memory go faster from here on; it must outlive this.
+  virtual absl::Status Pin(std::span<float> memory) = 0;
+
   // The whole arena, with gaps of any value. Setting weights also sets what the passes read.
   virtual absl::Status SetArena(CudaArena arena, std::span<const float> values) = 0;
   virtual absl::Status GetArena(CudaArena arena, std::span<float> values) = 0;
@@ -78,8 +82,7 @@ class CudaGpt {
   virtual absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale) = 0;
   virtual absl::StatusOr<LossSum> Evaluate(const Batch& batch) = 0;
 
-  // The norm of the gradients; Update scales them to at most clip_norm (0: leaves them).
-  virtual absl::StatusOr<double> GradientNorm(double clip_norm) = 0;
+  virtual absl::StatusOr<double> GradientNorm() = 0;
   // After GradientNorm. Changes nothing when the norm was not finite.
   virtual absl::Status Update(const AdamWUpdate& update) = 0;
 

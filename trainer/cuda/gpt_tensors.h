@@ -66,7 +66,7 @@ int64_t InputBytes(int64_t rows);
 // What the host reads back.
 struct GptOutput {
   LossOnDevice loss;
-  NormOnDevice norm;
+  double norm = 0;  // of the gradients
 };
 
 struct GptActivations {

@@ -99,13 +99,8 @@ int AddLosses(int64_t used, const float* row_losses, const int32_t* row_hits, bo
 // ---- update.cu
 inline constexpr int64_t kNormPartials = 1056;
 
-struct NormOnDevice {
-  double norm = 0;        // of the gradients
-  float clip_factor = 1;  // what they are multiplied with
-};
-// partials (kNormPartials) is scratch. clip_norm 0: no clipping.
-int GradientNorm(const float* gradients, int64_t count, double clip_norm, double* partials, NormOnDevice* norm,
-                 cudaStream_t stream);
+// *norm of the gradients. partials (kNormPartials) is scratch.
+int GradientNorm(const float* gradients, int64_t count, double* partials, double* norm, cudaStream_t stream);
 
 // A range of the arenas with one decay; at most kUpdateSpan elements, so that one block does one.
 inline constexpr int64_t kUpdateSpan = 16384;
@@ -115,6 +110,7 @@ struct UpdateSpan {
   int32_t decay = 0;  // not 0: weights decay
 };
 struct CudaAdamW {
+  float gradient_scale = 1;
   float beta1 = 0;
   float one_minus_beta1 = 0;
   float beta2 = 0;
@@ -133,7 +129,7 @@ struct AdamWArenas {
 };
 // Loshchilov and Hutter 2019, algorithm 2. Leaves everything as it is when the norm is not finite.
 int UpdateAdamW(const CudaAdamW& factors, const UpdateSpan* spans, int64_t span_count, const AdamWArenas& arenas,
-                const NormOnDevice* norm, cudaStream_t stream);
+                const double* norm, cudaStream_t stream);
 
 int RoundToBf16(const float* x, int64_t count, Bf16* y, cudaStream_t stream);
 // Roughly normal values of the given deviation, a function of the index: something to time matrix products on.

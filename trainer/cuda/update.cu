@@ -39,14 +39,13 @@ __global__ void SumSquares(const float4* gradients, int64_t vectors, double* par
   if (threadIdx.x == 0) partials[blockIdx.x] = all;
 }
 
-__global__ void FinishNorm(const double* partials, double clip_norm, NormOnDevice* norm) {
+__global__ void FinishNorm(const double* partials, double* norm) {
   __shared__ double shared[kThreads];
   double sum = 0;
   for (int64_t i = threadIdx.x; i < kNormPartials; i += kThreads) sum += partials[i];
   const double all = sqrt(SumBlock(sum, shared));
   if (threadIdx.x != 0) return;
-  norm->norm = all;
-  norm->clip_factor = clip_norm > 0 && all > clip_norm ? static_cast<float>(clip_norm / all) : 1.0f;
+  *norm = all;
 }
 
 __device__ float Update(const CudaAdamW& factors, float keep, float gradient, float weight, float& m, float& v) {
@@ -56,10 +55,9 @@ __device__ float Update(const CudaAdamW& factors, float keep, float gradient, fl
 }
 
 __global__ void __launch_bounds__(kThreads)
-    UpdateSpans(CudaAdamW factors, const UpdateSpan* spans, AdamWArenas arenas, const NormOnDevice* norm) {
-  if (!isfinite(norm->norm)) return;
+    UpdateSpans(CudaAdamW factors, const UpdateSpan* spans, AdamWArenas arenas, const double* norm) {
+  if (!isfinite(*norm)) return;
   const UpdateSpan span = spans[blockIdx.x];
-  const float clip = norm->clip_factor;
   const float keep = span.decay != 0 ? factors.keep : 1.0f;
   // Spans begin at multiples of 4 and are padded to them.
   for (int64_t i = threadIdx.x * 4; i < span.count; i += kThreads * 4) {
@@ -68,10 +66,10 @@ __global__ void __launch_bounds__(kThreads)
     const float4 g = *reinterpret_cast<const float4*>(arenas.gradients + at);
     float4 m = *reinterpret_cast<float4*>(arenas.m + at);
     float4 v = *reinterpret_cast<float4*>(arenas.v + at);
-    w.x = Update(factors, keep, clip * g.x, w.x, m.x, v.x);
-    w.y = Update(factors, keep, clip * g.y, w.y, m.y, v.y);
-    w.z = Update(factors, keep, clip * g.z, w.z, m.z, v.z);
-    w.w = Update(factors, keep, clip * g.w, w.w, m.w, v.w);
+    w.x = Update(factors, keep, factors.gradient_scale * g.x, w.x, m.x, v.x);
+    w.y = Update(factors, keep, factors.gradient_scale * g.y, w.y, m.y, v.y);
+    w.z = Update(factors, keep, factors.gradient_scale * g.z, w.z, m.z, v.z);
+    w.w = Update(factors, keep, factors.gradient_scale * g.w, w.w, m.w, v.w);
     *reinterpret_cast<float4*>(arenas.weights + at) = w;
     *reinterpret_cast<float4*>(arenas.m + at) = m;
     *reinterpret_cast<float4*>(arenas.v + at) = v;
@@ -105,16 +103,15 @@ __global__ void Fill(T* x, int64_t count, float deviation) {
 
 }  // namespace
 
-int GradientNorm(const float* gradients, int64_t count, double clip_norm, double* partials, NormOnDevice* norm,
-                 cudaStream_t stream) {
+int GradientNorm(const float* gradients, int64_t count, double* partials, double* norm, cudaStream_t stream) {
   SumSquares<<<static_cast<unsigned>(kNormPartials), kThreads, 0, stream>>>(reinterpret_cast<const float4*>(gradients), count / 4,
                                                                             partials);
-  FinishNorm<<<1, kThreads, 0, stream>>>(partials, clip_norm, norm);
+  FinishNorm<<<1, kThreads, 0, stream>>>(partials, norm);
   return static_cast<int>(cudaGetLastError());
 }
 
 int UpdateAdamW(const CudaAdamW& factors, const UpdateSpan* spans, int64_t span_count, const AdamWArenas& arenas,
-                const NormOnDevice* norm, cudaStream_t stream) {
+                const double* norm, cudaStream_t stream) {
   UpdateSpans<<<static_cast<unsigned>(span_count), kThreads, 0, stream>>>(factors, spans, arenas, norm);
   return static_cast<int>(cudaGetLastError());
 }
