@@ -2,7 +2,7 @@
 """GPT-2 in PyTorch beside Ringmaster's on a GPU.
 
   torch_gpt.py losses CHECKPOINT TEXT LOG   trains on from a step's checkpoint in fp32, on the batches that Ringmaster drew from TEXT
-                                            (one file, one rank, constant schedule), and compares with the losses in the job's LOG
+                                            (one file, one rank, constant schedule after a warm-up), and compares with the losses in the job's LOG
   torch_gpt.py speed [SEQUENCES]            times 124M at T = 1024 with torch.compile and bf16 autocast
 """
 import argparse
@@ -75,16 +75,9 @@ def forward(w, tokens, targets, layers, heads):
     return F.cross_entropy(F.linear(x, w["wte.weight"]).flatten(0, 1), targets.flatten())
 
 
-def losses(arguments):
-    torch.backends.cuda.matmul.allow_tf32 = False
-    log = pathlib.Path(arguments.log).read_text()
-    shape = re.search(r"gpt layers=(\d+) heads=(\d+) channels=(\d+) context=(\d+) vocabulary=(\d+)", log)
-    layers, heads, channels, context, vocabulary = map(int, shape.groups())
-    theirs = {int(s): float(l) for s, l in re.findall(r"step (\d+)/\d+ loss ([\d.]+) lr", log)}
-    first = int(re.search(r"step-(\d+)", arguments.checkpoint).group(1))
-    files = list(pathlib.Path(arguments.checkpoint).glob("w-*.safetensors"))
-    assert len(files) == 1, f"{arguments.checkpoint}: found {len(files)} shards, expected the 1 of a job with one rank"
-    stored = read_tensors(files[0])
+def replay(arguments, shape, stored, text, steps, autocast):
+    """Losses of the steps after the checkpoint's, with AdamW from its state."""
+    layers, heads, channels, context, vocabulary = shape
 
     def part(prefix):
         return {name.removeprefix(prefix + "/"): t.cuda() for name, t in stored.items() if name.startswith(prefix + "/")}
@@ -97,37 +90,53 @@ def losses(arguments):
         if wide is not None:
             w[name], m[name], v[name] = (x[name].view(wide) for x in (w, m, v))
         w[name] = w[name].clone().requires_grad_()
-    text = torch.frombuffer(bytearray(pathlib.Path(arguments.text).read_bytes()), dtype=torch.uint8).long()
-    text = text[: len(text) - int(arguments.validation_fraction * len(text))]
     samples = len(text) - context
-
-    worst = 0.0
-    for step in range(first + 1, first + 1 + arguments.steps):
-        if step not in theirs:
-            break
+    found = {}
+    for step in steps:
         starts = []
         for i in range(arguments.batch):
             position = (step - 1) * arguments.batch + i
             starts.append(permuted(samples, mix(arguments.seed, position // samples), position % samples))
         windows = torch.stack([text[s : s + context + 1] for s in starts]).cuda()
-        loss = forward(w, windows[:, :-1], windows[:, 1:], layers, heads)
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=autocast):
+            loss = forward(w, windows[:, :-1], windows[:, 1:], layers, heads)
         loss.backward()
+        found[step] = loss.item()
         with torch.no_grad():
             norm = math.sqrt(sum(t.grad.double().square().sum().item() for t in w.values()))
             clip = min(1.0, arguments.clip_norm / norm)
+            rate = arguments.learning_rate * min(1.0, step / arguments.warmup)
             for name, t in w.items():
                 g = t.grad * clip
                 m[name].mul_(0.9).add_(g, alpha=0.1)
                 v[name].mul_(0.95).addcmul_(g, g, value=0.05)
                 if t.dim() == 2:
-                    t.mul_(1 - arguments.learning_rate * arguments.weight_decay)
-                t.sub_(arguments.learning_rate / (1 - 0.9**step) * m[name] / ((v[name] / (1 - 0.95**step)).sqrt() + 1e-8))
+                    t.mul_(1 - rate * arguments.weight_decay)
+                t.sub_(rate / (1 - 0.9**step) * m[name] / ((v[name] / (1 - 0.95**step)).sqrt() + 1e-8))
                 t.grad = None
-        difference = abs(loss.item() - theirs[step])
-        worst = max(worst, difference)
-        if step % 10 == 1 or difference > 1e-2:
-            print(f"step {step}: PyTorch fp32 {loss.item():.4f}, Ringmaster {theirs[step]:.4f}")
-    print(f"{step - first} steps, largest difference {worst:.4f}")
+    return found
+
+
+def losses(arguments):
+    torch.backends.cuda.matmul.allow_tf32 = False
+    log = pathlib.Path(arguments.log).read_text()
+    shape = re.search(r"gpt layers=(\d+) heads=(\d+) channels=(\d+) context=(\d+) vocabulary=(\d+)", log)
+    ours = {int(s): float(l) for s, l in re.findall(r"step (\d+)/\d+ loss ([\d.]+) lr", log)}
+    first = int(re.search(r"step-(\d+)", arguments.checkpoint).group(1))
+    steps = [step for step in range(first + 1, first + 1 + arguments.steps) if step in ours]
+    files = list(pathlib.Path(arguments.checkpoint).glob("w-*.safetensors"))
+    assert len(files) == 1, f"{arguments.checkpoint}: found {len(files)} shards, expected the 1 of a job with one rank"
+    text = torch.frombuffer(bytearray(pathlib.Path(arguments.text).read_bytes()), dtype=torch.uint8).long()
+    text = text[: len(text) - int(arguments.validation_fraction * len(text))]
+    sizes = tuple(map(int, shape.groups()))
+    stored = read_tensors(files[0])
+    exact = replay(arguments, sizes, stored, text, steps, autocast=False)
+    autocast = replay(arguments, sizes, stored, text, steps, autocast=True)
+    for step in steps[::10] + steps[-1:]:
+        print(f"step {step}: PyTorch fp32 {exact[step]:.4f}, bf16 {autocast[step]:.4f}, Ringmaster {ours[step]:.4f}")
+    worst = max(abs(exact[step] - ours[step]) for step in steps)
+    print(f"{len(steps)} steps, largest difference from fp32: Ringmaster {worst:.4f}, "
+          f"PyTorch's own bf16 {max(abs(exact[step] - autocast[step]) for step in steps):.4f}")
     return 0 if worst <= 1e-2 else 1
 
 
@@ -175,9 +184,9 @@ def main():
     sub.set_defaults(run=losses)
     for name in ("checkpoint", "text", "log"):
         sub.add_argument(name)
-    for name, default in (("steps", 100), ("batch", 16), ("seed", 1)):
+    for name, default in (("steps", 100), ("batch", 8), ("seed", 1), ("warmup", 20)):
         sub.add_argument(f"--{name}", type=int, default=default)
-    for name, default in (("learning-rate", 6e-4), ("weight-decay", 0.1), ("clip-norm", 1.0), ("validation-fraction", 0.1)):
+    for name, default in (("learning-rate", 3e-4), ("weight-decay", 0.1), ("clip-norm", 1.0), ("validation-fraction", 0.1)):
         sub.add_argument(f"--{name}", type=float, default=default)
     sub = commands.add_parser("speed")
     sub.set_defaults(run=speed)

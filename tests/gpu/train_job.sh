@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A GPT trained on one GPU by whole jobs: twice with the same bits, once killed and restarted with the same bits, and with the losses of
+# GPT-2's 12 layers (on bytes) trained on one GPU by whole jobs: twice with the same bits, once killed and restarted with the same bits, and with the losses of
 # PyTorch in fp32. usage: train_job.sh DIR TEXT, where DIR holds ringmaster, ringmaster-trainer and torch_gpt.py; works in a new
 # directory under TMPDIR.
 set -euo pipefail
@@ -12,19 +12,18 @@ cat > job.yaml <<YAML
 name: gpu-gpt
 parallel: {data: 1}
 device: cuda
-model: {gpt: {layers: 6, heads: 6, channels: 384, context: 256}}
+model: {gpt: {layers: 12, heads: 12, channels: 768, context: 1024}}
 data: {text: {files: [$text], validation_fraction: 0.1}}
 train:
   steps: 101
-  global_batch: 16
-  micro_batch: 8
-  optimizer: {adamw: {learning_rate: 6.0e-4, weight_decay: 0.1}}
-  schedule: {constant: {}}
+  global_batch: 8
+  micro_batch: 4
+  optimizer: {adamw: {learning_rate: 3.0e-4, weight_decay: 0.1}}
+  schedule: {constant: {warmup_steps: 20}}
   clip_norm: 1.0
   seed: 1
-  validation_samples: 64
   log_every: 1
-checkpoint: {directory: ./checkpoints, every_steps: 20, keep: 200}
+checkpoint: {directory: ./checkpoints, every_steps: 20, keep: 2}
 restart: {max_failures: 3, backoff: 1s}
 YAML
 
@@ -34,7 +33,8 @@ digest() {
     python3 -c 'import json, sys; last = max(json.load(sys.stdin)["checkpoints"], key=lambda c: c["step"]); print(last["step"], last["digest"])'
 }
 
-run first --set checkpoint.every_steps=1
+run start --set train.steps=20 --set checkpoint.every_steps=1 --set checkpoint.keep=20
+run first
 run second
 # The kernel of the machine ends a rank in the middle; the job goes on from its newest checkpoint.
 "$here/ringmaster" run job.yaml --state-dir state-killed --set name=killed > killed.log 2>&1 &
@@ -47,4 +47,4 @@ for name in first second killed; do echo "$name: $(digest $name)"; done
 [ "$(digest first)" = "$(digest second)" ] && [ "$(digest first)" = "$(digest killed)" ]
 echo "two runs and a killed one end with the same bits"
 tail -n 3 first.log
-python3 "$here/torch_gpt.py" losses "$(ls -d checkpoints/first-*)/step-00000001" "$text" first.log
+python3 "$here/torch_gpt.py" losses "$(ls -d checkpoints/start-*)/step-00000001" "$text" first.log
