@@ -2,7 +2,8 @@
 """GPT-2 in PyTorch beside Ringmaster's on a GPU.
 
   torch_gpt.py losses CHECKPOINT TEXT LOG   trains on from a step's checkpoint in fp32, on the batches that Ringmaster drew from TEXT
-                                            (one file, one rank, constant schedule after a warm-up), and compares with the losses in the job's LOG
+                                            (one file, one rank, constant schedule after a warm-up), and compares with the losses in the job's LOG:
+                                            within 1e-2, or nearer to fp32 than PyTorch's own bf16
   torch_gpt.py speed [SEQUENCES]            times 124M at T = 1024 with torch.compile and bf16 autocast
 """
 import argparse
@@ -135,9 +136,10 @@ def losses(arguments):
     for step in steps[::10] + steps[-1:]:
         print(f"step {step}: PyTorch fp32 {exact[step]:.4f}, bf16 {autocast[step]:.4f}, Ringmaster {ours[step]:.4f}")
     worst = max(abs(exact[step] - ours[step]) for step in steps)
-    print(f"{len(steps)} steps, largest difference from fp32: Ringmaster {worst:.4f}, "
-          f"PyTorch's own bf16 {max(abs(exact[step] - autocast[step]) for step in steps):.4f}")
-    return 0 if worst <= 1e-2 else 1
+    mean = sum(abs(exact[step] - ours[step]) for step in steps) / len(steps)
+    bound = max(abs(exact[step] - autocast[step]) for step in steps)
+    print(f"{len(steps)} steps, difference from fp32: Ringmaster at most {worst:.4f}, mean {mean:.4f}; PyTorch's own bf16 at most {bound:.4f}")
+    return 0 if worst <= max(1e-2, bound) else 1
 
 
 def speed(arguments):
@@ -184,7 +186,7 @@ def main():
     sub.set_defaults(run=losses)
     for name in ("checkpoint", "text", "log"):
         sub.add_argument(name)
-    for name, default in (("steps", 100), ("batch", 8), ("seed", 1), ("warmup", 20)):
+    for name, default in (("steps", 100), ("batch", 32), ("seed", 1), ("warmup", 20)):
         sub.add_argument(f"--{name}", type=int, default=default)
     for name, default in (("learning-rate", 3e-4), ("weight-decay", 0.1), ("clip-norm", 1.0), ("validation-fraction", 0.1)):
         sub.add_argument(f"--{name}", type=float, default=default)
