@@ -30,6 +30,7 @@ struct Flags {
   std::string listen = "127.0.0.1:7077";
   WorkerCommandOptions worker;
   BenchOptions bench;
+  TrainBenchOptions bench_train;
 };
 
 using Command = std::function<int(CLI::App* app)>;
@@ -97,6 +98,7 @@ class CommandLine {
   void AddDaemons();
   void AddTrainerCommands();
   void AddBench();
+  void AddBenchTrain(CLI::App& bench);
   std::string Suggestion(int argc, const char* const* argv) const;
 
   const Surroundings& world_;
@@ -197,8 +199,10 @@ void CommandLine::AddTrainerCommands() {
 }
 
 void CommandLine::AddBench() {
-  CLI::App* bench =
-      Add("bench", "Time what jobs are made of", [this](CLI::App*) { return BenchCommand(flags_.common, flags_.bench, world_); });
+  CLI::App* bench = Add("bench", "Time what jobs are made of", [this](CLI::App* app) {
+    return app->got_subcommand("train") ? BenchTrainCommand(flags_.bench_train, world_)
+                                        : BenchCommand(flags_.common, flags_.bench, world_);
+  });
   bench->require_subcommand(1)->fallthrough();
   CLI::App* sub =
       bench->add_subcommand("collectives", "Collectives between processes on this machine, as nccl-tests does")->fallthrough();
@@ -226,6 +230,19 @@ void CommandLine::AddBench() {
   sub->add_option("--rank", options.rank, "be this rank alone: for ranks on several hosts");
   sub->add_option("--rendezvous", options.rendezvous, "directory where the ranks find each other, with --rank");
   sub->add_option("--address", options.address, "of this host, with --rank")->capture_default_str();
+  AddBenchTrain(*bench);
+}
+
+void CommandLine::AddBenchTrain(CLI::App& bench) {
+  CLI::App* sub = bench.add_subcommand("train", "A model's training step on a GPU, on random tokens")->fallthrough();
+  TrainBenchOptions& options = flags_.bench_train;
+  sub->add_option("--model", options.model, "gpt2_124m, gpt2_350m, gpt2_774m or gpt2_1558m")->capture_default_str();
+  sub->add_option("--device", options.device, "cuda")->check(CLI::IsMember({"cuda"}))->capture_default_str();
+  sub->add_option("--sequences", options.sequences, "in a step")->check(CLI::Range(1, 4096))->capture_default_str();
+  sub->add_option("--context", options.context, "tokens in a sequence")->check(CLI::Range(64, 65536))->capture_default_str();
+  sub->add_option("--steps", options.steps, "to time")->check(CLI::Range(1, 100000))->capture_default_str();
+  sub->add_flag("!--no-timed-products", options.timed_products, "take cuBLASLt's first algorithm instead of the fastest");
+  sub->add_flag("!--no-breakdown", options.breakdown, "leave out where the time of a step goes");
 }
 
 // For "rnu": the nearest command; for "--rankz": the nearest option of the command that was named.

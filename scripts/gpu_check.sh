@@ -1,23 +1,29 @@
 #!/usr/bin/env bash
-# Checks a machine with GPUs: the GPU tests, then the benchmark of collectives, then a short table. Needs no build tools there.
+# Checks a machine with GPUs: the GPU tests, jobs on one GPU, the benchmarks of training and of collectives, then a short table. Needs
+# no build tools there, but cuBLAS of CUDA 13 and NCCL where the loader finds them.
 #   scripts/gpu_check.sh pack DIR     here: puts the stripped executables, this script and the comparison into DIR
-#   DIR/gpu_check.sh [RANKS [SIZES]]  there: all GPUs and 8:1G:8 unless told otherwise; RINGMASTER_TORCH=1 also times PyTorch
+#   DIR/gpu_check.sh [RANKS [SIZES]]  there: all GPUs and 8:1G:8 unless told otherwise; RINGMASTER_TORCH=1 also times PyTorch and
+#                                     compares losses with it
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
 if [ "${1:-}" = pack ]; then
   to=${2:?usage: gpu_check.sh pack DIR}
   cd "$here/.."
-  ${BAZEL:-bazel} build //:ringmaster //cli/bench:gpu_test
+  ${BAZEL:-bazel} build //:ringmaster //:ringmaster-trainer //cli/bench:gpu_test //trainer/cuda:all
   mkdir -p "$to"
-  for binary in bazel-bin/ringmaster bazel-bin/cli/bench/gpu_test; do
-    strip -o "$to/$(basename "$binary")" "$binary"
+  for binary in ringmaster ringmaster-trainer cli/bench/gpu_test trainer/cuda/kernels_gpu_test trainer/cuda/cuda_gpt_gpu_test; do
+    strip -o "$to/$(basename "$binary")" "bazel-bin/$binary"
   done
-  cp scripts/gpu_check.sh tests/gpu/torch_all_reduce.py "$to/"
+  # What the trainer and its tests load and a machine with GPUs may lack.
+  ldd bazel-bin/ringmaster-trainer | awk '/libdnnl|libgomp|libOpenCL/ {print $3}' | xargs -I{} cp -L {} "$to/"
+  cp scripts/gpu_check.sh tests/gpu/torch_all_reduce.py tests/gpu/torch_gpt.py tests/gpu/train_job.sh "$to/"
+  cat README.md docs/*.md > "$to/text.txt"
   ls -l "$to"
   exit 0
 fi
 
+export LD_LIBRARY_PATH=$here${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export NCCL_NVLS_ENABLE=0 TORCH_SYMM_MEM_DISABLE_MULTICAST=1 NVSHMEM_DISABLE_NVLS=1
 gpus=$(nvidia-smi -L 2>/dev/null | wc -l || true)
 if [ "$gpus" -eq 0 ]; then
@@ -29,8 +35,19 @@ sizes=${2:-8:1G:8}
 failed=0
 
 nvidia-smi -L
-"$here/gpu_test" || failed=1
+for test in gpu_test kernels_gpu_test cuda_gpt_gpu_test; do "$here/$test" || failed=1; done
+"$here/train_job.sh" "$here" "$here/text.txt" || failed=1
 summary=
+echo "== GPT-2 124M on one GPU"
+if report=$("$here/ringmaster" bench train --device cuda --sequences 64); then
+  echo "$report"
+  summary+="training: $(grep tokens/s <<<"$report")"$'\n'
+else
+  echo "$report"
+  summary+="training: FAILED"$'\n'
+  failed=1
+fi
+if [ "${RINGMASTER_TORCH:-0}" = 1 ]; then python3 "$here/torch_gpt.py" speed 64 || failed=1; fi
 for op in all_reduce reduce_scatter all_gather all_to_all broadcast; do
   echo "== $op, $ranks ranks"
   if rows=$("$here/ringmaster" bench collectives --device cuda --ranks "$ranks" --op "$op" --sizes "$sizes"); then
@@ -47,7 +64,7 @@ if [ "${RINGMASTER_TORCH:-0}" = 1 ]; then
   python3 "$here/torch_all_reduce.py" "$ranks" "$sizes" || failed=1
 fi
 
-echo "== summary: largest size of each operation"
+echo "== summary: training, and the largest size of each operation"
 printf '%s' "$summary"
 [ "$failed" -eq 0 ] && echo "gpu check: passed" || echo "gpu check: FAILED"
 exit "$failed"

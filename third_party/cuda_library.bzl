@@ -29,7 +29,7 @@ def cuda_library(name, srcs, hdrs = [], without = [], deps = [], **attrs):
             name = name + "_" + src.replace(".", "_"),
             srcs = [src] + hdrs,
             outs = [objects[-1]],
-            cmd = NVCC + " -c -O3 -std=c++20 -arch=sm_90 -Werror all-warnings -Xcompiler -fPIC,-Wall,-Wextra -I. " +
+            cmd = NVCC + " -c -O3 -std=c++20 -gencode arch=compute_90a,code=sm_90a -Werror all-warnings -Xcompiler -fPIC,-Wall,-Wextra -I. " +
                   "$(location %s) -o $@" % src,
         )
     native.cc_library(

@@ -90,8 +90,14 @@ absl::StatusOr<Schedule> ReadSchedule(const v1::Schedule& schedule) {
 
 absl::Status CheckLayout(const v1::JobSpec& spec, int world_size) {
   if (!spec.command().empty()) return Bad("command", "a program", "none: this is the built-in trainer");
-  if (!spec.device().empty() && spec.device() != "cpu" && spec.device() != "auto") {
-    return Bad("device", spec.device(), "cpu or auto: this trainer was built for CPUs");
+  if (!spec.device().empty() && spec.device() != "cpu" && spec.device() != "auto" && spec.device() != "cuda") {
+    return Bad("device", spec.device(), "cpu, cuda or auto, which is cpu");
+  }
+  if (spec.device() == "cuda" && !spec.model().has_gpt()) {
+    return Bad("device", "cuda", "cpu for this model: on a GPU only model.gpt runs");
+  }
+  if (spec.device() == "cuda" && !spec.train().optimizer().has_adamw()) {
+    return Bad("device", "cuda", "cpu for this train.optimizer: on a GPU only adamw runs");
   }
   if (spec.parallel().tensor() > 1)
     return Bad("parallel.tensor", spec.parallel().tensor(), "1: tensor parallelism is not built yet");
@@ -108,6 +114,7 @@ absl::StatusOr<JobConfig> ReadJobConfig(const v1::JobSpec& spec, int world_size)
   RM_RETURN_IF_ERROR(CheckLayout(spec, world_size));
   const v1::Train& train = spec.train();
   JobConfig config;
+  config.device = spec.device() == "cuda" ? TrainDevice::kCuda : TrainDevice::kCpu;
   RM_ASSIGN_OR_RETURN(config.model, ReadModel(spec.model()));
   RM_ASSIGN_OR_RETURN(config.optimizer, ReadOptimizer(train.optimizer()));
   RM_ASSIGN_OR_RETURN(config.schedule, ReadSchedule(train.schedule()));

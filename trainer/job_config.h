@@ -13,7 +13,10 @@
 
 namespace ringmaster::trainer {
 
+enum class TrainDevice : uint8_t { kCpu, kCuda };
+
 struct JobConfig {
+  TrainDevice device = TrainDevice::kCpu;
   ModelConfig model;
   OptimizerConfig optimizer;
   Schedule schedule;

@@ -70,7 +70,18 @@ TEST(JobConfig, BadFields_AreNamedWithFoundAndExpected) {
       {"final_fraction", "1.5",
        [](v1::JobSpec& s) { s.mutable_train()->mutable_schedule()->mutable_linear()->set_final_fraction(1.5); }},
       {"train.clip_norm", "-1", [](v1::JobSpec& s) { s.mutable_train()->set_clip_norm(-1); }},
-      {"device", "cuda", [](v1::JobSpec& s) { s.set_device("cuda"); }},
+      {"device", "cuda",
+       [](v1::JobSpec& s) {
+         s.set_device("cuda");
+         s.mutable_model()->mutable_mlp();
+       }},
+      {"device", "cuda",
+       [](v1::JobSpec& s) {
+         s.set_device("cuda");
+         s.mutable_model()->mutable_gpt();
+         s.mutable_train()->mutable_optimizer()->mutable_sgd()->set_learning_rate(1);
+       }},
+      {"device", "tpu", [](v1::JobSpec& s) { s.set_device("tpu"); }},
       {"parallel.tensor", "2", [](v1::JobSpec& s) { s.mutable_parallel()->set_tensor(2); }},
       {"parallel.pipeline", "2", [](v1::JobSpec& s) { s.mutable_parallel()->set_pipeline(2); }},
       {"command", "a program", [](v1::JobSpec& s) { s.add_command("ls"); }},

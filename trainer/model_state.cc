@@ -37,6 +37,16 @@ absl::Status CheckFingerprint(const CheckpointReader& reader, const std::string&
                                                     reader.manifest().model_fingerprint(), "\", expected \"", fingerprint, "\""));
 }
 
+absl::Status FetchState(Model& model, Optimizer& optimizer) {
+  RM_RETURN_IF_ERROR(model.FetchWeights());
+  return optimizer.FetchState();
+}
+
+absl::Status StoreState(Model& model, Optimizer& optimizer) {
+  RM_RETURN_IF_ERROR(model.StoreWeights());
+  return optimizer.StoreState();
+}
+
 absl::Status LoadTensors(CheckpointReader& reader, const std::vector<GlobalTensor>& tensors) {
   for (const GlobalTensor& tensor : tensors) {
     const auto it = reader.tensors().find(tensor.name);

@@ -22,6 +22,11 @@ std::vector<GlobalTensor> WeightTensors(Model& model);
 // FAILED_PRECONDITION with both fingerprints: the checkpoint belongs to another model.
 absl::Status CheckFingerprint(const CheckpointReader& reader, const std::string& fingerprint);
 
+// Between a device that keeps weights and optimiser state and their copies on the host; nothing where the host keeps them.
+// INTERNAL: the device failed.
+absl::Status FetchState(Model& model, Optimizer& optimizer);
+absl::Status StoreState(Model& model, Optimizer& optimizer);
+
 // Fills every tensor from the checkpoint.
 // FAILED_PRECONDITION: the checkpoint lacks one or has another shape (another optimizer, for example).
 absl::Status LoadTensors(CheckpointReader& reader, const std::vector<GlobalTensor>& tensors);

@@ -23,8 +23,7 @@ std::vector<std::span<float>> WholeState(Model& model, Optimizer& optimizer) {
 
 absl::Status FillState(Communicator& communicator, const std::vector<std::span<float>>& state, int root, absl::Duration timeout) {
   for (const std::span<float> values : state) {
-    RM_RETURN_IF_ERROR(
-        communicator.Broadcast(values.data(), static_cast<int64_t>(values.size()), DataType::kF32, root, timeout));
+    RM_RETURN_IF_ERROR(communicator.Broadcast(values.data(), static_cast<int64_t>(values.size()), DataType::kF32, root, timeout));
   }
   return absl::OkStatus();
 }

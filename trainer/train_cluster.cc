@@ -206,8 +206,9 @@ TrainResult TrainCluster::RunRank(const TrainerIdentity& identity, int break_aft
     auto communicator = CreateCommunicator(options, rendezvous, timeout, clock_);
     if (!communicator.ok()) return communicator.status();
     return std::make_unique<BreakingCommunicator>(*std::move(communicator), std::exchange(breaks, -1),
-                                                  how == Break::kDeath ? absl::InternalError("killed by the test")
-                                                                       : absl::UnavailableError("rank 9 (nowhere, pid 1) closed its connection"));
+                                                  how == Break::kDeath
+                                                      ? absl::InternalError("killed by the test")
+                                                      : absl::UnavailableError("rank 9 (nowhere, pid 1) closed its connection"));
   };
   const auto print = [this](const std::string& line) {
     if (print_hook_) print_hook_(line);

@@ -141,7 +141,7 @@ TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinRespons
   const int rank = member.identity.rank.value();
   if (!bench_.has_value()) {
     env.board.phase = TrainerPhase::kLoading;
-    auto bench = SetUpWorkbench(join.spec(), join.world_size());
+    auto bench = SetUpWorkbench(join.spec(), join.world_size(), member.identity.local_rank);
     if (!bench.ok()) return BadInput(bench.status());
     bench_ = *std::move(bench);
     ResetBoard(env.board, bench_->config);
@@ -207,7 +207,9 @@ absl::StatusOr<int64_t> TrainLoop::FindState(const Membership& member, const v1:
   if (newest.step == kNoState) return LoadState(member, join, communicator);
   if (completed_ != newest.step) completed_ = kNoState;
   if (!newest.is_everywhere) {
+    RM_RETURN_IF_ERROR(FetchState(*bench_->model, *bench_->optimizer));
     RM_RETURN_IF_ERROR(FillState(communicator, WholeState(*bench_->model, *bench_->optimizer), newest.rank, timeout));
+    RM_RETURN_IF_ERROR(StoreState(*bench_->model, *bench_->optimizer));
   }
   if (communicator.rank() == 0) {
     environment_.print(absl::StrFormat("epoch %d goes on at step %d%s", member.identity.epoch.value(), newest.step,
@@ -243,6 +245,7 @@ absl::StatusOr<int64_t> TrainLoop::LoadState(const Membership& member, const v1:
       if (const absl::Status moved = MoveLatest(env.files, root, choice.step); !moved.ok()) env.warn(std::string(moved.message()));
     }
   }
+  RM_RETURN_IF_ERROR(StoreState(model, *bench_->optimizer));
   if (rank == 0) {
     int64_t parameters = 0;
     for (const Parameter& parameter : model.parameters()) parameters += parameter.size;

@@ -1,5 +1,6 @@
-// A training job on one rank, epoch after epoch: join, plan, resume, step, validate, checkpoint; when an epoch breaks, keep process and
-// state, wait for the next one and go on. Everything from outside is injected, so that tests run many ranks as threads of one process.
+// A training job on one rank, epoch after epoch: join, plan, resume, step, validate, checkpoint; when an epoch breaks, keep process
+// and state, wait for the next one and go on. Everything from outside is injected, so that tests run many ranks as threads of one
+// process.
 #ifndef RINGMASTER_TRAINER_TRAIN_LOOP_H_
 #define RINGMASTER_TRAINER_TRAIN_LOOP_H_
 
@@ -18,8 +19,8 @@
 #include "common/mutex.h"
 #include "common/progress_board.h"
 #include "trainer/checkpoint/files.h"
-#include "trainer/session/coordinator_link.h"
 #include "trainer/recovery.h"
+#include "trainer/session/coordinator_link.h"
 #include "trainer/train_end.h"
 #include "trainer/workbench.h"
 
@@ -71,9 +72,9 @@ class TrainLoop {
   const Environment environment_;
   std::atomic<bool> stopped_{false};
   std::optional<Workbench> bench_;
-  int64_t completed_ = kNoState;  // steps that the state in bench_ has completed
+  int64_t completed_ = kNoState;   // steps that the state in bench_ has completed
   bool shared_gradients_ = false;  // the gradients' memory belonged to the group of an epoch
-  int64_t saved_step_ = -1;       // of the newest checkpoint that this rank knows of
+  int64_t saved_step_ = -1;        // of the newest checkpoint that this rank knows of
 
   Mutex mu_;
   std::string stop_reason_ ABSL_GUARDED_BY(mu_);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/status_macros.h"
+#include "trainer/model_state.h"
 #include "trainer/validation.h"
 
 namespace ringmaster::trainer {
@@ -58,7 +59,11 @@ absl::Status Training::Step(int64_t completed) {
   LossSum loss;
   RM_RETURN_IF_ERROR(Accumulate(completed, loss));
   SetPhase(TrainerPhase::kCommunication);
-  RM_RETURN_IF_ERROR(Together(parts_.sync.SumGradients(parts_.model.gradients())));
+  if (parts_.sync.size() > 1) {
+    RM_RETURN_IF_ERROR(parts_.model.FetchGradients());
+    RM_RETURN_IF_ERROR(Together(parts_.sync.SumGradients(parts_.model.gradients())));
+    RM_RETURN_IF_ERROR(parts_.model.StoreGradients());
+  }
   double sums[] = {loss.loss, static_cast<double>(loss.units)};
   RM_RETURN_IF_ERROR(Together(parts_.sync.Sum(sums)));
   SetPhase(TrainerPhase::kOptimizer);
@@ -89,7 +94,7 @@ absl::Status Training::Accumulate(int64_t completed, LossSum& loss) {
 
 absl::Status Training::Update(int64_t completed, double loss) {
   // Every rank has the same sums, so this is the norm of the whole gradient, and all ranks decide alike.
-  const double norm = std::sqrt(SquaredNorm(parts_.model.gradients()));
+  RM_ASSIGN_OR_RETURN(const double norm, parts_.optimizer.GradientNorm());
   if (!std::isfinite(loss) || !std::isfinite(norm)) {
     return Fail(TrainEnd::kDiverged,
                 absl::OutOfRangeError(absl::StrFormat("step %d: loss %g, gradient norm %g: training has diverged; use a lower "
@@ -98,7 +103,7 @@ absl::Status Training::Update(int64_t completed, double loss) {
   }
   const double rate = config_.learning_rate * ScheduleFactor(config_.schedule, completed, config_.steps);
   const double clip = config_.clip_norm > 0 && norm > config_.clip_norm ? config_.clip_norm / norm : 1;
-  parts_.optimizer.Step(completed + 1, static_cast<float>(rate), static_cast<float>(clip));
+  RM_RETURN_IF_ERROR(parts_.optimizer.Step(completed + 1, static_cast<float>(rate), static_cast<float>(clip)));
   parts_.board.train_loss.store(loss, std::memory_order_relaxed);
   parts_.board.gradient_norm.store(norm, std::memory_order_relaxed);
   parts_.board.learning_rate.store(rate, std::memory_order_relaxed);
@@ -146,6 +151,7 @@ absl::Status Training::Checkpoint(int64_t step) {
   RM_RETURN_IF_ERROR(Together(parts_.sync.Min(agreed)));
   parts_.saver->GiveUp(-agreed[1]);
   if (agreed[0] == 1) {
+    RM_RETURN_IF_ERROR(FetchState(parts_.model, parts_.optimizer));
     parts_.saver->Save(step);
   } else if (is_first()) {
     parts_.warn(absl::StrCat("checkpoint of step ", step, " skipped: the one before is not committed yet"));
@@ -168,6 +174,7 @@ absl::Status Training::FinishCheckpoints(int64_t step, bool is_saved) {
   RM_RETURN_IF_ERROR(TakeOutcome());
   if (is_saved) return absl::OkStatus();
   const int64_t failures_before = failed_checkpoints_;
+  RM_RETURN_IF_ERROR(FetchState(parts_.model, parts_.optimizer));
   parts_.saver->Save(step);
   if (!parts_.saver->WaitUntilIdle(kAtTheEnd)) {
     return Fail(TrainEnd::kFailed,

@@ -1,16 +1,29 @@
 #include "trainer/workbench.h"
 
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "trainer/cuda/cuda_training.h"
 #include "trainer/model_state.h"
 
 namespace ringmaster::trainer {
 
-absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, int world_size) {
+absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, int world_size, int local_rank) {
   Workbench bench;
   RM_ASSIGN_OR_RETURN(bench.config, ReadJobConfig(spec, world_size));
   RM_ASSIGN_OR_RETURN(bench.dataset, OpenDataset(spec.data(), bench.config.context));
-  RM_ASSIGN_OR_RETURN(bench.model, CreateModel(bench.config.model, bench.dataset->shape(), bench.config.micro_batch));
-  bench.optimizer = CreateOptimizer(bench.config.optimizer, *bench.model);
+  if (bench.config.device == TrainDevice::kCuda) {
+    auto cuda = CreateCudaTraining(std::get<GptConfig>(bench.config.model), bench.dataset->shape(), bench.config.micro_batch,
+                                   std::get<AdamWConfig>(bench.config.optimizer), local_rank);
+    if (!cuda.ok()) return absl::Status(cuda.status().code(), absl::StrCat("device cuda: ", cuda.status().message()));
+    bench.model = std::move(cuda->model);
+    bench.optimizer = std::move(cuda->optimizer);
+  } else {
+    RM_ASSIGN_OR_RETURN(bench.model, CreateModel(bench.config.model, bench.dataset->shape(), bench.config.micro_batch));
+    bench.optimizer = CreateOptimizer(bench.config.optimizer, *bench.model);
+  }
   bench.tensors = StateTensors(*bench.model, *bench.optimizer);
   return bench;
 }

@@ -24,8 +24,10 @@ struct Workbench {
   std::vector<float> own_gradients;   // memory for a rank that was in a group and is alone now
 };
 
-// INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED: the field of the spec, or the file, that cannot be had.
-absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, int world_size);
+// `local_rank`: among the ranks on this host; on GPUs, which one.
+// INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED: the field of the spec, or the file, that cannot be had. FAILED_PRECONDITION,
+// UNIMPLEMENTED: the spec asks for a GPU, and there is none or this build cannot use it.
+absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, int world_size, int local_rank);
 
 }  // namespace ringmaster::trainer
 

@@ -1,11 +1,14 @@
 #include "trainer/models/create_model.h"
 
+#include <algorithm>
 #include <string>
 
 #include "absl/strings/str_format.h"
+#include "common/crc32c.h"
 #include "common/status_macros.h"
 #include "trainer/models/classifier.h"
 #include "trainer/models/gpt.h"
+#include "trainer/ops/philox.h"
 
 namespace ringmaster::trainer {
 namespace {
@@ -24,7 +27,7 @@ absl::Status CheckImages(const std::string& model, const SampleShape& shape) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Model>> Create(const GptConfig& config, const SampleShape& shape, int64_t max_samples) {
+absl::Status CheckGpt(const GptConfig& config, const SampleShape& shape) {
   RM_RETURN_IF_ERROR(CheckPositive("model.gpt.layers", config.layers));
   RM_RETURN_IF_ERROR(CheckPositive("model.gpt.heads", config.heads));
   RM_RETURN_IF_ERROR(CheckPositive("model.gpt.channels", config.channels));
@@ -40,6 +43,11 @@ absl::StatusOr<std::unique_ptr<Model>> Create(const GptConfig& config, const Sam
     return absl::InvalidArgumentError(
         absl::StrFormat("model.gpt.context is %d: the data delivers sequences of %d tokens", config.context, shape.context));
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Create(const GptConfig& config, const SampleShape& shape, int64_t max_samples) {
+  RM_RETURN_IF_ERROR(CheckGpt(config, shape));
   return Gpt::Create(config, shape.vocabulary, max_samples);
 }
 
@@ -77,6 +85,25 @@ absl::StatusOr<std::unique_ptr<Model>> Create(const CnnConfig& config, const Sam
 absl::StatusOr<std::unique_ptr<Model>> CreateModel(const ModelConfig& config, const SampleShape& shape, int64_t max_samples) {
   RM_RETURN_IF_ERROR(CheckPositive("the number of samples per pass", max_samples));
   return std::visit([&](const auto& kind) { return Create(kind, shape, max_samples); }, config);
+}
+
+absl::StatusOr<std::vector<PlannedParameter>> PlanGptParameters(const GptConfig& config, const SampleShape& shape) {
+  RM_RETURN_IF_ERROR(CheckGpt(config, shape));
+  return Gpt::PlanParameters(config, shape.vocabulary);
+}
+
+std::string GptFingerprint(const GptConfig& config, int64_t vocabulary) {
+  return absl::StrFormat("gpt layers=%d heads=%d channels=%d context=%d vocabulary=%d", config.layers, config.heads,
+                         config.channels, config.context, vocabulary);
+}
+
+void InitializeWeights(uint64_t seed, const std::string& name, const Initializer& initializer, std::span<float> values) {
+  if (initializer.deviation == 0.0f) {
+    std::ranges::fill(values, initializer.constant);
+    return;
+  }
+  // By name, so that a parameter starts the same whatever else the model has.
+  FillNormal(seed, ExtendCrc32c(0, name.data(), name.size()), initializer.deviation, values);
 }
 
 absl::Status NextTokenLogits(Model& model, std::span<const int32_t> tokens, std::span<float> logits) {

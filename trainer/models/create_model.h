@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <variant>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "trainer/data/batch.h"
 #include "trainer/models/model.h"
+#include "trainer/tensor/planner.h"
 
 namespace ringmaster::trainer {
 
@@ -35,6 +37,14 @@ using ModelConfig = std::variant<GptConfig, MlpConfig, CnnConfig>;
 // Plans everything for micro-batches of up to `max_samples` samples of `shape`.
 // INVALID_ARGUMENT names the field that cannot work (heads do not divide channels, GPT on images, ...).
 absl::StatusOr<std::unique_ptr<Model>> CreateModel(const ModelConfig& config, const SampleShape& shape, int64_t max_samples);
+
+// What a GPT consists of, for who keeps its tensors elsewhere: parameters in order with their initial values, and the fingerprint.
+// INVALID_ARGUMENT, INTERNAL: as CreateModel.
+absl::StatusOr<std::vector<PlannedParameter>> PlanGptParameters(const GptConfig& config, const SampleShape& shape);
+std::string GptFingerprint(const GptConfig& config, int64_t vocabulary);
+
+// A parameter's first values: a function of (seed, name, index) alone.
+void InitializeWeights(uint64_t seed, const std::string& name, const Initializer& initializer, std::span<float> values);
 
 // Next-token logits for sampling text: `tokens` (1 .. context of them) -> (vocabulary) logits of the last position.
 // INVALID_ARGUMENT: the model is no GPT, or the length is wrong.

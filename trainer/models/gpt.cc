@@ -32,15 +32,23 @@ Gpt::Gpt(const GptConfig& config, int64_t vocabulary, int64_t max_samples)
 
 absl::StatusOr<std::unique_ptr<Model>> Gpt::Create(const GptConfig& config, int64_t vocabulary, int64_t max_samples) {
   std::unique_ptr<Gpt> model(new Gpt(config, vocabulary, max_samples));
-  RM_RETURN_IF_ERROR(model->Plan());
+  Planner planner;
+  RM_RETURN_IF_ERROR(model->Plan(planner));
+  RM_RETURN_IF_ERROR(model->Allocate(planner));
   return model;
 }
 
-absl::Status Gpt::Plan() {
+absl::StatusOr<std::vector<PlannedParameter>> Gpt::PlanParameters(const GptConfig& config, int64_t vocabulary) {
+  Gpt model(config, vocabulary, /*max_samples=*/1);
+  Planner planner;
+  RM_RETURN_IF_ERROR(model.Plan(planner));
+  return planner.parameters();
+}
+
+absl::Status Gpt::Plan(Planner& planner) {
   RM_RETURN_IF_ERROR(CreateOnednnContext(&context_));
   const int64_t rows = shape_.rows();
   const int64_t channels = shape_.channels;
-  Planner planner;
   token_table_ = planner.AddParameter("wte.weight", {vocabulary_, channels}, /*decay=*/true, {.deviation = kDeviation});
   position_table_ = planner.AddParameter("wpe.weight", {shape_.context, channels}, /*decay=*/true, {.deviation = kDeviation});
   temporaries_ = TransformerTemporaries(shape_, planner);
@@ -58,13 +66,10 @@ absl::Status Gpt::Plan() {
   final_normed_ = planner.AddBuffer(rows * channels);
   logits_ = planner.AddBuffer(rows * vocabulary_);
   row_results_ = planner.AddBuffer(2 * rows);
-  return Allocate(planner);
+  return absl::OkStatus();
 }
 
-std::string Gpt::fingerprint() const {
-  return absl::StrFormat("gpt layers=%d heads=%d channels=%d context=%d vocabulary=%d", config_.layers, config_.heads,
-                         config_.channels, config_.context, vocabulary_);
-}
+std::string Gpt::fingerprint() const { return GptFingerprint(config_, vocabulary_); }
 
 absl::Status Gpt::CheckTokens(std::span<const int32_t> tokens, const char* what) const {
   for (const int32_t token : tokens) {

@@ -23,6 +23,9 @@ class Gpt final : public PlannedModel {
   // Sizes are already checked. INTERNAL: the maths library refused a shape. RESOURCE_EXHAUSTED: not enough memory.
   static absl::StatusOr<std::unique_ptr<Model>> Create(const GptConfig& config, int64_t vocabulary, int64_t max_samples);
 
+  // What Create would plan, without memory for it.
+  static absl::StatusOr<std::vector<PlannedParameter>> PlanParameters(const GptConfig& config, int64_t vocabulary);
+
   std::string fingerprint() const override;
   absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale) override;
   absl::StatusOr<LossSum> Evaluate(const Batch& batch) override;
@@ -33,7 +36,7 @@ class Gpt final : public PlannedModel {
  private:
   Gpt(const GptConfig& config, int64_t vocabulary, int64_t max_samples);
 
-  absl::Status Plan();
+  absl::Status Plan(Planner& planner);
   absl::Status CheckBatch(const Batch& batch) const;
   absl::Status CheckTokens(std::span<const int32_t> tokens, const char* what) const;
   // Copies the tokens and pads them to the planned number of sequences.

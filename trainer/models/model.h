@@ -48,6 +48,13 @@ class Model {
   // batch.
   virtual void PlaceGradients(std::span<float> memory) = 0;
 
+  // A model on a GPU keeps weights and gradients there, and the spans above are copies on the host: Fetch brings the copy up to
+  // date, Store the device. On the host they do nothing. INTERNAL, here: the device failed.
+  virtual absl::Status FetchWeights() { return absl::OkStatus(); }
+  virtual absl::Status StoreWeights() { return absl::OkStatus(); }
+  virtual absl::Status FetchGradients() { return absl::OkStatus(); }
+  virtual absl::Status StoreGradients() { return absl::OkStatus(); }
+
   // "gpt layers=4 heads=4 channels=128 context=64 vocabulary=256": equal exactly when checkpoints fit.
   virtual std::string fingerprint() const = 0;
 

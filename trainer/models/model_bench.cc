@@ -89,10 +89,10 @@ int Run(std::string_view name, int64_t batch_size, double seconds) {
     const auto t2 = std::chrono::steady_clock::now();
     loss += SquaredNorm((*model)->gradients());
     const auto t3 = std::chrono::steady_clock::now();
-    optimizer->Step(i, 1e-3f, 1.0f);
+    const absl::Status stepped = optimizer->Step(i, 1e-3f, 1.0f);
     const auto t4 = std::chrono::steady_clock::now();
     processor += std::clock() - before;
-    if (!evaluated.ok() || !trained.ok()) {
+    if (!evaluated.ok() || !trained.ok() || !stepped.ok()) {
       std::fprintf(stderr, "%s %s\n", evaluated.status().ToString().c_str(), trained.status().ToString().c_str());
       return 1;
     }

@@ -148,7 +148,7 @@ TEST_P(AnyModel, GapsBetweenParametersStayZero) {
       ASSERT_EQ(model->weights()[i], 0.0f) << i;
       ASSERT_EQ(model->gradients()[i], 0.0f) << i;
     }
-    optimizer->Step(step, 0.1f, 1.0f);
+    ASSERT_OK(optimizer->Step(step, 0.1f, 1.0f));
   }
 }
 
@@ -159,7 +159,7 @@ TEST_P(AnyModel, OverfitsOneBatch) {
   LossSum loss;
   for (int step = 1; step <= 150; ++step) {
     ASSERT_OK_AND_ASSIGN(loss, model->ForwardBackward(batch, 1.0f / static_cast<float>(batch.targets.size())));
-    optimizer->Step(step, 3e-3f, 1.0f);
+    ASSERT_OK(optimizer->Step(step, 3e-3f, 1.0f));
   }
   EXPECT_LT(loss.loss / static_cast<double>(loss.units), 0.1);
   EXPECT_EQ(loss.correct, loss.units);

@@ -64,7 +64,7 @@ void ExpectNoAllocation(const ModelConfig& config, const SampleShape& shape, con
   for (int step = 1; step <= 3; ++step) {
     good = good && model->ForwardBackward(batch, 1.0f).ok();
     norm += SquaredNorm(model->gradients());
-    optimizer->Step(step, 1e-3f, 0.5f);
+    good = good && optimizer->Step(step, 1e-3f, 0.5f).ok();
     good = good && model->Evaluate(short_batch).ok();
   }
   counting = false;

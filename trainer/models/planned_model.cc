@@ -1,11 +1,8 @@
 #include "trainer/models/planned_model.h"
 
-#include <algorithm>
-
 #include "common/check.h"
-#include "common/crc32c.h"
 #include "common/status_macros.h"
-#include "trainer/ops/philox.h"
+#include "trainer/models/create_model.h"
 
 namespace ringmaster::trainer {
 
@@ -31,13 +28,7 @@ void PlannedModel::Initialize(uint64_t seed) {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& parameter = parameters_[i];
     const auto values = weights_.subspan(static_cast<size_t>(parameter.offset), static_cast<size_t>(parameter.size));
-    const Initializer& initializer = initializers_[i];
-    if (initializer.deviation == 0.0f) {
-      std::ranges::fill(values, initializer.constant);
-      continue;
-    }
-    // By name, so that a parameter starts the same whatever else the model has.
-    FillNormal(seed, ExtendCrc32c(0, parameter.name.data(), parameter.name.size()), initializer.deviation, values);
+    InitializeWeights(seed, parameter.name, initializers_[i], values);
   }
 }
 

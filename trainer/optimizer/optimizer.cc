@@ -26,7 +26,9 @@ class AdamW final : public Optimizer {
   AdamW(const AdamWConfig& config, Model& model)
       : config_(config), model_(model), first_moments_(StateArena(model)), second_moments_(StateArena(model)) {}
 
-  void Step(int64_t step, float learning_rate, float gradient_scale) override {
+  absl::StatusOr<double> GradientNorm() override { return std::sqrt(SquaredNorm(model_.gradients())); }
+
+  absl::Status Step(int64_t step, float learning_rate, float gradient_scale) override {
     const double correction1 = 1.0 - std::pow(config_.beta1, static_cast<double>(step));
     const double correction2 = 1.0 - std::pow(config_.beta2, static_cast<double>(step));
     AdamWFactors factors = {
@@ -48,6 +50,7 @@ class AdamW final : public Optimizer {
                     second_moments_.data() + at);
       });
     }
+    return absl::OkStatus();
   }
 
   std::vector<OptimizerState> state() override {
@@ -65,7 +68,9 @@ class Sgd final : public Optimizer {
  public:
   Sgd(const SgdConfig& config, Model& model) : config_(config), model_(model), momentum_(StateArena(model)) {}
 
-  void Step(int64_t step, float learning_rate, float gradient_scale) override {
+  absl::StatusOr<double> GradientNorm() override { return std::sqrt(SquaredNorm(model_.gradients())); }
+
+  absl::Status Step(int64_t step, float learning_rate, float gradient_scale) override {
     SgdFactors factors = {
         .gradient_scale = gradient_scale, .momentum = static_cast<float>(config_.momentum), .learning_rate = learning_rate};
     for (const Parameter& parameter : model_.parameters()) {
@@ -75,6 +80,7 @@ class Sgd final : public Optimizer {
         UpdateSgd(factors, end - begin, model_.weights().data() + at, model_.gradients().data() + at, momentum_.data() + at);
       });
     }
+    return absl::OkStatus();
   }
 
   std::vector<OptimizerState> state() override { return {{"sgd.momentum", momentum_.values()}}; }

@@ -10,6 +10,8 @@
 #include <variant>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "trainer/models/model.h"
 
 namespace ringmaster::trainer {
@@ -39,11 +41,18 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
+  // Of the gradients. INTERNAL, here and below: the device failed (never on the host).
+  virtual absl::StatusOr<double> GradientNorm() = 0;
+
   // step counts from 1 (Adam's bias correction). learning_rate: already scheduled. gradient_scale: the clip factor, applied on the
   // fly. Zeroes the gradients on the way.
-  virtual void Step(int64_t step, float learning_rate, float gradient_scale) = 0;
+  virtual absl::Status Step(int64_t step, float learning_rate, float gradient_scale) = 0;
 
   virtual std::vector<OptimizerState> state() = 0;
+
+  // As Model's: where the state is kept on a GPU, state() is a copy of it on the host.
+  virtual absl::Status FetchState() { return absl::OkStatus(); }
+  virtual absl::Status StoreState() { return absl::OkStatus(); }
 };
 
 std::unique_ptr<Optimizer> CreateOptimizer(const OptimizerConfig& config, Model& model);

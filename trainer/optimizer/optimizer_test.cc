@@ -47,7 +47,7 @@ void Train(Model& model, Optimizer& optimizer, int64_t steps, float learning_rat
   for_elements([&](int64_t i, bool) { model.weights()[i] = Weight(i); });
   for (int64_t step = 1; step <= steps; ++step) {
     for_elements([&](int64_t i, bool) { model.gradients()[i] = Gradient(i, step); });
-    optimizer.Step(step, learning_rate, scale);
+    ASSERT_TRUE(optimizer.Step(step, learning_rate, scale).ok());
     for (const float gradient : model.gradients()) ASSERT_EQ(gradient, 0.0f);
   }
   for_elements(visit);
@@ -104,7 +104,7 @@ TEST(Optimizer, RestoredStateContinuesWithTheSameBits) {
   for (auto [model, optimizer] :
        {std::pair<Model*, Optimizer*>{&whole, whole_optimizer.get()}, {&resumed, resumed_optimizer.get()}}) {
     for (size_t i = 0; i < model->gradients().size(); ++i) model->gradients()[i] = Gradient(static_cast<int64_t>(i), 9);
-    optimizer->Step(3, 0.01f, 1.0f);
+    ASSERT_TRUE(optimizer->Step(3, 0.01f, 1.0f).ok());
   }
   for (size_t i = 0; i < whole.weights().size(); ++i) ASSERT_EQ(whole.weights()[i], resumed.weights()[i]) << i;
 }

@@ -1,0 +1,36 @@
+// `ringmaster bench train`: a model's training step on a GPU, on tokens drawn from a seed, with what a user compares: tokens per
+// second, MFU by both formulas in use, memory, and where the step's time goes.
+#ifndef RINGMASTER_CLI_BENCH_TRAIN_BENCH_H_
+#define RINGMASTER_CLI_BENCH_TRAIN_BENCH_H_
+
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "cli/bench/train_options.h"
+#include "common/clock.h"
+#include "trainer/cuda/cuda_gpt.h"
+
+namespace ringmaster::cli {
+
+// Of one token, forward and backward.
+struct TokenFlops {
+  double llm_c = 0;  // 6 N + 6 L C T: all parameters; causal attention counted half
+  double palm = 0;   // 6 (N - positions) + 12 L C T: nanoGPT's and PaLM's, attention counted in full
+};
+TokenFlops FlopsOfToken(const trainer::CudaGptConfig& config);
+
+// INVALID_ARGUMENT: the models that there are.
+absl::StatusOr<trainer::CudaGptConfig> ConfigOf(const TrainBenchOptions& options);
+
+// One table of the step's work: milliseconds, share, TFLOP/s or GB/s, and the floor, which is products at the peak rate of this
+// run's best product and bytes at the rate of a device copy.
+std::string FormatBreakdown(std::vector<trainer::ProfiledWork> works);
+
+// Writes the report to `out`. Errors: CudaGpt's.
+absl::Status RunTrainBench(const TrainBenchOptions& options, const Clock& clock, std::ostream& out);
+
+}  // namespace ringmaster::cli
+
+#endif  // RINGMASTER_CLI_BENCH_TRAIN_BENCH_H_

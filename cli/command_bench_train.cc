@@ -1,0 +1,15 @@
+// `ringmaster bench train`: one process, one GPU.
+#include "cli/bench/train_bench.h"
+#include "cli/commands.h"
+#include "common/exit_codes.h"
+
+namespace ringmaster::cli {
+
+int BenchTrainCommand(const TrainBenchOptions& options, const Surroundings& world) {
+  const absl::Status status = RunTrainBench(options, world.clock, world.out);
+  if (status.ok()) return kExitSucceeded;
+  world.err << "ringmaster: " << status.message() << std::endl;
+  return absl::IsInvalidArgument(status) ? kExitUsage : kExitFailed;
+}
+
+}  // namespace ringmaster::cli

@@ -1,0 +1,324 @@
+#include "trainer/cuda/cuda_gpt.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/status_macros.h"
+#include "trainer/cuda/cuda_status.h"
+#include "trainer/cuda/embedding_order.h"
+#include "trainer/cuda/gemm_plans.h"
+#include "trainer/cuda/gpt_passes.h"
+#include "trainer/cuda/gpt_tensors.h"
+#include "trainer/cuda/step_profile.h"
+
+namespace ringmaster::trainer {
+namespace {
+
+constexpr float kWeightDeviation = 0.02f;  // of what products are timed on
+
+absl::Status CheckConfig(const CudaGptConfig& config) {
+  if (config.channels != kHeadSize * config.heads || config.heads < 1) {
+    return absl::InvalidArgumentError(absl::StrFormat("%d channels in %d heads: the GPU's attention needs %d channels in each head",
+                                                      config.channels, config.heads, kHeadSize));
+  }
+  if (config.channels > kMostChannels) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%d channels: the GPU's layer norm takes at most %d", config.channels, kMostChannels));
+  }
+  if (config.context < 1 || config.context % kAttentionTile != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("a context of %d tokens: the GPU's attention needs a multiple of %d", config.context, kAttentionTile));
+  }
+  if (config.layers < 1 || config.vocabulary < 1 || config.max_samples < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%d layers, a vocabulary of %d and %d sequences at a time: expected 1 or more", config.layers,
+                        config.vocabulary, config.max_samples));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<UpdateSpan> SpansOf(const std::vector<Parameter>& parameters) {
+  std::vector<UpdateSpan> spans;
+  for (const Parameter& parameter : parameters) {
+    for (int64_t begin = 0; begin < parameter.size; begin += kUpdateSpan) {
+      spans.push_back({.offset = parameter.offset + begin,
+                       .count = static_cast<int32_t>(std::min(kUpdateSpan, parameter.size - begin)),
+                       .decay = parameter.decay ? 1 : 0});
+    }
+  }
+  return spans;
+}
+
+CudaAdamW FactorsOf(const AdamWUpdate& update) {
+  const auto step = static_cast<double>(update.step);
+  return {.gradient_scale = static_cast<float>(update.gradient_scale),
+          .beta1 = static_cast<float>(update.beta1),
+          .one_minus_beta1 = static_cast<float>(1.0 - update.beta1),
+          .beta2 = static_cast<float>(update.beta2),
+          .one_minus_beta2 = static_cast<float>(1.0 - update.beta2),
+          .step_size = static_cast<float>(update.learning_rate / (1.0 - std::pow(update.beta1, step))),
+          .reciprocal_root_correction2 = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(update.beta2, step))),
+          .epsilon = static_cast<float>(update.epsilon),
+          .keep = static_cast<float>(1.0 - update.learning_rate * update.weight_decay)};
+}
+
+class CudaGptOnDevice final : public CudaGpt {
+ public:
+  explicit CudaGptOnDevice(const CudaGptConfig& config)
+      : config_(config),
+        rows_(config.max_samples * config.context),
+        parameters_(config_),
+        spans_(SpansOf(parameters_.list())),
+        tensors_(config_, parameters_, static_cast<int64_t>(spans_.size())),
+        order_(config.vocabulary) {}
+
+  absl::Status SetUp() {
+    RM_CUDA(cudaSetDevice(config_.device));
+    RM_CUDA(cudaGetDeviceProperties(&device_, config_.device));
+    if (device_.major != 9 || device_.minor != 0) {
+      return absl::FailedPreconditionError(
+          absl::StrFormat("GPU %d, %s, has compute capability %d.%d: this executable has kernels for 9.0 (Hopper)", config_.device,
+                          device_.name, device_.major, device_.minor));
+    }
+    RM_ASSIGN_OR_RETURN(stream_, CreateStream());
+    RM_ASSIGN_OR_RETURN(loss_read_, CreateEvent(/*timed=*/false));
+    for (Staging& staging : staging_) {
+      RM_ASSIGN_OR_RETURN(staging.memory, AllocatePinned(InputBytes(rows_), "pinned memory for batches"));
+      RM_ASSIGN_OR_RETURN(staging.copied, CreateEvent(/*timed=*/false));
+    }
+    RM_ASSIGN_OR_RETURN(output_, AllocatePinned(sizeof(GptOutput), "pinned memory for losses"));
+    RM_RETURN_IF_ERROR(tensors_.Allocate());
+    RM_CUDA(cudaMemcpy(tensors_.temporaries.spans, spans_.data(), spans_.size() * sizeof(UpdateSpan), cudaMemcpyDefault));
+    const auto choice = config_.timed_products ? GemmPlans::Choice::kTimed : GemmPlans::Choice::kFirst;
+    RM_ASSIGN_OR_RETURN(products_, GemmPlans::Create(choice, stream_.get()));
+    profile_ = std::make_unique<StepProfile>(stream_.get());
+    passes_ = std::make_unique<GptPasses>(GptPasses::Parts{.config = config_,
+                                                           .offsets = parameters_.offsets(),
+                                                           .tensors = tensors_,
+                                                           .products = *products_,
+                                                           .profile = *profile_,
+                                                           .stream = stream_.get()});
+    return PrepareProducts();
+  }
+
+  const std::vector<Parameter>& parameters() const override { return parameters_.list(); }
+  int64_t arena_elements() const override { return parameters_.elements(); }
+
+  absl::Status Pin(std::span<float> memory) override {
+    RM_CUDA(cudaHostRegister(memory.data(), memory.size_bytes(), cudaHostRegisterDefault));
+    pinned_.emplace_back(memory.data());
+    return absl::OkStatus();
+  }
+
+  absl::Status SetArena(CudaArena arena, std::span<const float> values) override {
+    RM_RETURN_IF_ERROR(CheckArena(values.size()));
+    RM_CUDA(cudaMemcpyAsync(ArenaOf(arena), values.data(), values.size_bytes(), cudaMemcpyDefault, stream_.get()));
+    if (arena == CudaArena::kWeights) {
+      RM_LAUNCH(RoundToBf16(tensors_.weights, parameters_.elements(), tensors_.rounded, stream_.get()));
+    }
+    return WaitUntilIdle();
+  }
+
+  absl::Status GetArena(CudaArena arena, std::span<float> values) override {
+    RM_RETURN_IF_ERROR(CheckArena(values.size()));
+    RM_CUDA(cudaMemcpyAsync(values.data(), ArenaOf(arena), values.size_bytes(), cudaMemcpyDefault, stream_.get()));
+    return WaitUntilIdle();
+  }
+
+  absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale) override {
+    RM_RETURN_IF_ERROR(CheckBatch(batch));
+    RM_RETURN_IF_ERROR(SendBatch(batch));
+    RM_RETURN_IF_ERROR(EnqueueLoss(batch, /*gradient=*/true, gradient_scale));
+    RM_RETURN_IF_ERROR(passes_->Backward(/*accumulate=*/has_gradients_));
+    has_gradients_ = true;
+    return ReadLoss(batch);
+  }
+
+  absl::StatusOr<LossSum> Evaluate(const Batch& batch) override {
+    RM_RETURN_IF_ERROR(CheckBatch(batch));
+    RM_RETURN_IF_ERROR(SendBatch(batch));
+    RM_RETURN_IF_ERROR(EnqueueLoss(batch, /*gradient=*/false, 0.0f));
+    return ReadLoss(batch);
+  }
+
+  absl::StatusOr<double> GradientNorm() override {
+    RM_RETURN_IF_ERROR(EnqueueNorm());
+    RM_CUDA(cudaMemcpyAsync(&Output().norm, &tensors_.temporaries.output->norm, sizeof(double), cudaMemcpyDefault, stream_.get()));
+    RM_RETURN_IF_ERROR(WaitUntilIdle());
+    return Output().norm;
+  }
+
+  absl::Status Update(const AdamWUpdate& update) override {
+    has_gradients_ = false;
+    RM_LAUNCH(UpdateAdamW(FactorsOf(update), tensors_.temporaries.spans, static_cast<int64_t>(spans_.size()),
+                          {.weights = tensors_.weights,
+                           .gradients = tensors_.gradients,
+                           .m = tensors_.first_moments,
+                           .v = tensors_.second_moments,
+                           .rounded = tensors_.rounded},
+                          &tensors_.temporaries.output->norm, stream_.get()));
+    return profile_->Mark("norm and update", {.bytes = 34.0 * static_cast<double>(parameters_.elements())});
+  }
+
+  absl::Status WaitUntilIdle() override {
+    RM_CUDA(cudaStreamSynchronize(stream_.get()));
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<ProfiledWork>> ProfileStep(const Batch& batch, const AdamWUpdate& update) override {
+    RM_RETURN_IF_ERROR(CheckBatch(batch));
+    RM_RETURN_IF_ERROR(SendBatch(batch));
+    RM_RETURN_IF_ERROR(WaitUntilIdle());
+    RM_RETURN_IF_ERROR(profile_->Begin());
+    RM_RETURN_IF_ERROR(EnqueueLoss(batch, /*gradient=*/true, 1.0f / static_cast<float>(rows_)));
+    RM_RETURN_IF_ERROR(passes_->Backward(/*accumulate=*/false));
+    RM_RETURN_IF_ERROR(EnqueueNorm());
+    RM_RETURN_IF_ERROR(Update(update));
+    const auto bytes = static_cast<size_t>(rows_ * config_.channels) * 8;
+    RM_CUDA(cudaMemcpyAsync(tensors_.temporaries.d_wide, tensors_.activations.layers[0].hidden, bytes, cudaMemcpyDefault,
+                            stream_.get()));
+    RM_RETURN_IF_ERROR(profile_->Mark("device copy", {.bytes = 2.0 * static_cast<double>(bytes)}));
+    return profile_->End();
+  }
+
+  std::vector<DeviceBytes> memory() const override { return tensors_.memory(); }
+  std::string description() const override { return absl::StrCat(device_.name, ", ", products_->version()); }
+
+ private:
+  struct Unpin {
+    void operator()(void* memory) const { cudaHostUnregister(memory); }
+  };
+  struct Staging {
+    PinnedMemory memory;
+    OwnedEvent copied;  // to the device: may be written again
+  };
+
+  GptOutput& Output() const { return *static_cast<GptOutput*>(output_.get()); }
+
+  float* ArenaOf(CudaArena arena) const {
+    switch (arena) {
+      case CudaArena::kWeights: return tensors_.weights;
+      case CudaArena::kGradients: return tensors_.gradients;
+      case CudaArena::kFirstMoments: return tensors_.first_moments;
+      case CudaArena::kSecondMoments: return tensors_.second_moments;
+    }
+    return nullptr;
+  }
+
+  absl::Status CheckArena(size_t elements) const {
+    if (static_cast<int64_t>(elements) == parameters_.elements()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrFormat("an arena of %d elements: expected %d, the model's", elements, parameters_.elements()));
+  }
+
+  // Times products on values like those of training: how much power they draw depends on them.
+  absl::Status PrepareProducts() {
+    if (config_.timed_products) {
+      const auto fill = [&](Bf16* x, int64_t count) -> absl::Status {
+        RM_LAUNCH(FillForTiming(x, count, 1.0f, stream_.get()));
+        return absl::OkStatus();
+      };
+      const int64_t wide = rows_ * config_.channels;
+      RM_LAUNCH(FillForTiming(tensors_.rounded, parameters_.elements(), kWeightDeviation, stream_.get()));
+      const GptActivations::Layer& first = tensors_.activations.layers[0];
+      for (Bf16* x : {first.normed1, first.attended, first.normed2, tensors_.activations.final_normed,
+                      tensors_.temporaries.d_stream, tensors_.temporaries.d_norm}) {
+        RM_RETURN_IF_ERROR(fill(x, wide));
+      }
+      for (Bf16* x : {first.activated, first.hidden, tensors_.temporaries.d_wide}) RM_RETURN_IF_ERROR(fill(x, 4 * wide));
+    }
+    RM_RETURN_IF_ERROR(passes_->Prepare());
+    RM_CUDA(cudaMemsetAsync(tensors_.gradients, 0, static_cast<size_t>(parameters_.elements()) * sizeof(float), stream_.get()));
+    return WaitUntilIdle();
+  }
+
+  absl::Status CheckBatch(const Batch& batch) const {
+    const auto used = static_cast<size_t>(batch.samples * config_.context);
+    if (batch.samples < 0 || batch.samples > config_.max_samples || batch.tokens.size() < used || batch.targets.size() < used) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "batch of %d sequences with %d tokens and %d targets: expected at most %d sequences of %d tokens and targets",
+          batch.samples, batch.tokens.size(), batch.targets.size(), config_.max_samples, config_.context));
+    }
+    for (size_t i = 0; i < used; ++i) {
+      for (const int32_t token : {batch.tokens[i], batch.targets[i]}) {
+        if (token >= 0 && token < config_.vocabulary) continue;
+        return absl::InvalidArgumentError(
+            absl::StrFormat("token %d at %d: expected 0 .. %d, the vocabulary", token, i, config_.vocabulary - 1));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status SendBatch(const Batch& batch) {
+    Staging& staging = staging_[next_staging_];
+    next_staging_ = 1 - next_staging_;
+    RM_CUDA(cudaEventSynchronize(staging.copied.get()));
+    const GptInput input(static_cast<char*>(staging.memory.get()), rows_);
+    const auto rows = static_cast<size_t>(rows_);
+    const std::span<int32_t> tokens(input.tokens, rows);
+    const std::span<int32_t> targets(input.targets, rows);
+    const auto used = static_cast<int64_t>(batch.samples * config_.context);
+    std::ranges::fill(std::copy_n(batch.tokens.begin(), used, tokens.begin()), tokens.end(), 0);
+    std::ranges::fill(std::copy_n(batch.targets.begin(), used, targets.begin()), targets.end(), 0);
+    *input.counts = order_.Sort(tokens, {.order = {input.order, rows},
+                                         .chunks = {input.chunks, static_cast<size_t>(MostEmbeddingChunks(rows_))},
+                                         .groups = {input.groups, static_cast<size_t>(MostEmbeddingGroups(rows_))}});
+    RM_CUDA(cudaMemcpyAsync(tensors_.temporaries.input, staging.memory.get(), static_cast<size_t>(InputBytes(rows_)),
+                            cudaMemcpyDefault, stream_.get()));
+    RM_CUDA(cudaEventRecord(staging.copied.get(), stream_.get()));
+    return absl::OkStatus();
+  }
+
+  absl::Status EnqueueLoss(const Batch& batch, bool gradient, float gradient_scale) {
+    RM_RETURN_IF_ERROR(passes_->Forward());
+    RM_RETURN_IF_ERROR(passes_->Loss(batch.samples * config_.context, gradient, gradient_scale));
+    RM_CUDA(cudaMemcpyAsync(&Output().loss, &tensors_.temporaries.output->loss, sizeof(LossOnDevice), cudaMemcpyDefault,
+                            stream_.get()));
+    RM_CUDA(cudaEventRecord(loss_read_.get(), stream_.get()));
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<LossSum> ReadLoss(const Batch& batch) {
+    RM_CUDA(cudaEventSynchronize(loss_read_.get()));
+    return LossSum{.loss = Output().loss.loss, .units = batch.samples * config_.context, .correct = Output().loss.correct};
+  }
+
+  absl::Status EnqueueNorm() {
+    RM_LAUNCH(::ringmaster::trainer::GradientNorm(tensors_.gradients, parameters_.elements(), tensors_.temporaries.norm_partials,
+                                                  &tensors_.temporaries.output->norm, stream_.get()));
+    return absl::OkStatus();
+  }
+
+  const CudaGptConfig config_;
+  const int64_t rows_;
+  const GptParameters parameters_;
+  const std::vector<UpdateSpan> spans_;
+  cudaDeviceProp device_ = {};
+  OwnedStream stream_;
+  OwnedEvent loss_read_;
+  std::array<Staging, 2> staging_;
+  size_t next_staging_ = 0;
+  PinnedMemory output_;
+  GptTensors tensors_;
+  EmbeddingOrder order_;
+  std::unique_ptr<GemmPlans> products_;
+  std::unique_ptr<StepProfile> profile_;
+  std::unique_ptr<GptPasses> passes_;
+  std::vector<std::unique_ptr<void, Unpin>> pinned_;
+  bool has_gradients_ = false;  // of passes since the last update
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CudaGpt>> CudaGpt::Create(const CudaGptConfig& config) {
+  RM_RETURN_IF_ERROR(CheckConfig(config));
+  auto gpt = std::make_unique<CudaGptOnDevice>(config);
+  RM_RETURN_IF_ERROR(gpt->SetUp());
+  return gpt;
+}
+
+}  // namespace ringmaster::trainer

@@ -1,0 +1,102 @@
+// GPT-2's training step on one GPU: bf16 passes over fp32 master weights, AdamW on the device. The same function as Gpt
+// (trainer/models/gpt.h), which is its oracle; parameters have the same names and shapes, so checkpoints serve both.
+//
+// One thread calls it. Everything is allocated and planned in Create. Calls return when their work is enqueued, unless they give a
+// result, for which they wait; the device works alone, so a wait ends unless the device itself fails. Given the same weights,
+// batches and algorithms of cuBLASLt (GemmPlans::Choice) the results are the same bits.
+//
+// Errors of all calls: INTERNAL, CUDA's or cuBLASLt's words; the device is then lost to this process.
+#ifndef RINGMASTER_TRAINER_CUDA_CUDA_GPT_H_
+#define RINGMASTER_TRAINER_CUDA_CUDA_GPT_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "trainer/data/batch.h"
+#include "trainer/models/model.h"
+
+namespace ringmaster::trainer {
+
+struct CudaGptConfig {
+  int64_t layers = 0;
+  int64_t heads = 0;
+  int64_t channels = 0;  // 64 * heads
+  int64_t context = 0;   // a multiple of 64
+  int64_t vocabulary = 0;
+  int64_t max_samples = 0;  // sequences in a micro-batch
+  int device = 0;
+  bool timed_products = false;  // GemmPlans::Choice::kTimed
+};
+
+struct AdamWUpdate {
+  int64_t step = 1;  // counts from 1
+  double learning_rate = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double epsilon = 1e-8;
+  double weight_decay = 0;
+  double gradient_scale = 1;  // the clip factor
+};
+
+// fp32, one layout for all.
+enum class CudaArena : uint8_t { kWeights, kGradients, kFirstMoments, kSecondMoments };
+
+// What a step spends on one kind of work.
+struct ProfiledWork {
+  std::string name;
+  double milliseconds = 0;
+  double flops = 0;  // of matrix products
+  double bytes = 0;  // read and written by other kernels, if every tensor went through memory once
+};
+
+struct DeviceBytes {
+  std::string what;
+  int64_t bytes = 0;
+};
+
+class CudaGpt {
+ public:
+  // INVALID_ARGUMENT: sizes that the kernels cannot do. FAILED_PRECONDITION: no GPU, no cuBLASLt. RESOURCE_EXHAUSTED: not enough
+  // memory on the device. UNIMPLEMENTED: built without CUDA.
+  static absl::StatusOr<std::unique_ptr<CudaGpt>> Create(const CudaGptConfig& config);
+  virtual ~CudaGpt() = default;
+
+  // Offsets and sizes in the fp32 arenas.
+  virtual const std::vector<Parameter>& parameters() const = 0;
+  virtual int64_t arena_elements() const = 0;
+
+  // Copies from and to this memory go faster from here on; it must outlive this.
+  virtual absl::Status Pin(std::span<float> memory) = 0;
+
+  // The whole arena, with gaps of any value. Setting weights also sets what the passes read.
+  virtual absl::Status SetArena(CudaArena arena, std::span<const float> values) = 0;
+  virtual absl::Status GetArena(CudaArena arena, std::span<float> values) = 0;
+
+  // The gradients of gradient_scale * the sum of losses; added to what the passes since the last Update have left. Waits for the
+  // loss while backward runs.
+  virtual absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale) = 0;
+  virtual absl::StatusOr<LossSum> Evaluate(const Batch& batch) = 0;
+
+  virtual absl::StatusOr<double> GradientNorm() = 0;
+  // After GradientNorm. Changes nothing when the norm was not finite.
+  virtual absl::Status Update(const AdamWUpdate& update) = 0;
+
+  virtual absl::Status WaitUntilIdle() = 0;
+
+  // A step with an event after each piece of work, which slows it a little; and a copy within the device, "device copy", to compare
+  // bytes with.
+  virtual absl::StatusOr<std::vector<ProfiledWork>> ProfileStep(const Batch& batch, const AdamWUpdate& update) = 0;
+
+  virtual std::vector<DeviceBytes> memory() const = 0;
+  // "NVIDIA H200, cuBLASLt 13.1.0".
+  virtual std::string description() const = 0;
+};
+
+}  // namespace ringmaster::trainer
+
+#endif  // RINGMASTER_TRAINER_CUDA_CUDA_GPT_H_

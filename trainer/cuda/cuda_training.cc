@@ -1,0 +1,129 @@
+#include "trainer/cuda/cuda_training.h"
+
+#include <utility>
+
+#include "common/check.h"
+#include "common/status_macros.h"
+#include "trainer/cuda/cuda_gpt.h"
+#include "trainer/tensor/arena.h"
+
+namespace ringmaster::trainer {
+namespace {
+
+std::span<float> Part(std::span<float> arena, const Parameter& parameter) {
+  return arena.subspan(static_cast<size_t>(parameter.offset), static_cast<size_t>(parameter.size));
+}
+
+class CudaGptModel final : public Model {
+ public:
+  CudaGptModel(std::shared_ptr<CudaGpt> gpt, std::string fingerprint, std::vector<PlannedParameter> planned)
+      : gpt_(std::move(gpt)), fingerprint_(std::move(fingerprint)), planned_(std::move(planned)) {
+    parameters_ = gpt_->parameters();
+  }
+
+  absl::Status Allocate() {
+    RM_ASSIGN_OR_RETURN(host_weights_, Arena::Create(gpt_->arena_elements()));
+    weights_ = host_weights_.values();
+    RM_RETURN_IF_ERROR(gpt_->Pin(weights_));
+    // Touched in a group alone, and then it is the group's memory.
+    RM_ASSIGN_OR_RETURN(host_gradients_, Arena::Create(gpt_->arena_elements()));
+    gradients_ = host_gradients_.values();
+    return absl::OkStatus();
+  }
+
+  std::string fingerprint() const override { return fingerprint_; }
+
+  void Initialize(uint64_t seed) override {
+    for (size_t i = 0; i < parameters_.size(); ++i) {
+      RM_CHECK(parameters_[i].name == planned_[i].name) << parameters_[i].name << " is not " << planned_[i].name;
+      InitializeWeights(seed, parameters_[i].name, planned_[i].initializer, Part(weights_, parameters_[i]));
+    }
+  }
+
+  void PlaceGradients(std::span<float> memory) override {
+    RM_CHECK(memory.size() == gradients_.size()) << memory.size() << " elements for " << gradients_.size();
+    gradients_ = memory;
+  }
+
+  absl::Status FetchWeights() override { return gpt_->GetArena(CudaArena::kWeights, weights_); }
+  absl::Status StoreWeights() override { return gpt_->SetArena(CudaArena::kWeights, weights_); }
+  absl::Status FetchGradients() override { return gpt_->GetArena(CudaArena::kGradients, gradients_); }
+  absl::Status StoreGradients() override { return gpt_->SetArena(CudaArena::kGradients, gradients_); }
+
+  absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale) override {
+    return gpt_->ForwardBackward(batch, gradient_scale);
+  }
+  absl::StatusOr<LossSum> Evaluate(const Batch& batch) override { return gpt_->Evaluate(batch); }
+
+ private:
+  const std::shared_ptr<CudaGpt> gpt_;
+  const std::string fingerprint_;
+  const std::vector<PlannedParameter> planned_;
+  Arena host_weights_;
+  Arena host_gradients_;
+};
+
+class CudaAdamWOptimizer final : public Optimizer {
+ public:
+  CudaAdamWOptimizer(std::shared_ptr<CudaGpt> gpt, const AdamWConfig& config) : gpt_(std::move(gpt)), config_(config) {}
+
+  absl::Status Allocate() {
+    for (Arena* arena : {&first_moments_, &second_moments_}) {
+      RM_ASSIGN_OR_RETURN(*arena, Arena::Create(gpt_->arena_elements()));
+      RM_RETURN_IF_ERROR(gpt_->Pin(arena->values()));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<double> GradientNorm() override { return gpt_->GradientNorm(); }
+
+  absl::Status Step(int64_t step, float learning_rate, float gradient_scale) override {
+    return gpt_->Update({.step = step,
+                         .learning_rate = learning_rate,
+                         .beta1 = config_.beta1,
+                         .beta2 = config_.beta2,
+                         .epsilon = config_.epsilon,
+                         .weight_decay = config_.weight_decay,
+                         .gradient_scale = gradient_scale});
+  }
+
+  std::vector<OptimizerState> state() override {
+    return {{"adamw.m", first_moments_.values()}, {"adamw.v", second_moments_.values()}};
+  }
+
+  absl::Status FetchState() override {
+    RM_RETURN_IF_ERROR(gpt_->GetArena(CudaArena::kFirstMoments, first_moments_.values()));
+    return gpt_->GetArena(CudaArena::kSecondMoments, second_moments_.values());
+  }
+  absl::Status StoreState() override {
+    RM_RETURN_IF_ERROR(gpt_->SetArena(CudaArena::kFirstMoments, first_moments_.values()));
+    return gpt_->SetArena(CudaArena::kSecondMoments, second_moments_.values());
+  }
+
+ private:
+  const std::shared_ptr<CudaGpt> gpt_;
+  const AdamWConfig config_;
+  Arena first_moments_;
+  Arena second_moments_;
+};
+
+}  // namespace
+
+absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const SampleShape& shape, int64_t max_samples,
+                                                const AdamWConfig& optimizer, int device) {
+  RM_ASSIGN_OR_RETURN(std::vector<PlannedParameter> planned, PlanGptParameters(config, shape));
+  RM_ASSIGN_OR_RETURN(std::shared_ptr<CudaGpt> gpt, CudaGpt::Create({.layers = config.layers,
+                                                                     .heads = config.heads,
+                                                                     .channels = config.channels,
+                                                                     .context = config.context,
+                                                                     .vocabulary = shape.vocabulary,
+                                                                     .max_samples = max_samples,
+                                                                     .device = device}));
+  auto model = std::make_unique<CudaGptModel>(gpt, GptFingerprint(config, shape.vocabulary), std::move(planned));
+  RM_RETURN_IF_ERROR(model->Allocate());
+  auto adamw = std::make_unique<CudaAdamWOptimizer>(gpt, optimizer);
+  RM_RETURN_IF_ERROR(adamw->Allocate());
+  return CudaTraining{std::move(model), std::move(adamw)};
+}
+
+}  // namespace ringmaster::trainer
