@@ -112,6 +112,7 @@ void Cluster::Watch() {
       if (submitted_[i].empty()) world_.oracle.Violate("job ", i, " was never acknowledged");
     }
     world_.oracle.CheckEnds(coordinator_.machine());
+    if (Over() && coordinator_.has_open_calls()) world_.oracle.Violate("all jobs have ended, and a call was never answered");
     return trainers_.CheckDisks(coordinator_.machine());
   }
   world_.timeline.After(kWatchInterval, [this] { Watch(); });

@@ -53,6 +53,7 @@ Oracle::Booked* Oracle::Book(const JobId& job, Epoch epoch, Rank rank) {
 }
 
 void Oracle::CheckRecord(const coordinator::Machine& machine, const coordinator::Record& record) {
+  CheckModel(record);
   const JobId& id = JobOf(record);
   const JobEntry& entry = *machine.jobs().Find(id);
   const Job& job = entry.job;

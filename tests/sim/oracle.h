@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "coordinator/core/invariants.h"
 #include "coordinator/core/machine.h"
+#include "tests/model/job_record.h"
 #include "tests/sim/timeline.h"
 #include "tests/sim/trace.h"
 #include "worker/core/worker_machine.h"
@@ -115,6 +116,8 @@ class Oracle {
   };
 
   void CheckRecord(const coordinator::Machine& machine, const coordinator::Record& record);
+  // The change is one that the model of tests/model allows.
+  void CheckModel(const coordinator::Record& record);
   void CheckOpened(const coordinator::Machine& machine, const coordinator::Job& job, const coordinator::EpochOpened& opened);
   void CheckKept(const coordinator::Job& job, const coordinator::EpochOpened& opened, const coordinator::Failure* cause);
   void CheckState(const coordinator::Job& job, const coordinator::StateChanged& changed);
@@ -148,6 +151,7 @@ class Oracle {
   std::map<JobId, Epoch> ran_;              // the last epoch in which every rank was there
   std::map<JobId, absl::Time> recovering_;  // since when, if the back-off is owed
   std::map<JobId, std::vector<Booked>> books_;
+  std::map<JobId, model::JobRecord> model_;
   std::map<JobId, absl::Time> shrunk_;  // when a rank of it ceased to count
 
   std::map<Incarnation, Truth> truths_;

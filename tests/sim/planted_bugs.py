@@ -20,7 +20,7 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 ABSL = ["absl_strings", "absl_time", "absl_status", "absl_statusor", "absl_str_format", "absl_hash"]
 FLAGS = ["-std=c++20", "-O1", "-I."]
-FOLDERS = ("common", "coordinator/core", "worker/core", "tests/sim")
+FOLDERS = ("common", "coordinator/core", "worker/core", "tests/model", "tests/sim")
 
 
 def read_mutation(path):
@@ -51,7 +51,7 @@ def check(mutations):
 def sources(tree):
     found = glob.glob("tests/sim/*.cc", root_dir=tree) + glob.glob("coordinator/core/*.cc", root_dir=tree)
     found = [path for path in found if not path.endswith("_test.cc") and not path.endswith("scenario.cc")]
-    return sorted(found) + ["worker/core/worker_machine.cc", "common/check.cc"]
+    return sorted(found) + ["worker/core/worker_machine.cc", "common/check.cc", "tests/model/job_record.cc"]
 
 
 def compile_one(tree, source, out):

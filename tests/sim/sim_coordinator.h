@@ -32,6 +32,7 @@ class SimCoordinator {
   void Crash(absl::Duration length);
   bool up() const { return machine_.has_value(); }
   bool stalled() const { return !stalled_.empty(); }
+  bool has_open_calls() const { return !calls_.empty(); }
   // Only while up.
   const coordinator::Machine& machine() const { return *machine_; }
 

@@ -204,7 +204,9 @@ void SimWorker::StartRanks(const worker_effect::StartRanks& start) {
              },
          .ended =
              [self, incarnation = rank.incarnation](const ProcessEnd& end) {
-               self->After(self->world_.random.Between(absl::Milliseconds(1), absl::Milliseconds(10)), [self, incarnation, end] {
+               // Mostly at once; a busy host may be slower than the peers of the rank.
+               const absl::Duration slowest = absl::Milliseconds(self->world_.random.OneIn(4) ? 150 : 10);
+               self->After(self->world_.random.Between(absl::Milliseconds(1), slowest), [self, incarnation, end] {
                  const RankKey key = self->KeyOf(incarnation);
                  const auto process = self->processes_.at(key);
                  self->exits_[key] = {.stream = {},
