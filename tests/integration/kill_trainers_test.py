@@ -11,7 +11,7 @@ import sys
 from harness import Sandbox, check_nothing_left, ringmaster_json
 
 TRIALS = int(sys.argv[1]) if len(sys.argv) > 1 else 4
-STEPS = 3000
+STEPS = 1500
 
 with Sandbox() as sandbox:
     spec = sandbox.job("killed", train={"steps": STEPS, "global_batch": 16, "optimizer": {"adamw": {"learning_rate": 0.001}}, "clip_norm": 1.0,
