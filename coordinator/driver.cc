@@ -158,7 +158,8 @@ void Driver::Process(std::vector<Item> items) {
       }
       return;
     }
-    LogError("store=failing: %s; what workers say is tried again every %s", status.ToString(), absl::FormatDuration(kRetryInterval));
+    LogError("store=failing: %s; what workers say is tried again every %s", status.ToString(),
+             absl::FormatDuration(kRetryInterval));
     store_error_ = status;
     retry_at_ = clock_.Now() + kRetryInterval;
   }

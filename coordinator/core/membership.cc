@@ -22,8 +22,9 @@ absl::StatusOr<Membership::Attached> Membership::Attach(const WorkerHello& hello
   if (it != workers_.end()) {
     const Worker& known = it->second;
     const bool same_life = known.incarnation == hello.incarnation;
-    // Two missed heartbeats: the old process is gone and its connection has not noticed yet.
-    const bool heard_lately = known.stream.has_value() && now - known.last_heard <= options_.lease * 2 / 3;
+    // Two missed heartbeats: the old process is gone and its connection has not noticed yet. Counted by what is left of its time:
+    // after a while in which nobody was listened to it has the whole of it again.
+    const bool heard_lately = known.stream.has_value() && known.lost_at - now >= options_.lease - options_.lease * 2 / 3;
     if (!same_life && heard_lately) {
       return absl::AlreadyExistsError(absl::StrCat("worker \"", hello.worker.value(), "\" is attached from ", known.address,
                                                    " and alive; give this one another name with --name"));

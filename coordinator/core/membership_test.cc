@@ -32,6 +32,26 @@ class MembershipTest : public ::testing::Test {
   Membership membership_{{.lease = absl::Seconds(5), .reattach_grace = absl::Seconds(15)}};
 };
 
+TEST_F(MembershipTest, ATwinIsRefusedAlsoWhenNobodyWasListenedToForAWhile) {
+  ASSERT_OK(membership_.Attach(Hello("h1", 1, 1), start_));
+  membership_.Extend(start_ + absl::Seconds(20));
+  EXPECT_THAT(membership_.Attach(Hello("h1", 2, 2), start_ + absl::Seconds(20)),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("alive")));
+}
+
+TEST_F(MembershipTest, ARollbackBringsBackWhoWasThereAndForgetsWhoWasNot) {
+  ASSERT_OK(membership_.Attach(Hello("h1", 1, 1), start_));
+  membership_.Mark();
+  ASSERT_OK(membership_.Attach(Hello("h2", 2, 2), start_));
+  membership_.Disconnected(StreamId(1), start_);
+  membership_.Rollback();
+  EXPECT_EQ(membership_.Find(WorkerId("h2")), nullptr);
+  EXPECT_EQ(membership_.FindByStream(StreamId(2)), nullptr);
+  ASSERT_NE(membership_.FindByStream(StreamId(1)), nullptr);
+  EXPECT_EQ(membership_.NextDeadline(), start_ + absl::Seconds(5));
+  EXPECT_THAT(membership_.Expire(start_ + absl::Seconds(5)), ElementsAre(StreamId(1)));
+}
+
 TEST_F(MembershipTest, ASilentWorkerIsLostWhenItsLeaseEnds) {
   ASSERT_OK(membership_.Attach(Hello("h1", 1, 1), start_));
   EXPECT_EQ(membership_.NextDeadline(), start_ + absl::Seconds(5));
