@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import pathlib
+import select
 import statistics
 import subprocess
 import sys
@@ -37,22 +38,18 @@ def measure(ranks, options):
     with tempfile.TemporaryDirectory(prefix="ringmaster-size-") as folder:
         with open(f"{folder}/log", "w", encoding="utf-8") as log:
             coordinator = subprocess.Popen([RINGMASTER, "coordinator", "--listen", "127.0.0.1:0", "--state-dir", f"{folder}/state"],
-                                           stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
-            address = wait_for_address(pathlib.Path(folder, "state", "coordinator.address"), coordinator)
-            return run_cluster(address, coordinator.pid, ranks, options)
+            wait_until_it_serves(coordinator)
+            return run_cluster(pathlib.Path(folder, "state", "coordinator.address").read_text().strip(), coordinator.pid, ranks, options)
         finally:
             coordinator.terminate()
             coordinator.wait(timeout=30)
 
 
-def wait_for_address(file, coordinator):
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and coordinator.poll() is None:
-        if file.exists():
-            return file.read_text().strip()
-        time.sleep(0.01)
-    raise SystemExit(f"control_plane_bench: no coordinator: {file} was not written")
+def wait_until_it_serves(coordinator):
+    if not select.select([coordinator.stdout], [], [], 10)[0] or not coordinator.stdout.readline():
+        raise SystemExit("control_plane_bench: the coordinator did not say within 10 s that it serves")
 
 
 def run_cluster(address, pid, ranks, options):
