@@ -2,6 +2,7 @@
 #ifndef RINGMASTER_COORDINATOR_CORE_EFFECTS_H_
 #define RINGMASTER_COORDINATOR_CORE_EFFECTS_H_
 
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -74,6 +75,7 @@ struct SendStop {
   JobId job;
   Epoch epoch;
   absl::Duration grace;
+  std::optional<Incarnation> only = {};  // one process, which hangs; the others go on
 };
 struct SendExitSeen {
   StreamId stream;

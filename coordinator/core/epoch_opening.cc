@@ -35,10 +35,11 @@ std::vector<Host> HostsFor(const Job* job, const Jobs& jobs, const Membership& m
     const Job& other = entry->job;
     if ((job != nullptr && id == job->id) || IsFinished(other.state)) continue;
     // A job keeps its slots until it ends, also those of ranks that have ended: the next epoch needs them. But of two jobs that both
-    // wait for slots the older one goes first, or each could keep what the other needs.
+    // wait for slots the older one goes first, or each could keep what the other needs. (Of one that counts as lost the process may
+    // still be there.)
     const bool yields = job != nullptr && other.state == JobState::kRecovering && IsOlder(*job, other, jobs);
     for (const RankPlace& place : other.ranks) {
-      if (yields && IsEnded(place.state)) continue;
+      if (yields && place.state == RankState::kExited) continue;
       if (membership.IsAlive(place.worker, place.worker_incarnation)) taken[place.worker].insert(place.slot);
     }
   }
@@ -227,7 +228,7 @@ void OpenEpoch(Turn& turn, const JobId& id, std::vector<RankPlace> ranks) {
   live.waiting_reason.clear();
   // Another one, and not this one emptied: a step that is taken back has its old one again.
   live.observed = std::make_shared<Observed>(
-      Observed{.ranks = {}, .longest_step = {}, .progress = live.observed->progress, .best_step = live.observed->best_step});
+      Observed{.ranks = {}, .steps = {}, .progress = live.observed->progress, .best_step = live.observed->best_step});
   live.verdict.reset();
   live.verdict_text.clear();
   live.missing.clear();

@@ -13,6 +13,7 @@
 #include "coordinator/core/checkpoint_ledger.h"
 #include "coordinator/core/records.h"
 #include "coordinator/core/rendezvous_keys.h"
+#include "coordinator/core/step_times.h"
 #include "coordinator/core/types.h"
 #include "coordinator/core/verdict.h"
 
@@ -52,7 +53,7 @@ struct Job {
 // What heartbeats told. True whether or not a step is taken back, so copies of the job share it: a heartbeat copies nothing.
 struct Observed {
   std::map<Rank, RankView> ranks;  // of this epoch
-  absl::Duration longest_step;     // of this epoch, as far as heartbeats tell
+  StepTimes steps;                 // of this epoch
   absl::Time moved_at = absl::InfinitePast();  // when a rank was last seen to get on
   std::optional<Progress> progress;
   int64_t best_step = 0;

@@ -21,7 +21,7 @@ inline constexpr absl::Duration kExitReportWindow = absl::Seconds(2);
 // As a program that its user has interrupted (128 + SIGINT): what a cancelled job's `run` and `watch` exit with too.
 inline constexpr int kExitCancelled = 130;
 
-// A rank stands still when nothing of it moves for this long, and for four of the longest steps seen.
+// A rank stands still when nothing of it moves for this long, and for four of the longest steps that are usual (step_times.h).
 inline constexpr absl::Duration kStandstill = absl::Seconds(1);
 // How long an elastic job that could start waits for slots for all its ranks.
 inline constexpr absl::Duration kGatherWindow = absl::Seconds(1);

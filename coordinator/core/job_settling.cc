@@ -120,7 +120,7 @@ void SettleVerdict(Turn& turn, const JobId& id) {
   const Job& job = turn.job(id);
   const JobLive& seen = turn.jobs.Find(id)->live;
   const Observed& observed = turn.observed(id);
-  const absl::Duration patience = std::max(kStandstill, 4 * observed.longest_step);
+  const absl::Duration patience = std::max(kStandstill, 4 * observed.steps.usual_longest());
   std::vector<RankView> views;
   if (job.state == JobState::kRunning && observed.ranks.size() == job.ranks.size() && turn.now - observed.moved_at >= patience) {
     for (const auto& [rank, view] : observed.ranks) views.push_back(view);
@@ -144,11 +144,16 @@ void SettleVerdict(Turn& turn, const JobId& id) {
     turn.changed[id] = true;
   }
   if (verdict->fault == Fault::kNetwork || !job.spec.hang_after.has_value() || turn.now - verdict->since < *job.spec.hang_after) return;
+  const RankPlace hung = place;
   NoteRankEnded(turn, id,
                 {.rank = verdict->rank,
                  .lost = true,
                  .exit_code = kExitFailed,
                  .reason = absl::StrCat(Name(verdict->fault), ": ", verdict->text)});
+  // It counts no more and still runs; the next epoch, which would end it, may have to wait for slots.
+  const Worker* worker = turn.membership.Find(hung.worker);
+  if (worker == nullptr || !worker->stream.has_value() || worker->incarnation != hung.worker_incarnation) return;
+  turn.Do(SendStop{*worker->stream, id, turn.job(id).epoch, absl::ZeroDuration(), hung.incarnation});
 }
 
 void SettleRecovering(Turn& turn, const JobId& id) {

@@ -373,7 +373,7 @@ void Scenario::Print(const Effect& effect) {
     Keep(*assign);
   } else if (const auto* stop = std::get_if<SendStop>(&effect)) {
     Line(absl::StrCat(WorkerOf(stop->stream), " <- stop ", stop->job.value(), " epoch ", stop->epoch.value(), " grace ",
-                      absl::FormatDuration(stop->grace)));
+                      absl::FormatDuration(stop->grace), stop->only.has_value() ? ", only the process that hangs" : ""));
   } else if (const auto* seen = std::get_if<SendExitSeen>(&effect)) {
     Line(absl::StrCat(WorkerOf(seen->stream), " <- exit seen ", coordinator::Hosted(seen->rank)));
   } else if (const auto* close = std::get_if<CloseStream>(&effect)) {

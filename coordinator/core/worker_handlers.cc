@@ -31,9 +31,7 @@ void TakeProgress(Turn& turn, const JobId& job, Rank rank, const Progress& progr
   const RankView before = std::exchange(
       view, {progress.step, progress.phase, progress.collectives, progress.is_stopped, turn.now, 1, view.step_since, turn.number});
   if (before.step != view.step) {
-    if (before.step > 0 && view.step > before.step) {
-      observed.longest_step = std::max(observed.longest_step, (turn.now - before.step_since) / (view.step - before.step));
-    }
+    if (before.step > 0) observed.steps.Took(before.step, view.step, turn.now - before.step_since);
     view.step_since = turn.now;
   } else if (before.phase == view.phase && before.collectives == view.collectives && before.is_stopped == view.is_stopped) {
     view.since = before.since;

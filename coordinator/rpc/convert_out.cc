@@ -209,6 +209,7 @@ v1::CoordinatorMessage ToProto(const Effect& effect) {
     out.mutable_stop_ranks()->set_job_id(stop->job.value());
     out.mutable_stop_ranks()->set_epoch(stop->epoch.value());
     *out.mutable_stop_ranks()->mutable_grace() = ToProto(stop->grace);
+    if (stop->only.has_value()) out.mutable_stop_ranks()->set_incarnation(stop->only->value());
   } else if (const auto* seen = std::get_if<SendExitSeen>(&effect)) {
     *out.mutable_exit_seen()->mutable_rank() = ToProto(seen->rank);
   } else {

@@ -251,6 +251,9 @@ TEST(Convert, MessagesToWorkers) {
   EXPECT_EQ(stop.stop_ranks().epoch(), 2);
   EXPECT_EQ(stop.stop_ranks().grace().seconds(), 1);
   EXPECT_EQ(stop.stop_ranks().grace().nanos(), 500'000'000);
+  EXPECT_EQ(stop.stop_ranks().incarnation(), 0u);
+  const Effect one = SendStop{StreamId(1), JobId("a-1"), Epoch(2), absl::ZeroDuration(), Incarnation(77)};
+  EXPECT_EQ(ToProto(one).stop_ranks().incarnation(), 77u);
   const HostedRank rank{JobId("a-1"), Epoch(2), Rank(3), Incarnation(4), 812};
   const v1::CoordinatorMessage welcome = ToProto(Effect(SendWelcome{StreamId(1), absl::Seconds(5), {rank}}));
   EXPECT_EQ(welcome.welcome().lease().seconds(), 5);

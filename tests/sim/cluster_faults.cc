@@ -37,7 +37,7 @@ void Cluster::Make(const Fault& fault) {
 // A rank that nobody waits for may hang for ever without being noticed, and so may all together: no promise is made of these.
 absl::Duration Cluster::HangLength(const Fault& fault, const Trainer& trainer) const {
   const coordinator::JobSpec& spec = trainer.start().job->spec;
-  const bool waited_for = spec.world_size > 1 && spec.min_world_size == spec.world_size;
+  const bool waited_for = spec.world_size > 1 && spec.min_world_size == spec.world_size && !trainer.is_at_its_end();
   const auto alive = trainers_.Alive();
   const bool alone = std::none_of(alive.begin(), alive.end(), [](const auto& other) { return other->frozen(); });
   return waited_for && alone ? fault.length : std::min(fault.length, absl::Seconds(20));

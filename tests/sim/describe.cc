@@ -51,7 +51,10 @@ std::string Words(const SendWelcome& e) { return absl::StrCat("welcome ", e.stre
 std::string Words(const SendAssign& e) {
   return absl::StrCat("assign ", e.stream.value(), " ", e.job.value(), "/", e.epoch.value(), " ranks=", e.ranks.size());
 }
-std::string Words(const SendStop& e) { return absl::StrCat("stop ", e.stream.value(), " ", e.job.value(), "/", e.epoch.value()); }
+std::string Words(const SendStop& e) {
+  return absl::StrCat("stop ", e.stream.value(), " ", e.job.value(), "/", e.epoch.value(),
+                      e.only.has_value() ? absl::StrCat(" only ", e.only->value()) : "");
+}
 std::string Words(const SendExitSeen& e) {
   return absl::StrCat("exit seen ", e.stream.value(), " ", e.rank.job.value(), "/", e.rank.epoch.value(), "/", e.rank.rank.value());
 }

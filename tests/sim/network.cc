@@ -101,7 +101,7 @@ void Network::BreakHost(int host) {
 }
 
 void Network::Cut(int host) {
-  cut_.insert(host);
+  ++cut_[host];
   // The worker's keepalive notices; until then messages wait and may still arrive when the cut was short.
   for (const auto& [id, stream] : streams_) {
     if (stream->host != host) continue;
@@ -112,6 +112,7 @@ void Network::Cut(int host) {
 }
 
 void Network::Mend(int host) {
+  if (--cut_[host] > 0) return;
   cut_.erase(host);
   for (const auto& [id, stream] : std::map<StreamId, StreamPtr>(streams_)) {
     if (stream->host != host) continue;

@@ -9,7 +9,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 
 #include "tests/sim/sim_coordinator.h"
 #include "tests/sim/world.h"
@@ -44,7 +43,7 @@ class Network {
   void BreakHost(int host);
 
   void Cut(int host);
-  void Mend(int host);
+  void Mend(int host);  // one cut of it
   bool IsCut(int host) const { return cut_.contains(host); }
   void RepeatCallsUntil(absl::Time time) { repeat_until_ = time; }
 
@@ -62,7 +61,7 @@ class Network {
   SimCoordinator& coordinator_;
   uint64_t next_stream_ = 1;
   std::map<coordinator::StreamId, StreamPtr> streams_;
-  std::set<int> cut_;
+  std::map<int, int> cut_;  // how often
   absl::Time repeat_until_ = absl::InfinitePast();
 };
 

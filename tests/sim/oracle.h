@@ -51,7 +51,7 @@ class Oracle {
   void Thawed(Incarnation incarnation);
   // Any rank of this host may be lost now, and any peer of one may notice first.
   void HurtHost(const WorkerId& host);
-  void HostSilent(const WorkerId& host, Incarnation incarnation);  // until HostHeard
+  void HostSilent(const WorkerId& host, Incarnation incarnation);  // until HostHeard was called as often
   void HostHeard(const WorkerId& host);
   void HurtNetwork() { last_network_ = timeline_.now(); }
   // Who is to blame for the end of this epoch cannot be told.
@@ -106,6 +106,12 @@ class Oracle {
     absl::Time until = absl::InfiniteFuture();
     bool steps = false;
   };
+  // For one reason or several.
+  struct Silence {
+    Incarnation incarnation;  // of the worker when it began
+    absl::Time since;
+    int reasons = 0;
+  };
   // A rank of the current epoch, as far as the records tell.
   struct Booked {
     WorkerId worker;
@@ -136,6 +142,7 @@ class Oracle {
   bool HostHurtSince(const WorkerId& host, absl::Time time) const;
   bool AnyInjury(const coordinator::Job& job) const;
   bool StoodStillSince(Incarnation incarnation, absl::Time time) const;
+  absl::Duration SecondLongestStandstill(const coordinator::Job& job, absl::Time before) const;
   Booked* Book(const JobId& job, Epoch epoch, Rank rank);  // null: of another epoch
   absl::Time OpenedAt(const JobId& job) const;
 
@@ -162,7 +169,7 @@ class Oracle {
   std::map<JobId, absl::Time> hungry_;          // elastic, could grow, since when
   std::map<JobId, std::vector<Injury>> injuries_;
   std::map<WorkerId, absl::Time> hurt_hosts_;
-  std::map<WorkerId, std::pair<Incarnation, absl::Time>> silent_;
+  std::map<WorkerId, Silence> silent_;
   std::set<std::pair<JobId, Epoch>> blurred_;
   absl::Time last_network_ = absl::InfinitePast();
   absl::Time last_restart_ = absl::InfinitePast();

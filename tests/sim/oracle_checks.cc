@@ -69,9 +69,9 @@ void Oracle::CheckNoticed(const coordinator::Machine& machine) {
   const absl::Time restarted = last_restart_ + grace + absl::Seconds(1);
   for (const auto& [host, silence] : silent_) {
     // A broken stream is news, and gives a fresh lease.
-    const absl::Time heard = std::max(silence.second, last_network_);
-    if (std::max(heard + lease + absl::Seconds(1), restarted) < now && machine.membership().IsAlive(host, silence.first)) {
-      Violate("host ", host.value(), " has been silent for ", absl::FormatDuration(now - silence.second), " and counts as alive");
+    const absl::Time heard = std::max(silence.since, last_network_);
+    if (std::max(heard + lease + absl::Seconds(1), restarted) < now && machine.membership().IsAlive(host, silence.incarnation)) {
+      Violate("host ", host.value(), " has been silent for ", absl::FormatDuration(now - silence.since), " and counts as alive");
     }
   }
   CheckUnwanted(machine);

@@ -22,11 +22,14 @@ void Oracle::HurtHost(const WorkerId& host) {
 
 void Oracle::HostSilent(const WorkerId& host, Incarnation incarnation) {
   HurtHost(host);
-  silent_.insert({host, {incarnation, timeline_.now()}});
+  ++silent_.insert({host, {incarnation, timeline_.now()}}).first->second.reasons;
 }
 
 void Oracle::HostHeard(const WorkerId& host) {
-  if (silent_.erase(host) > 0) HurtHost(host);
+  const auto silence = silent_.find(host);
+  if (silence == silent_.end() || --silence->second.reasons > 0) return;
+  silent_.erase(silence);
+  HurtHost(host);
 }
 
 void Oracle::ProcessStarted(const RankKey& rank, Incarnation incarnation, const WorkerId& host) {

@@ -41,6 +41,21 @@ void Oracle::CheckVerdict(const JobEntry& entry) {
   }
 }
 
+absl::Duration Oracle::SecondLongestStandstill(const Job& job, absl::Time before) const {
+  absl::Duration longest, second;
+  for (const RankPlace& place : job.ranks) {
+    const auto found = standstills_.find(place.incarnation);
+    if (found == standstills_.end()) continue;
+    for (const Standstill& one : found->second) {
+      if (one.until >= before || one.until < OpenedAt(job.id)) continue;
+      const absl::Duration length = one.until - one.since;
+      second = std::max(second, std::min(longest, length));
+      longest = std::max(longest, length);
+    }
+  }
+  return second;
+}
+
 // A rank that hangs while its group steps is named, and replaced if the spec says so.
 void Oracle::CheckHangs(const JobEntry& entry) {
   const Job& job = entry.job;
@@ -55,13 +70,15 @@ void Oracle::CheckHangs(const JobEntry& entry) {
     const bool others = std::any_of(job.ranks.begin(), job.ranks.end(), [&](const RankPlace& place) {
       return place.incarnation != found->first && StoodStillSince(place.incarnation, OpenedAt(job.id));
     });
+    // What counts as a long step of this job is known from steps before: of two in which somebody stood still the shorter may be.
+    const absl::Duration bound = absl::Seconds(5.5) + 4 * SecondLongestStandstill(job, since);
     if (others || since < OpenedAt(job.id) || !QuietSince(since - absl::Seconds(15)) || blurred_.contains({job.id, job.epoch}))
       continue;
-    if (now - since > absl::Seconds(5.5) &&
+    if (now - since > bound &&
         (!entry.live.verdict.has_value() || entry.live.verdict->rank != Rank(static_cast<int>(i)))) {
       Violate(job.id.value(), ": rank ", i, " has stood still for ", absl::FormatDuration(now - since), " and no verdict names it");
     }
-    if (job.spec.hang_after.has_value() && now - since > *job.spec.hang_after + absl::Seconds(5.5)) {
+    if (job.spec.hang_after.has_value() && now - since > *job.spec.hang_after + bound) {
       Violate(job.id.value(), ": rank ", i, " has stood still for ", absl::FormatDuration(now - since), " and is not replaced");
     }
   }

@@ -23,7 +23,7 @@ constexpr absl::Duration kGoodbyeTimeout = absl::Seconds(2);
 
 void SimWorker::Do(std::function<void()> what) {
   if (!alive_) return;
-  if (paused_) {
+  if (paused()) {
     deferred_.push_back(std::move(what));
   } else {
     what();
@@ -50,10 +50,10 @@ void SimWorker::Kill() {
 }
 
 void SimWorker::Pause(absl::Duration length) {
-  if (!alive_ || paused_) return;
-  paused_ = true;
+  if (!alive_) return;
+  ++pauses_;
   world_.timeline.After(length, [self = shared_from_this()] {
-    self->paused_ = false;
+    if (--self->pauses_ > 0) return;
     for (const auto& what : std::exchange(self->deferred_, {})) self->Do(what);
   });
 }
@@ -110,7 +110,7 @@ void SimWorker::OnMessage(const coordinator::Effect& effect) {
   } else if (const auto* assign = std::get_if<coordinator::SendAssign>(&effect)) {
     OnAssign(*assign);
   } else if (const auto* stop = std::get_if<coordinator::SendStop>(&effect)) {
-    Feed(worker_event::StopRequested{stop->job, stop->epoch, stop->grace});
+    Feed(worker_event::StopRequested{stop->job, stop->epoch, stop->grace, stop->only});
   } else if (const auto* seen = std::get_if<coordinator::SendExitSeen>(&effect)) {
     Feed(worker_event::ExitAcknowledged{{{seen->rank.job, seen->rank.epoch, seen->rank.rank}, seen->rank.incarnation}});
   }

@@ -36,9 +36,9 @@ class SimWorker : public std::enable_shared_from_this<SimWorker> {
   void Pause(absl::Duration length);
   void Shutdown(std::function<void()> gone);
   bool alive() const { return alive_; }
-  bool paused() const { return paused_; }
+  bool paused() const { return pauses_ > 0; }
   absl::Time attached_since() const {
-    return alive_ && !paused_ && link_ == Link::kAttached ? attached_since_ : absl::InfiniteFuture();
+    return alive_ && !paused() && link_ == Link::kAttached && !stream_->broken ? attached_since_ : absl::InfiniteFuture();
   }
   Incarnation incarnation() const { return options_.incarnation; }
   bool idle() const { return machine_.Running().empty() && exits_.empty(); }
@@ -68,7 +68,7 @@ class SimWorker : public std::enable_shared_from_this<SimWorker> {
   const Options options_;
   WorkerMachine machine_;
   bool alive_ = true;
-  bool paused_ = false;
+  int pauses_ = 0;
   std::vector<std::function<void()>> deferred_;  // while paused
   std::function<void()> gone_;
 

@@ -181,6 +181,8 @@ void Trainer::AwaitAddress(int rank) {
       });
 }
 
+bool Trainer::is_at_its_end() const { return group_ != nullptr && group_->finished; }
+
 void Trainer::Finish() {
   finishing_ = true;
   Do([self = shared_from_this()] { self->End({}); });

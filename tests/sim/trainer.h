@@ -52,6 +52,7 @@ class Trainer : public std::enable_shared_from_this<Trainer> {
   RankKey key() const { return {identity_.job, identity_.epoch, identity_.rank}; }
   const coordinator::RankIdentity& identity() const { return identity_; }
   const Start& start() const { return start_; }
+  bool is_at_its_end() const;  // its group has made all its steps
   bool alive() const { return alive_; }
   bool frozen() const { return standstill_ != Standstill::kNone || !alive_; }  // nothing comes from it now
   int64_t pid() const { return pid_; }

@@ -84,6 +84,13 @@ void WorkerMachine::OnEvent(const worker_event::Assigned& event, absl::Time now)
 }
 
 void WorkerMachine::OnEvent(const worker_event::StopRequested& event, absl::Time now) {
+  if (event.only.has_value()) {
+    for (auto& [key, process] : ranks_) {
+      if (key.job != event.job || process.incarnation != *event.only) continue;
+      StopRank(key, process, event.grace, "the coordinator replaces it", now);
+    }
+    return StartWhatCan(event.job);
+  }
   Fence& fence = fences_[event.job];
   fence.stopped = std::max(fence.stopped, event.epoch);
   StopThrough(event.job, event.epoch, event.grace, "the job was stopped", now);

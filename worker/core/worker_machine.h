@@ -52,11 +52,12 @@ namespace worker_event {
 struct Assigned {
   Assignment assignment;
 };
-// Stop every epoch of the job up to and including this one.
+// Stop every epoch of the job up to and including this one, or of these only one process.
 struct StopRequested {
   JobId job;
   Epoch epoch;
   absl::Duration grace;
+  std::optional<Incarnation> only = {};
 };
 // The coordinator accepted the attachment; it no longer wants these.
 struct Welcomed {

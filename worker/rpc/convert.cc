@@ -72,7 +72,8 @@ absl::StatusOr<Assignment> ToAssignment(const v1::Assign& assign, int slots) {
 absl::StatusOr<worker_event::StopRequested> ToStopRequested(const v1::StopRanks& stop) {
   RM_RETURN_IF_ERROR(CheckJobId(stop.job_id()));
   return worker_event::StopRequested{JobId(stop.job_id()), Epoch(stop.epoch()),
-                                     stop.has_grace() ? ToDuration(stop.grace()) : kDefaultStopGrace};
+                                     stop.has_grace() ? ToDuration(stop.grace()) : kDefaultStopGrace,
+                                     stop.incarnation() == 0 ? std::nullopt : std::optional(Incarnation(stop.incarnation()))};
 }
 
 }  // namespace ringmaster

@@ -72,7 +72,7 @@ TEST(ToAssignment, WhatMakesNoSense_IsRefusedByName) {
   }
 }
 
-TEST(ToStopRequested, NegativeGraceIsNone_UnsetIsTheDefault) {
+TEST(ToStopRequested, NegativeGraceIsNone_UnsetIsTheDefault_NoIncarnationIsAll) {
   v1::StopRanks stop;
   stop.set_job_id("j");
   stop.set_epoch(3);
@@ -81,6 +81,10 @@ TEST(ToStopRequested, NegativeGraceIsNone_UnsetIsTheDefault) {
   stop.mutable_grace()->set_seconds(-5);
   ASSERT_OK_AND_ASSIGN(const worker_event::StopRequested negative, ToStopRequested(stop));
   EXPECT_EQ(negative.grace, absl::ZeroDuration());
+  EXPECT_EQ(negative.only, std::nullopt);
+  stop.set_incarnation(7);
+  ASSERT_OK_AND_ASSIGN(const worker_event::StopRequested one, ToStopRequested(stop));
+  EXPECT_EQ(one.only, Incarnation(7));
 }
 
 TEST(HostedRank, RoundTrip) {
