@@ -8,6 +8,7 @@
 namespace ringmaster::environment {
 
 inline constexpr char kCoordinator[] = "RINGMASTER_COORDINATOR";  // host:port of the coordinator
+inline constexpr char kRelay[] = "RINGMASTER_RELAY";  // gRPC target of the worker's relay to TrainerService
 inline constexpr char kJob[] = "RINGMASTER_JOB";                  // job id
 inline constexpr char kEpoch[] = "RINGMASTER_EPOCH";              // decimal
 inline constexpr char kIncarnation[] = "RINGMASTER_INCARNATION";  // decimal, this trainer process

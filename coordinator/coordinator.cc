@@ -25,6 +25,7 @@ namespace {
 constexpr int kKeepaliveMs = 2000;
 constexpr int kKeepaliveTimeoutMs = 3000;
 constexpr int kFastestPingMs = 1000;
+constexpr int kMostBytes = 8 << 20;  // of a message: trainers' calls come several in one, each up to gRPC's usual 4 MiB
 constexpr absl::Duration kShutdownGrace = absl::Seconds(1);
 
 class WiredCoordinator final : public Coordinator {
@@ -59,12 +60,14 @@ class WiredCoordinator final : public Coordinator {
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kFastestPingMs);
+    builder.SetMaxReceiveMessageSize(kMostBytes);
     builder.RegisterService(&jobs_);
     builder.RegisterService(&workers_);
     builder.RegisterService(&trainers_);
     driver_.Start({.to_worker = [this](const coordinator::Effect& effect) { workers_.Perform(effect); },
                    .job_changed = [this](const coordinator::JobEntry& entry,
-                                         bool progress_only) { watchers_.Tell(entry, progress_only, clock_.Now()); }});
+                                         bool progress_only) { watchers_.Tell(entry, progress_only, clock_.Now()); },
+                   .answered = [this] { workers_.Flush(); }});
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port == 0) {
       return absl::AlreadyExistsError(absl::StrCat("cannot listen on ", options.listen_address, ": it was taken a moment ago"));

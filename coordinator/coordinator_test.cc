@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -131,6 +132,62 @@ TEST_F(CoordinatorTest, TrainersOfOldEpochsAndWaitsThatAreTooLongAreRefused) {
   EXPECT_THAT(Join(ranks[0], &joined), StatusIs(absl::StatusCode::kAborted, HasSubstr("epoch 9 is not the current one, 1")));
   ranks[0].set_job_id("other-1");
   EXPECT_THAT(Join(ranks[0], &joined), StatusIs(absl::StatusCode::kNotFound, HasSubstr("other-1")));
+}
+
+TEST_F(CoordinatorTest, TrainersCallThroughTheirWorkersStream) {
+  ScriptedWorker worker(workers_.get(), "h1");
+  worker.Attach();
+  Submit("demo", 2);
+  const std::vector<v1::HostedRank> ranks = RanksOf(worker.ReceiveAssign());
+  v1::WorkerMessage up;
+  const auto add = [&](uint64_t id, const std::string& method, const std::string& request) {
+    v1::TrainerCall& call = *up.mutable_trainer_calls()->add_calls();
+    call.set_id(id);
+    call.set_method(method);
+    call.set_request(request);
+  };
+  for (const v1::HostedRank& rank : ranks) {
+    v1::JoinRequest join;
+    *join.mutable_identity() = Identity(rank);
+    add(10 + rank.rank(), "Join", join.SerializeAsString());
+  }
+  v1::AwaitRequest await;
+  *await.mutable_identity() = Identity(ranks[1]);
+  await.set_key("k");
+  await.mutable_timeout()->set_seconds(20);
+  add(20, "Await", await.SerializeAsString());
+  add(30, "Dance", "");
+  add(40, "Join", "no request");
+  worker.Send(up);
+  std::map<uint64_t, v1::TrainerAnswer> answers;
+  const auto receive = [&](size_t until) {
+    while (answers.size() < until) {
+      const v1::CoordinatorMessage down = worker.Receive();
+      ASSERT_TRUE(down.has_trainer_answers()) << down.ShortDebugString();
+      for (const v1::TrainerAnswer& answer : down.trainer_answers().answers()) answers[answer.id()] = answer;
+    }
+  };
+  receive(4);
+  EXPECT_EQ(answers[30].code(), static_cast<int>(grpc::StatusCode::UNIMPLEMENTED));
+  EXPECT_THAT(answers[30].message(), HasSubstr("\"Dance\""));
+  EXPECT_EQ(answers[40].code(), static_cast<int>(grpc::StatusCode::INVALID_ARGUMENT));
+  for (const uint64_t id : {10, 11}) {
+    v1::JoinResponse joined;
+    EXPECT_EQ(answers[id].code(), 0) << answers[id].message();
+    EXPECT_TRUE(joined.ParseFromString(answers[id].response()));
+    EXPECT_EQ(joined.world_size(), 2);
+  }
+  // One that came by itself ends the wait of one that came through the worker.
+  v1::PublishRequest publish;
+  *publish.mutable_identity() = Identity(ranks[0]);
+  publish.set_key("k");
+  publish.set_value("v");
+  v1::PublishResponse published;
+  ASSERT_OK(Call(*trainers_, &v1::TrainerService::Stub::Publish, publish, &published));
+  receive(5);
+  v1::AwaitResponse value;
+  EXPECT_TRUE(value.ParseFromString(answers[20].response()));
+  EXPECT_EQ(value.value(), "v");
 }
 
 TEST_F(CoordinatorTest, LogsAreFollowedToTheEndOfTheJob) {

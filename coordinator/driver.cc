@@ -99,12 +99,12 @@ void Driver::Run() {
     std::vector<Item> items;
     if (!Wait(deadline, &items)) break;
     if (!items.empty()) Process(std::move(items));
-    if (clock_.Now() < deadline) continue;
-    if (!stalled_.empty()) {
+    if (clock_.Now() >= deadline && !stalled_.empty()) {
       Retry();
-    } else if (machine_.NextDeadline() <= clock_.Now()) {
+    } else if (clock_.Now() >= deadline && machine_.NextDeadline() <= clock_.Now()) {
       Process(std::vector<Item>(1));
     }
+    hooks_.answered();
   }
   std::deque<Item> left;
   {

@@ -34,6 +34,7 @@ class Driver {
   struct Hooks {
     std::function<void(const Effect&)> to_worker;  // SendWelcome, SendAssign, SendStop, SendExitSeen, CloseStream
     std::function<void(const JobEntry&, bool progress_only)> job_changed;
+    std::function<void()> answered = [] {};  // all calls of a step are answered
   };
   // Exactly one call, on the driver's thread or (after Stop) on the caller's.
   using Done = std::function<void(const absl::Status&, const Answer&)>;

@@ -32,8 +32,12 @@ std::string Message(const absl::Status& status) { return std::string(status.mess
 }  // namespace
 
 WorkerDriver::WorkerDriver(DriverOptions options, const Clock& clock, std::unique_ptr<RankHost> host,
-                           std::unique_ptr<CoordinatorStream> stream)
-    : options_(std::move(options)), clock_(clock), host_(std::move(host)), stream_(std::move(stream)) {
+                           std::unique_ptr<CoordinatorStream> stream, std::unique_ptr<TrainerRelay> relay)
+    : options_(std::move(options)),
+      clock_(clock),
+      host_(std::move(host)),
+      stream_(std::move(stream)),
+      relay_(std::move(relay)) {
   host_->set_address(options_.address);
 }
 
@@ -43,7 +47,7 @@ absl::Status WorkerDriver::Start() {
   epoll_ = FileDescriptor(epoll_create1(EPOLL_CLOEXEC));
   stop_event_ = FileDescriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   bool watched = true;
-  for (const int fd : {host_->poll_fd(), stream_->poll_fd(), stop_event_.get()}) {
+  for (const int fd : {host_->poll_fd(), stream_->poll_fd(), relay_->poll_fd(), stop_event_.get()}) {
     epoll_event event{EPOLLIN, {}};
     watched = watched && epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
   }
@@ -88,15 +92,16 @@ void WorkerDriver::Loop() {
     for (const StreamEvent& event : stream_->Poll()) OnStreamEvent(event);
     for (WorkerEvent& event : std::exchange(pending_, {})) Feed(std::move(event));
     OnTime(clock_.Now());
+    RelayCalls();
     SendLogs();
   }
 }
 
 void WorkerDriver::WaitForEvents() {
   const absl::Duration left = std::clamp(NextWake() - clock_.Now(), absl::ZeroDuration(), absl::Seconds(60));
-  epoll_event ready[4];
+  epoll_event ready[5];
   // Rounded up: waking a little late is harmless, waking early would spin.
-  epoll_wait(epoll_.get(), ready, 4, static_cast<int>(absl::ToInt64Milliseconds(left + absl::Microseconds(999))));
+  epoll_wait(epoll_.get(), ready, 5, static_cast<int>(absl::ToInt64Milliseconds(left + absl::Microseconds(999))));
 }
 
 absl::Time WorkerDriver::NextWake() const {
@@ -155,6 +160,7 @@ void WorkerDriver::OnMessage(const v1::CoordinatorMessage& message) {
       break;
     }
     case v1::CoordinatorMessage::kExitSeen: Feed(worker_event::ExitAcknowledged{ToRunningRank(message.exit_seen().rank())}); break;
+    case v1::CoordinatorMessage::kTrainerAnswers: relay_->Answer(message.trainer_answers()); break;
     case v1::CoordinatorMessage::KIND_NOT_SET:
       LogWarn("worker=%s reason=\"message of an unknown kind\"", options_.worker_id);
       break;
@@ -202,6 +208,7 @@ void WorkerDriver::OnAssign(const v1::Assign& assign) {
 
 void WorkerDriver::OnClosed(const absl::Status& status) {
   const Link before = std::exchange(link_, Link::kWaiting);
+  FailCalls(Message(status));
   link_deadline_ = absl::InfiniteFuture();
   next_heartbeat_ = absl::InfiniteFuture();
   if (before == Link::kFinishing) {
@@ -248,6 +255,20 @@ void WorkerDriver::SendHeartbeat() {
   for (v1::RankProgress& progress : host_->ReadProgress()) *heartbeat.add_ranks() = std::move(progress);
   next_heartbeat_ = clock_.Now() + (heartbeat.ranks().empty() ? idle_heartbeat_ : std::min(kBusyHeartbeat, idle_heartbeat_));
   stream_->Send(std::move(message));
+}
+
+void WorkerDriver::RelayCalls() {
+  while (auto calls = relay_->TakeCalls()) {
+    if (link_ == Link::kAttached) {
+      stream_->Send(*std::move(calls));
+    } else {
+      FailCalls("the worker is not attached to it");
+    }
+  }
+}
+
+void WorkerDriver::FailCalls(const std::string& why) {
+  relay_->FailAll(absl::UnavailableError(absl::StrCat("coordinator ", options_.coordinator, ": ", why)));
 }
 
 void WorkerDriver::SendLogs() {

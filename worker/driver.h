@@ -1,4 +1,4 @@
-// The worker's one loop: waits for processes, the stream, time and Stop; feeds the core; carries out its effects. Owns its thread.
+// The worker's one loop: waits for processes, the stream, its trainers' calls, time and Stop; feeds the core; carries out its effects. Owns its thread.
 #ifndef RINGMASTER_WORKER_DRIVER_H_
 #define RINGMASTER_WORKER_DRIVER_H_
 
@@ -17,6 +17,7 @@
 #include "worker/core/worker_machine.h"
 #include "worker/rank_host.h"
 #include "worker/rpc/coordinator_stream.h"
+#include "worker/rpc/trainer_relay.h"
 
 namespace ringmaster {
 
@@ -32,7 +33,7 @@ struct DriverOptions {
 class WorkerDriver {
  public:
   WorkerDriver(DriverOptions options, const Clock& clock, std::unique_ptr<RankHost> host,
-               std::unique_ptr<CoordinatorStream> stream);
+               std::unique_ptr<CoordinatorStream> stream, std::unique_ptr<TrainerRelay> relay);
   ~WorkerDriver();  // stops
 
   // Starts the thread. RESOURCE_EXHAUSTED: no descriptors.
@@ -65,6 +66,8 @@ class WorkerDriver {
   void SendHello();
   void SendHeartbeat();
   void SendLogs();
+  void RelayCalls();
+  void FailCalls(const std::string& why);
   void FlushLogs();
 
   void Feed(WorkerEvent event);
@@ -89,6 +92,7 @@ class WorkerDriver {
   const Clock& clock_;
   const std::unique_ptr<RankHost> host_;
   const std::unique_ptr<CoordinatorStream> stream_;
+  const std::unique_ptr<TrainerRelay> relay_;
   FileDescriptor epoll_;
   FileDescriptor stop_event_;
   std::thread thread_;

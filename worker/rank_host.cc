@@ -108,6 +108,7 @@ ProcessSpec RankHost::MakeSpec(const v1::Assign& assign, const v1::AssignedRank&
                         .master_address = assign.master_address(),
                         .master_port = assign.master_port(),
                         .coordinator = options_.coordinator,
+                        .relay = options_.relay,
                         .host = options_.worker_id,
                         .address = address_,
                         .board_fd = kInheritedBoardFd,

@@ -28,6 +28,7 @@ namespace ringmaster {
 struct RankHostOptions {
   std::string worker_id;
   std::string coordinator;
+  std::string relay;  // where trainers call TrainerService
   std::filesystem::path work_directory;
   std::filesystem::path trainer_binary;  // absolute
   DeviceInventory devices;

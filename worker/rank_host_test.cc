@@ -26,6 +26,7 @@ class RankHostTest : public ::testing::Test {
     ASSERT_OK(port);
     host_ = std::make_unique<RankHost>(RankHostOptions{.worker_id = "h2",
                                                        .coordinator = "10.0.0.9:7077",
+                                                       .relay = "unix-abstract:r-1",
                                                        .work_directory = std::getenv("TEST_TMPDIR"),
                                                        .trainer_binary = "/trainer",
                                                        .devices = {{4, 6}, 2},

@@ -1,4 +1,4 @@
-// TrainerService: each call becomes one event; the core answers it at once or later.
+// TrainerService: the calls of trainer_calls.h, one by one.
 #ifndef RINGMASTER_COORDINATOR_RPC_TRAINER_SERVICE_H_
 #define RINGMASTER_COORDINATOR_RPC_TRAINER_SERVICE_H_
 

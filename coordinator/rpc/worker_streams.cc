@@ -7,15 +7,18 @@
 #include "absl/strings/str_cat.h"
 #include "coordinator/rpc/convert.h"
 #include "coordinator/rpc/grpc_status.h"
+#include "coordinator/rpc/trainer_calls.h"
 
 namespace ringmaster::coordinator {
 namespace {
 
 constexpr size_t kMostLinesPerMessage = 100'000;
+constexpr size_t kAnswersPerMessage = 1 << 20;  // bytes, unless one alone is longer
 
 }  // namespace
 
-class WorkerStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage> {
+class WorkerStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>,
+                           public std::enable_shared_from_this<WorkerStream> {
  public:
   WorkerStream(StreamId id, WorkerStreams* owner) : id_(id), owner_(owner) {}
 
@@ -29,6 +32,24 @@ class WorkerStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1:
     }
     WriteNext();
   }
+
+  // Written with others by the next Flush.
+  void Answer(uint64_t call, const absl::Status& status, std::string response) {
+    v1::TrainerAnswer answer;
+    answer.set_id(call);
+    answer.set_code(static_cast<int>(status.code()));
+    answer.set_message(std::string(status.message()));
+    answer.set_response(std::move(response));
+    {
+      MutexLock lock(&mu_);
+      if (closing_.has_value() || finished_) return;
+      answers_.push_back(std::move(answer));
+      if (answers_.size() > 1) return;  // it is noted already
+    }
+    owner_->NoteAnswers(shared_from_this());
+  }
+
+  void Flush() { WriteNext(); }
 
   // After what is queued.
   void Close(const absl::Status& status) {
@@ -56,7 +77,7 @@ class WorkerStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1:
     {
       MutexLock lock(&mu_);
       writing_ = false;
-      if (!ok) outgoing_.clear();
+      if (!ok) outgoing_.clear(), answers_.clear();
     }
     if (!ok) Ended(absl::OkStatus());
     WriteNext();
@@ -95,9 +116,20 @@ class WorkerStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1:
       case v1::WorkerMessage::kGoodbye:
         driver->Post(WorkerGoodbye{id_, incoming_.goodbye().reason().substr(0, 1000)});
         return absl::OkStatus();
+      case v1::WorkerMessage::kTrainerCalls: TakeCalls(); return absl::OkStatus();
       case v1::WorkerMessage::KIND_NOT_SET: return absl::OkStatus();  // a newer worker's message
     }
     return absl::OkStatus();
+  }
+
+  void TakeCalls() {
+    for (const v1::TrainerCall& call : incoming_.trainer_calls().calls()) {
+      TakeTrainerCall(owner_->driver_, call.method(), call.request(),
+                      [stream = shared_from_this(), id = call.id()](const absl::Status& status, std::string response) {
+                        stream->Answer(id, status, std::move(response));
+                      });
+    }
+    WriteNext();  // what was refused at once
   }
 
   // The stream is over, from whichever side.
@@ -117,6 +149,7 @@ class WorkerStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1:
     {
       MutexLock lock(&mu_);
       if (writing_ || finished_) return;
+      if (outgoing_.empty() && !answers_.empty()) outgoing_.push_back(PackAnswers());
       if (outgoing_.empty()) {
         if (!closing_.has_value()) return;
         finished_ = true;
@@ -134,6 +167,17 @@ class WorkerStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1:
     Finish(ToGrpc(last));
   }
 
+  v1::CoordinatorMessage PackAnswers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    v1::CoordinatorMessage message;
+    size_t bytes = 0;
+    while (!answers_.empty() && (bytes == 0 || bytes + answers_.front().response().size() <= kAnswersPerMessage)) {
+      bytes += answers_.front().ByteSizeLong();
+      *message.mutable_trainer_answers()->add_answers() = std::move(answers_.front());
+      answers_.pop_front();
+    }
+    return message;
+  }
+
   const StreamId id_;
   WorkerStreams* const owner_;
 
@@ -143,6 +187,7 @@ class WorkerStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1:
 
   Mutex mu_;
   std::deque<v1::CoordinatorMessage> outgoing_ ABSL_GUARDED_BY(mu_);
+  std::deque<v1::TrainerAnswer> answers_ ABSL_GUARDED_BY(mu_);  // after outgoing_
   v1::CoordinatorMessage current_;  // being written
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
@@ -185,6 +230,20 @@ void WorkerStreams::Perform(const Effect& effect) {
   } else {
     stream->Send(ToProto(effect));
   }
+}
+
+void WorkerStreams::NoteAnswers(std::shared_ptr<WorkerStream> stream) {
+  MutexLock lock(&mu_);
+  answered_.push_back(std::move(stream));
+}
+
+void WorkerStreams::Flush() {
+  std::vector<std::shared_ptr<WorkerStream>> answered;
+  {
+    MutexLock lock(&mu_);
+    answered.swap(answered_);
+  }
+  for (const auto& stream : answered) stream->Flush();
 }
 
 void WorkerStreams::Stop() {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "common/mutex.h"
@@ -29,12 +30,16 @@ class WorkerStreams final : public v1::WorkerService::CallbackService {
   // anew.
   void Perform(const Effect& effect);
 
+  // Writes the answers to trainers' calls that came since the last time.
+  void Flush();
+
   // Ends every stream with UNAVAILABLE, also those that come later.
   void Stop();
 
  private:
   friend class WorkerStream;
   void Forget(StreamId stream);
+  void NoteAnswers(std::shared_ptr<WorkerStream> stream);
 
   Driver* const driver_;
   LogStore* const logs_;
@@ -42,6 +47,7 @@ class WorkerStreams final : public v1::WorkerService::CallbackService {
   uint64_t next_stream_ ABSL_GUARDED_BY(mu_) = 1;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::map<StreamId, std::shared_ptr<WorkerStream>> streams_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::shared_ptr<WorkerStream>> answered_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace ringmaster::coordinator

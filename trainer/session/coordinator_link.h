@@ -20,6 +20,7 @@ namespace ringmaster::trainer {
 // Who this trainer is; from the environment contract (common/environment.h), read by main alone.
 struct TrainerIdentity {
   std::string coordinator;  // host:port
+  std::string relay = {};   // gRPC target at which the worker passes calls on to it; empty: they go there directly
   JobId job;
   Epoch epoch;
   Rank rank;

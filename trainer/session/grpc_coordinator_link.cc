@@ -239,7 +239,8 @@ std::unique_ptr<CoordinatorLink> CreateGrpcCoordinatorLink(const TrainerIdentity
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
   return std::make_unique<GrpcCoordinatorLink>(
       identity, clock,
-      v1::TrainerService::NewStub(grpc::CreateCustomChannel(identity.coordinator, grpc::InsecureChannelCredentials(), arguments)));
+      v1::TrainerService::NewStub(grpc::CreateCustomChannel(identity.relay.empty() ? identity.coordinator : identity.relay,
+                                                            grpc::InsecureChannelCredentials(), arguments)));
 }
 
 }  // namespace ringmaster::trainer

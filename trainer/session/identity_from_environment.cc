@@ -42,6 +42,9 @@ absl::StatusOr<TrainerIdentity> IdentityFromEnvironment(const GetEnvironment& ge
   constexpr int32_t kAny = std::numeric_limits<int32_t>::max();
   TrainerIdentity identity;
   RM_ASSIGN_OR_RETURN(identity.coordinator, Text(get, environment::kCoordinator, "host:port of the coordinator"));
+  if (get(environment::kRelay) != nullptr) {
+    RM_ASSIGN_OR_RETURN(identity.relay, Text(get, environment::kRelay, "the address of the worker's relay"));
+  }
   RM_ASSIGN_OR_RETURN(const std::string job, Text(get, environment::kJob, "a job id"));
   identity.job = JobId(job);
   RM_ASSIGN_OR_RETURN(const int64_t epoch, Decimal<int64_t>(get, environment::kEpoch, 1, std::numeric_limits<int64_t>::max()));

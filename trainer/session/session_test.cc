@@ -23,6 +23,7 @@ std::map<std::string, std::string> GoodEnvironment() {
           {"RINGMASTER_EPOCH", "3"},
           {"RINGMASTER_INCARNATION", "18446744073709551615"},
           {"RINGMASTER_HOST", "h2"},
+          {"RINGMASTER_RELAY", "unix-abstract:r-1"},
           {"RINGMASTER_ADDRESS", "10.0.0.2"},
           {"RANK", "1"},
           {"LOCAL_RANK", "0"},
@@ -40,6 +41,7 @@ absl::StatusOr<TrainerIdentity> Read(const std::map<std::string, std::string>& e
 TEST(IdentityFromEnvironment, ReadsEveryField) {
   ASSERT_OK_AND_ASSIGN(const TrainerIdentity identity, Read(GoodEnvironment()));
   EXPECT_EQ(identity.coordinator, "h1:7070");
+  EXPECT_EQ(identity.relay, "unix-abstract:r-1");
   EXPECT_EQ(identity.job, JobId("char-gpt-1"));
   EXPECT_EQ(identity.epoch, Epoch(3));
   EXPECT_EQ(identity.rank, Rank(1));
@@ -52,7 +54,7 @@ TEST(IdentityFromEnvironment, ReadsEveryField) {
 
 TEST(IdentityFromEnvironment, NamesTheVariableWhatWasFoundAndWhatWasExpected) {
   for (const auto& [name, good] : GoodEnvironment()) {
-    if (name == "OMP_NUM_THREADS") continue;
+    if (name == "OMP_NUM_THREADS" || name == "RINGMASTER_RELAY") continue;
     auto environment = GoodEnvironment();
     environment.erase(name);
     EXPECT_THAT(Read(environment),

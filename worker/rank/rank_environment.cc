@@ -37,6 +37,7 @@ Environment BuildRankEnvironment(const RankPlace& place, const Environment& oper
       {"TORCHELASTIC_RUN_ID", place.job.value()},
       {"TORCHELASTIC_USE_AGENT_STORE", "False"},
       {environment::kCoordinator, place.coordinator},
+      {environment::kRelay, place.relay},
       {environment::kJob, place.job.value()},
       {environment::kEpoch, number(place.epoch.value())},
       {environment::kIncarnation, number(place.incarnation.value())},

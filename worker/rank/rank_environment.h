@@ -25,6 +25,7 @@ struct RankPlace {
   std::string master_address;
   int master_port = 0;
   std::string coordinator;
+  std::string relay;
   std::string host;
   std::string address;
   int board_fd = -1;

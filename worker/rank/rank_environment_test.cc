@@ -25,6 +25,7 @@ RankPlace Place() {
           .master_address = "10.0.0.1",
           .master_port = 40001,
           .coordinator = "10.0.0.9:7077",
+          .relay = "unix-abstract:ringmaster-relay-7",
           .host = "h2",
           .address = "10.0.0.2",
           .board_fd = 5,
@@ -40,7 +41,8 @@ TEST(RankEnvironment, WithoutAnyoneElse_IsExactlyTheContract) {
                   Pair("TORCHELASTIC_RESTART_COUNT", "3"), Pair("TORCHELASTIC_MAX_RESTARTS", "7"),
                   Pair("TORCHELASTIC_RUN_ID", "char-gpt-7f3k2"), Pair("TORCHELASTIC_USE_AGENT_STORE", "False"),
                   Pair("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"), Pair("OMP_NUM_THREADS", "2"), Pair("GOMP_SPINCOUNT", "1000"),
-                  Pair("RINGMASTER_COORDINATOR", "10.0.0.9:7077"), Pair("RINGMASTER_JOB", "char-gpt-7f3k2"),
+                  Pair("RINGMASTER_COORDINATOR", "10.0.0.9:7077"), Pair("RINGMASTER_RELAY", "unix-abstract:ringmaster-relay-7"),
+                  Pair("RINGMASTER_JOB", "char-gpt-7f3k2"),
                   Pair("RINGMASTER_EPOCH", "4"), Pair("RINGMASTER_INCARNATION", "18446744073709551615"),
                   Pair("RINGMASTER_HOST", "h2"), Pair("RINGMASTER_ADDRESS", "10.0.0.2"), Pair("RINGMASTER_PROGRESS_BOARD_FD", "5"),
                   Pair("NCCL_NVLS_ENABLE", "0"), Pair("TORCH_SYMM_MEM_DISABLE_MULTICAST", "1"), Pair("NVSHMEM_DISABLE_NVLS", "1")));

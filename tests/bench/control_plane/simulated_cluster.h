@@ -1,5 +1,5 @@
 // Hosts and trainers that speak to a real coordinator over gRPC and do nothing else: what the control plane costs at sizes for which
-// there are no machines. Every host has its own connection; the trainers of a host share it.
+// there are no machines. Every host has its own connection, over which the calls of its trainers go.
 #ifndef RINGMASTER_TESTS_BENCH_CONTROL_PLANE_SIMULATED_CLUSTER_H_
 #define RINGMASTER_TESTS_BENCH_CONTROL_PLANE_SIMULATED_CLUSTER_H_
 

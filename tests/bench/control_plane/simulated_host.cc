@@ -22,8 +22,7 @@ SimulatedHost::SimulatedHost(HostOptions options, std::function<void()> welcome,
       welcome_(std::move(welcome)),
       observer_(observer),
       channel_(Connect(options_.coordinator)),
-      worker_(v1::WorkerService::NewStub(channel_)),
-      trainer_(v1::TrainerService::NewStub(channel_)) {}
+      worker_(v1::WorkerService::NewStub(channel_)) {}
 
 void SimulatedHost::Attach() {
   {
@@ -62,6 +61,7 @@ void SimulatedHost::OnReadDone(bool ok) {
   if (!ok) return;
   if (incoming_.has_welcome()) welcome_();
   if (incoming_.has_assign()) Assign(incoming_.assign());
+  if (incoming_.has_trainer_answers()) Answer(incoming_.trainer_answers());
   StartRead(&incoming_);
 }
 
@@ -96,7 +96,7 @@ void SimulatedHost::Assign(const v1::Assign& assign) {
       identity.set_epoch(assign.epoch());
       identity.set_rank(rank.rank());
       identity.set_incarnation(rank.incarnation());
-      started.push_back(std::make_shared<SimulatedTrainer>(std::move(identity), trainer_, observer_));
+      started.push_back(std::make_shared<SimulatedTrainer>(std::move(identity), this, observer_));
       next.emplace(rank.incarnation(), started.back());
     }
     trainers_.swap(next);
@@ -110,6 +110,31 @@ void SimulatedHost::Assign(const v1::Assign& assign) {
     *message.mutable_rank_started()->mutable_rank() = trainer->hosted();
     Send(std::move(message));
     trainer->Begin();
+  }
+}
+
+void SimulatedHost::Call(const std::string& method, std::string request, Done done) {
+  {
+    MutexLock lock(&mu_);
+    v1::TrainerCall& call = *calls_.mutable_trainer_calls()->add_calls();
+    call.set_id(next_call_++);
+    call.set_method(method);
+    call.set_request(std::move(request));
+    waiting_.emplace(call.id(), std::move(done));
+  }
+  WriteNext();
+}
+
+void SimulatedHost::Answer(const v1::TrainerAnswers& answers) {
+  for (const v1::TrainerAnswer& answer : answers.answers()) {
+    Done done;
+    {
+      MutexLock lock(&mu_);
+      auto found = waiting_.extract(answer.id());
+      if (found.empty()) continue;
+      done = std::move(found.mapped());
+    }
+    done(grpc::Status(static_cast<grpc::StatusCode>(answer.code()), answer.message()), answer.response());
   }
 }
 
@@ -165,7 +190,9 @@ void SimulatedHost::Send(v1::WorkerMessage message) {
 
 void SimulatedHost::WriteNext() {
   MutexLock lock(&mu_);
-  if (writing_ || stopping_ || done_ || outgoing_.empty()) return;
+  if (writing_ || stopping_ || done_) return;
+  if (outgoing_.empty() && calls_.has_trainer_calls()) outgoing_.push_back(std::exchange(calls_, {}));
+  if (outgoing_.empty()) return;
   writing_ = true;
   current_ = std::move(outgoing_.front());
   outgoing_.pop_front();

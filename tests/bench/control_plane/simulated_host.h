@@ -1,4 +1,4 @@
-// One worker's stream to the coordinator, with its trainers.
+// One worker's stream to the coordinator, with its trainers, whose calls it passes on as a real worker does.
 #ifndef RINGMASTER_TESTS_BENCH_CONTROL_PLANE_SIMULATED_HOST_H_
 #define RINGMASTER_TESTS_BENCH_CONTROL_PLANE_SIMULATED_HOST_H_
 
@@ -25,7 +25,7 @@ struct HostOptions {
 };
 
 // Thread-safe.
-class SimulatedHost final : public grpc::ClientBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage> {
+class SimulatedHost final : public grpc::ClientBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>, public TrainerRelay {
  public:
   // `welcome` is called once, on one of gRPC's threads. The observer outlives the host.
   SimulatedHost(HostOptions options, std::function<void()> welcome, TrainerObserver* observer);
@@ -45,6 +45,9 @@ class SimulatedHost final : public grpc::ClientBidiReactor<v1::WorkerMessage, v1
   void OnWriteDone(bool ok) override;
   void OnDone(const grpc::Status& status) override;
 
+  // Packed into one message with whatever else comes before it can be written.
+  void Call(const std::string& method, std::string request, Done done) override;
+  void Answer(const v1::TrainerAnswers& answers);
   void Assign(const v1::Assign& assign);
   void Send(v1::WorkerMessage message);
   void WriteNext();
@@ -54,7 +57,6 @@ class SimulatedHost final : public grpc::ClientBidiReactor<v1::WorkerMessage, v1
   TrainerObserver* const observer_;
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::WorkerService::Stub> worker_;
-  const std::shared_ptr<v1::TrainerService::Stub> trainer_;
   grpc::ClientContext context_;
   v1::CoordinatorMessage incoming_;
 
@@ -62,6 +64,9 @@ class SimulatedHost final : public grpc::ClientBidiReactor<v1::WorkerMessage, v1
   CondVar over_;
   std::map<uint64_t, std::shared_ptr<SimulatedTrainer>> trainers_ ABSL_GUARDED_BY(mu_);  // by incarnation
   std::deque<v1::WorkerMessage> outgoing_ ABSL_GUARDED_BY(mu_);
+  v1::WorkerMessage calls_ ABSL_GUARDED_BY(mu_);  // of trainers, after outgoing_
+  std::map<uint64_t, Done> waiting_ ABSL_GUARDED_BY(mu_);
+  uint64_t next_call_ ABSL_GUARDED_BY(mu_) = 1;
   v1::WorkerMessage current_;  // being written
   bool attached_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;

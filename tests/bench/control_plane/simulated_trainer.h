@@ -4,12 +4,13 @@
 #define RINGMASTER_TESTS_BENCH_CONTROL_PLANE_SIMULATED_TRAINER_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "common/mutex.h"
 #include "grpcpp/grpcpp.h"
-#include "proto/trainer_service.grpc.pb.h"
+#include "proto/trainer_service.pb.h"
 #include "proto/worker_service.pb.h"
 
 namespace ringmaster::bench {
@@ -22,34 +23,40 @@ class TrainerObserver {
   virtual void OnFault(const std::string& what) = 0;
 };
 
+// The worker's relay to TrainerService. Thread-safe.
+class TrainerRelay {
+ public:
+  virtual ~TrainerRelay() = default;
+  using Done = std::function<void(const grpc::Status&, const std::string& response)>;
+  virtual void Call(const std::string& method, std::string request, Done done) = 0;
+};
+
 // Thread-safe. Lives as long as a call of it is under way.
 class SimulatedTrainer : public std::enable_shared_from_this<SimulatedTrainer> {
  public:
-  SimulatedTrainer(v1::RankIdentity identity, std::shared_ptr<v1::TrainerService::Stub> stub, TrainerObserver* observer)
-      : stub_(std::move(stub)), observer_(observer), identity_(std::move(identity)) {}
+  SimulatedTrainer(v1::RankIdentity identity, TrainerRelay* relay, TrainerObserver* observer)
+      : relay_(relay), observer_(observer), identity_(std::move(identity)) {}
 
   void Begin();
-  // As SIGKILL would: no call ends well any more, and nothing is told to the observer.
+  // As SIGKILL would: nothing of it is told to the observer any more.
   void Kill();
 
   v1::RankIdentity identity() const;
   v1::HostedRank hosted() const;
 
  private:
-  template <typename Request, typename Response>
-  struct Call;
-  template <typename Request, typename Response, typename Start, typename Next>
-  void Make(Request request, Start start, Next next);
+  // `next` gets the answer, unless the trainer was killed meanwhile.
+  template <typename Response, typename Request, typename Next>
+  void Call(const char* method, Request request, Next next);
   void Watch();
   void Rendezvous();
 
-  const std::shared_ptr<v1::TrainerService::Stub> stub_;
+  TrainerRelay* const relay_;
   TrainerObserver* const observer_;
 
   mutable Mutex mu_;
   v1::RankIdentity identity_ ABSL_GUARDED_BY(mu_);
   bool dead_ ABSL_GUARDED_BY(mu_) = false;
-  std::shared_ptr<grpc::ClientContext> watch_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace ringmaster::bench
