@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/version.h"
 #include "worker/host/local_address.h"
+#include "worker/process/short_turns.h"
 #include "worker/rpc/convert.h"
 
 namespace ringmaster {
@@ -80,6 +81,7 @@ void WorkerDriver::Stop() {
 }
 
 void WorkerDriver::Loop() {
+  TakeShortTurns();
   while (!finished_) {
     WaitForEvents();
     {
@@ -172,8 +174,9 @@ void WorkerDriver::OnWelcome(const v1::Welcome& welcome) {
   link_ = Link::kAttached;
   link_deadline_ = absl::InfiniteFuture();
   failed_attempts_ = 0;
-  const absl::Duration lease = ToDuration(welcome.lease());
-  idle_heartbeat_ = std::clamp(lease / 5, absl::Milliseconds(10), kMaxHeartbeat);
+  refused_since_ = absl::InfiniteFuture();
+  lease_ = ToDuration(welcome.lease());
+  idle_heartbeat_ = std::clamp(lease_ / 5, absl::Milliseconds(10), kMaxHeartbeat);
   next_heartbeat_ = clock_.Now();
   LogInfo("worker=%s state=Attached coordinator=%s address=%s slots=%d", options_.worker_id, options_.coordinator, host_->address(),
           options_.slots);
@@ -222,8 +225,13 @@ void WorkerDriver::OnClosed(const absl::Status& status) {
   } else {
     LogDebug("worker=%s state=Detached reason=\"%s\"", options_.worker_id, status.ToString());
   }
-  // Before the first Welcome some answers are final. Later none is: ALREADY_EXISTS only says that the coordinator has not noticed
-  // the end of our old stream yet.
+  // Before the first Welcome some answers are final. Later none is: at first ALREADY_EXISTS only says that the coordinator has not
+  // noticed the end of our old stream yet. For a whole lease it says that there is another one of our name.
+  refused_since_ = absl::IsAlreadyExists(status) ? std::min(refused_since_, clock_.Now()) : absl::InfiniteFuture();
+  if (was_attached_ && clock_.Now() - refused_since_ > lease_) {
+    LogError("worker=%s ranks_running=%d reason=\"replaced: %s\"", options_.worker_id, machine_.Running().size(), Message(status));
+    Feed(worker_event::Replaced{});
+  }
   const bool final = status.code() == absl::StatusCode::kAlreadyExists || status.code() == absl::StatusCode::kInvalidArgument ||
                      status.code() == absl::StatusCode::kFailedPrecondition;
   if (!was_attached_) ReportFirstAttach(status, final);

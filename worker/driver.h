@@ -108,6 +108,8 @@ class WorkerDriver {
   absl::Time link_deadline_ = absl::InfiniteFuture();  // of kOpening and kFinishing
   absl::Time next_heartbeat_ = absl::InfiniteFuture();
   absl::Duration idle_heartbeat_ = absl::Seconds(1);
+  absl::Duration lease_;
+  absl::Time refused_since_ = absl::InfiniteFuture();  // because another one has our name
   const v1::Assign* assign_in_hand_ = nullptr;  // while its event is fed
   std::vector<WorkerEvent> pending_;
 

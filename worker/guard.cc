@@ -19,6 +19,7 @@
 #include "common/check.h"
 #include "common/file_descriptor.h"
 #include "worker/process/process_tree.h"
+#include "worker/process/short_turns.h"
 
 namespace ringmaster {
 
@@ -38,6 +39,7 @@ void Report(GuardReport::Kind kind, int value) {
     _exit(127);
   };
   setsid();
+  TakeUsualTurns();
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) fail(GuardReport::Kind::kSystemCallFailed);
   if (getppid() != guard) _exit(127);  // the guard died before the line above took effect
   sigset_t none;
@@ -227,6 +229,7 @@ int RunGuard(int argc, char** argv) {
     std::fprintf(stderr, "guard: descriptors 3 and 4 must be the worker's pipes; the worker runs it, not a person\n");
     return 2;
   }
+  TakeShortTurns();
   // All signals that can be are blocked and read as data; the program gets an empty mask back.
   sigset_t all;
   sigfillset(&all);

@@ -26,7 +26,7 @@ StreamId StreamOf(const Effect& effect) {
 
 StreamPtr Network::Open(int host, std::function<void(const Effect&)> on_message,
                         std::function<void(const absl::Status&)> on_closed) {
-  if (!coordinator_.up() || IsCut(host)) return nullptr;
+  if (!coordinator_.up() || IsCut(host) || world_.timeline.now() < refused_until_[host]) return nullptr;
   auto stream = std::make_shared<Stream>();
   stream->id = StreamId(next_stream_++);
   stream->host = host;
@@ -60,6 +60,12 @@ void Network::ToWorker(const Effect& effect) {
   if (std::holds_alternative<coordinator::SendAssign>(effect) && world_.timeline.now() < repeat_until_) {
     world_.timeline.After(world_.random.Between(absl::ZeroDuration(), absl::Seconds(8)),
                           [stream, effect] { stream->on_message(effect); });
+    if (world_.random.OneIn(8)) {  // and only that one arrives, after whatever the next stream brings
+      world_.oracle.HurtNetwork();
+      Break(stream);
+      refused_until_[stream->host] = world_.timeline.now() + world_.random.Between(absl::ZeroDuration(), absl::Seconds(3));
+      return;
+    }
   }
   Deliver(stream, &stream->down, [this, stream, effect] {
     if (const auto* close = std::get_if<coordinator::CloseStream>(&effect)) {

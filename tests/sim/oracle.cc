@@ -83,6 +83,13 @@ void Oracle::CheckOpened(const coordinator::Machine& machine, const Job& job, co
   if (cause != job.failures.end() && (cause->exit_code == kExitUsage || cause->exit_code == kExitDoNotRequeue)) {
     Violate(id.value(), " is restarted after code ", cause->exit_code);
   }
+  if (cause != job.failures.end() && cause->exit_code == kExitPeerLost) {
+    for (const Failure& other : job.failures) {
+      if (other.epoch != before || other.exit_code == kExitPeerLost) continue;
+      Violate(id.value(), " epoch ", opened.epoch.value(), ": rank ", cause->rank.value(), " is blamed, which lost a peer, and rank ",
+              other.rank.value(), " is known to have failed");
+    }
+  }
   CheckCause(job, before);
   const auto since = recovering_.find(id);
   if (since != recovering_.end() && timeline_.now() - since->second < job.spec.backoff) {

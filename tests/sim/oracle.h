@@ -61,7 +61,8 @@ class Oracle {
   // `host`: a worker in one life.
   void ProcessStarted(const RankKey& rank, Incarnation incarnation, const WorkerId& host);
   void ProcessEnded(Incarnation incarnation, int exit_code);
-  void IgnoresSigterm(Incarnation incarnation) { stubborn_.insert(incarnation); }
+  // `outlives_guard`: and its guard's SIGKILL.
+  void IgnoresSigterm(Incarnation incarnation, bool outlives_guard) { stubborn_[incarnation] = outlives_guard; }
   // Its worker, told to keep it, says that it has, or had it.
   void MustHaveRun(Incarnation incarnation, const WorkerId& host);
   void Kept(Incarnation incarnation, const RankKey& to);
@@ -163,7 +164,7 @@ class Oracle {
 
   std::map<Incarnation, Truth> truths_;
   std::map<RankKey, Incarnation> owners_;  // every process that ever was this rank: one
-  std::set<Incarnation> stubborn_;
+  std::map<Incarnation, bool> stubborn_;
   std::map<Incarnation, std::vector<Standstill>> standstills_;
   std::map<Incarnation, absl::Time> unwanted_;  // lives and does not count, since when
   std::map<JobId, absl::Time> hungry_;          // elastic, could grow, since when

@@ -13,6 +13,21 @@ using coordinator::JobEntry;
 using coordinator::JobState;
 using coordinator::RankPlace;
 
+namespace {
+
+// A worker whose name another one has is refused for a lease before it believes it, and asks every two seconds.
+constexpr absl::Duration kRefused = absl::Seconds(8);
+
+// Of a worker in one life, "h1#7".
+WorkerId NameOf(const WorkerId& host) { return WorkerId(host.value().substr(0, host.value().find('#'))); }
+
+bool IsReplaced(const coordinator::Machine& machine, const WorkerId& host) {
+  const coordinator::Worker* worker = machine.membership().Find(NameOf(host));
+  return worker != nullptr && worker->alive && absl::StrCat(NameOf(host).value(), "#", worker->incarnation.value()) != host.value();
+}
+
+}  // namespace
+
 void Oracle::CheckReply(const coordinator::Machine& machine, const coordinator::RankIdentity& identity, const char* call,
                         const absl::Status& status, bool repeated) {
   const JobEntry* entry = machine.jobs().Find(identity.job);
@@ -107,10 +122,14 @@ void Oracle::CheckUnwanted(const coordinator::Machine& machine) {
       continue;
     }
     const absl::Time since = unwanted_.emplace(incarnation, now).first->second;
-    if (silent_.contains(WorkerId(truth.host.value().substr(0, truth.host.value().find('#'))))) continue;
+    if (silent_.contains(NameOf(truth.host))) continue;
     // A cause is waited for, then SIGTERM; who ignores it gets SIGKILL after its grace, and its guard a last one.
-    const bool obeys = !stubborn_.contains(incarnation) && !StoodStillSince(incarnation, since - absl::Seconds(5));
-    const absl::Duration bound = absl::Seconds(3) + (obeys ? absl::ZeroDuration() : job.spec.stop_grace + absl::Seconds(2.5));
+    const auto stubborn = stubborn_.find(incarnation);
+    const bool obeys = stubborn == stubborn_.end() && !StoodStillSince(incarnation, since - absl::Seconds(5));
+    const bool is_stuck = stubborn != stubborn_.end() && stubborn->second;
+    const absl::Duration bound = absl::Seconds(1.8) + (obeys ? absl::ZeroDuration() : job.spec.stop_grace) +
+                                 (is_stuck ? absl::Seconds(2.5) : absl::ZeroDuration()) +
+                                 (IsReplaced(machine, truth.host) ? kRefused : absl::ZeroDuration());
     if (std::max(since, settled) + bound < now) {
       Violate(Describe(truth.rank), " has not counted for ", absl::FormatDuration(now - since), " and still runs");
     }

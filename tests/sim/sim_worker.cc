@@ -98,6 +98,7 @@ void SimWorker::OnMessage(const coordinator::Effect& effect) {
     if (link_ != Link::kOpening) return;
     link_ = Link::kAttached;
     attached_since_ = world_.timeline.now();
+    lease_ = welcome->lease;
     if (options_.other_attached_since() < world_.timeline.now() - absl::Seconds(1)) {
       world_.oracle.Violate("worker ", options_.name.value(),
                             " is accepted beside another one of its name, which is attached and well");
@@ -136,6 +137,8 @@ void SimWorker::OnClosed(const absl::Status& status) {
     world_.oracle.Violate("worker ", options_.name.value(), " is refused, and nobody else has its name");
   }
   const Link before = std::exchange(link_, Link::kWaiting);
+  refused_since_ = absl::IsAlreadyExists(status) ? std::min(refused_since_, world_.timeline.now()) : absl::InfiniteFuture();
+  if (world_.timeline.now() - refused_since_ > lease_) Feed(worker_event::Replaced{});
   stream_ = nullptr;
   ++attempt_;
   if (before == Link::kFinishing) return Finished();

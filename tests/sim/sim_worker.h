@@ -75,6 +75,8 @@ class SimWorker : public std::enable_shared_from_this<SimWorker> {
   Link link_ = Link::kWaiting;
   StreamPtr stream_;
   absl::Time attached_since_;
+  absl::Duration lease_;
+  absl::Time refused_since_ = absl::InfiniteFuture();
   uint64_t attempt_ = 0;  // of connecting: timers of earlier ones do not count
   int failed_attempts_ = 0;
   absl::Time armed_ = absl::InfiniteFuture();

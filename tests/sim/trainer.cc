@@ -33,7 +33,7 @@ Trainer::Trainer(World& world, Network& network, Trainers& all, Start start)
       identity_{start_.key.job, start_.key.epoch, start_.key.rank, start_.incarnation} {
   stubborn_ = all_.stubborn() && world_.random.OneIn(3);
   stuck_ = stubborn_ && world_.random.OneIn(4);
-  if (stubborn_) world_.oracle.IgnoresSigterm(start_.incarnation);
+  if (stubborn_) world_.oracle.IgnoresSigterm(start_.incarnation, stuck_);
 }
 
 void Trainer::Do(std::function<void()> what) {

@@ -144,6 +144,10 @@ void WorkerMachine::OnEvent(const worker_event::ShutdownRequested&, absl::Time n
   AnnounceDrained();
 }
 
+void WorkerMachine::OnEvent(const worker_event::Replaced&, absl::Time now) {
+  for (auto& [key, process] : ranks_) StopRank(key, process, process.grace, "another worker has taken this one's name", now);
+}
+
 // One that has ended meanwhile has been reported, or will be, under the epoch that it knew: the coordinator knows it by its
 // incarnation. Returns whether the assignment keeps any, here or elsewhere.
 bool WorkerMachine::KeepProcesses(const Assignment& assignment) {

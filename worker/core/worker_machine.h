@@ -75,12 +75,14 @@ struct ProcessGone {
   RankKey key;
 };
 struct ShutdownRequested {};
+// The coordinator has refused this worker for a whole lease: another one has its name, and nobody counts on its ranks any more.
+struct Replaced {};
 
 }  // namespace worker_event
 
 using WorkerEvent = std::variant<worker_event::Assigned, worker_event::StopRequested, worker_event::Welcomed,
                                  worker_event::Disconnected, worker_event::ExitAcknowledged, worker_event::ProcessStarted,
-                                 worker_event::ProcessGone, worker_event::ShutdownRequested>;
+                                 worker_event::ProcessGone, worker_event::ShutdownRequested, worker_event::Replaced>;
 
 namespace worker_effect {
 
@@ -182,6 +184,7 @@ class WorkerMachine {
 
   void OnEvent(const worker_event::Assigned& event, absl::Time now);
   void OnEvent(const worker_event::StopRequested& event, absl::Time now);
+  void OnEvent(const worker_event::Replaced& event, absl::Time now);
   void OnEvent(const worker_event::Welcomed& event, absl::Time now);
   void OnEvent(const worker_event::Disconnected& event, absl::Time now);
   void OnEvent(const worker_event::ExitAcknowledged& event, absl::Time now);

@@ -13,8 +13,10 @@ namespace ringmaster {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 const absl::Time kStart = absl::FromUnixSeconds(1000);
 
@@ -96,6 +98,26 @@ class WorkerMachineTest : public ::testing::Test {
   WorkerMachine machine_;
   absl::Time now_ = kStart;
 };
+
+TEST_F(WorkerMachineTest, AStopOfOneProcessLeavesTheOthersAndTheEpochAlone) {
+  RunEpochOne(3);
+  EXPECT_THAT(Step(worker_event::StopRequested{JobId("j"), Epoch(1), absl::ZeroDuration(), IncarnationOf(1, 1)}),
+              ElementsAre("Terminate j/1/1"));
+  EXPECT_THAT(Pass(absl::ZeroDuration()), ElementsAre("Kill j/1/1"));
+  EXPECT_THAT(Gone(1, 1), ElementsAre("SendExit j/1/1"));
+  EXPECT_EQ(machine_.Running().size(), 2u);
+  // No fence: the epoch goes on to be one that may be told again.
+  EXPECT_THAT(Assign(1, 3), Not(Contains(HasSubstr("Refused"))));
+  EXPECT_THAT(Step(worker_event::StopRequested{JobId("other"), Epoch(9), absl::ZeroDuration(), IncarnationOf(1, 0)}), IsEmpty());
+}
+
+TEST_F(WorkerMachineTest, AWorkerThatWasReplacedStopsWhatItHas) {
+  RunEpochOne(2);
+  Step(worker_event::Disconnected{});
+  EXPECT_THAT(Step(worker_event::Replaced{}), ElementsAre("Terminate j/1/0", "Terminate j/1/1"));
+  EXPECT_THAT(Step(worker_event::Replaced{}), IsEmpty());
+  EXPECT_THAT(Pass(absl::Seconds(10)), ElementsAre("Kill j/1/0", "Kill j/1/1"));
+}
 
 TEST_F(WorkerMachineTest, LifeOfAnEpoch_FromAssignToAcknowledgedExit) {
   Welcome();
