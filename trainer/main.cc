@@ -1,16 +1,19 @@
 // ringmaster-trainer: one rank of a job (no arguments; the worker sets the environment), or a tool on checkpoints and data.
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "collectives/create_communicator.h"
 #include "collectives/flight/flight_recorder.h"
 #include "common/environment.h"
@@ -61,6 +64,23 @@ int ExitCodeOf(const TrainResult& result, SignalWatcher& signals) {
     }
   }
   return kExitFailed;
+}
+
+// A warm spare: waits until the worker tells which rank it is, as NAME=VALUE with a zero byte behind each. False: it has no need.
+bool AwaitEnvironment() {
+  std::string bytes;
+  char buffer[4096];
+  ssize_t count = 0;
+  while ((count = read(STDIN_FILENO, buffer, sizeof(buffer))) > 0 || (count < 0 && errno == EINTR)) {
+    if (count > 0) bytes.append(buffer, static_cast<size_t>(count));
+  }
+  if (bytes.empty()) return false;
+  clearenv();
+  for (const absl::string_view variable : absl::StrSplit(bytes, '\0', absl::SkipEmpty())) {
+    const std::pair<std::string, std::string> split = absl::StrSplit(variable, absl::MaxSplits('=', 1));
+    setenv(split.first.c_str(), split.second.c_str(), 1);
+  }
+  return true;
 }
 
 int Train() {
@@ -159,6 +179,8 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   digits_command.add_option("--seed", digits.seed, "The same seed draws the same images");
 
+  const CLI::App& await_command = *app.add_subcommand("await", "Be a warm spare: the worker tells on standard input which rank it is");
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -178,6 +200,7 @@ int Main(int argc, char** argv) {
     return Report(report.status());
   }
   if (digits_command.parsed()) return Report(WriteDigits(digits));
+  if (await_command.parsed() && !AwaitEnvironment()) return kExitSucceeded;
   return Train();
 }
 

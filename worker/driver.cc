@@ -107,7 +107,7 @@ void WorkerDriver::WaitForEvents() {
 }
 
 absl::Time WorkerDriver::NextWake() const {
-  absl::Time next = std::min(machine_.NextDeadline(), link_deadline_);
+  absl::Time next = std::min({machine_.NextDeadline(), host_->NextDeadline(), link_deadline_});
   if (link_ == Link::kWaiting) next = std::min(next, next_attempt_);
   if (link_ == Link::kAttached) next = std::min(next, next_heartbeat_);
   return next;
@@ -115,6 +115,7 @@ absl::Time WorkerDriver::NextWake() const {
 
 void WorkerDriver::OnTime(absl::Time now) {
   if (machine_.NextDeadline() <= now) Perform(machine_.OnDeadline(now));
+  if (host_->NextDeadline() <= now) host_->OnDeadline(now);
   if (link_deadline_ <= now) {
     link_deadline_ = absl::InfiniteFuture();
     if (link_ == Link::kFinishing) finished_ = true;

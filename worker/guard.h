@@ -6,7 +6,7 @@
 //   --directory  where the program starts
 //   PROGRAM      looked up in PATH if it has no '/'
 // Descriptors it is started with:
-//   0 /dev/null, 1 and 2 the rank's output: the program inherits them
+//   0 /dev/null or what a warm spare waits on, 1 and 2 the rank's output: the program inherits them
 //   3  control, read end of a pipe whose only write end is the worker's. A byte 'T' = SIGTERM to the program's process group;
 //      'K' = SIGKILL to its whole process tree; end of file = the worker is gone: as 'K'
 //   4  report, write end of a pipe: GuardReport structs

@@ -16,11 +16,18 @@ namespace {
 
 constexpr size_t kMaxLogBytes = 4 << 20;
 constexpr size_t kLogBatchBytes = 256 << 10;
+constexpr absl::Duration kSpareWaits = absl::Seconds(10);  // for the next epoch of its job
+constexpr char kAwait[] = "await";  // ringmaster-trainer's word for "wait until you are told which rank you are"
 
 }  // namespace
 
 RankHost::RankHost(RankHostOptions options, const Clock& clock, std::unique_ptr<ProcessRunner> runner, HeldPort port)
-    : options_(std::move(options)), clock_(clock), runner_(std::move(runner)), port_(std::move(port)), logs_(kMaxLogBytes) {}
+    : options_(std::move(options)),
+      clock_(clock),
+      runner_(std::move(runner)),
+      spares_(runner_.get(), [this] { return std::exchange(next_id_, next_id_.Next()); }),
+      port_(std::move(port)),
+      logs_(kMaxLogBytes) {}
 
 void RankHost::Accept(const v1::Assign& assign) {
   EpochState& epoch = epochs_[{JobId(assign.job_id()), Epoch(assign.epoch())}];
@@ -35,7 +42,16 @@ void RankHost::Accept(const v1::Assign& assign) {
   epoch.master_port.emplace(std::exchange(port_, *std::move(next)));
 }
 
-void RankHost::EpochGone(const JobId& job, Epoch epoch) { epochs_.erase({job, epoch}); }
+void RankHost::EpochGone(const JobId& job, Epoch epoch) {
+  epochs_.erase({job, epoch});
+  const auto next = epochs_.lower_bound({job, Epoch(0)});
+  if (next != epochs_.end() && next->first.first == job) return;
+  // Who fails may come back; who has finished does not.
+  const bool failed = std::any_of(exits_.begin(), exits_.end(), [&](const auto& exit) {
+    return exit.first.job == job && exit.first.epoch == epoch && exit.second.exit_code() != 0;
+  });
+  spares_.Expire(job, clock_.Now() + (failed ? kSpareWaits : absl::ZeroDuration()));
+}
 
 void RankHost::Keep(const RankKey& from, const RankKey& to) {
   const auto found = ids_.find(from);
@@ -54,21 +70,31 @@ std::vector<WorkerEvent> RankHost::Start(const worker_effect::StartRanks& start)
     const bool is_meant = std::any_of(start.ranks.begin(), start.ranks.end(),
                                       [&](const RankAssignment& rank) { return rank.rank == Rank(assigned.rank()); });
     if (!is_meant) continue;
-    const ProcessId id = next_id_;
-    next_id_ = next_id_.Next();
     const RunningRank rank{{start.job, start.epoch, Rank(assigned.rank())}, Incarnation(assigned.incarnation())};
-    const absl::Status started = StartRank(epoch.assign, assigned, id);
-    if (started.ok()) continue;
-    RecordNeverStarted({rank, std::string(started.message())});
-    events.push_back(worker_event::ProcessGone{rank.key});
+    const absl::StatusOr<bool> runs = StartRank(epoch.assign, assigned);
+    if (!runs.ok()) {
+      RecordNeverStarted({rank, std::string(runs.status().message())});
+      events.push_back(worker_event::ProcessGone{rank.key});
+    } else if (*runs) {
+      events.push_back(worker_event::ProcessStarted{rank.key});
+    }
   }
+  KeepSpares(epoch.assign);
   return events;
 }
 
-absl::Status RankHost::StartRank(const v1::Assign& assign, const v1::AssignedRank& assigned, ProcessId id) {
-  RM_ASSIGN_OR_RETURN(std::unique_ptr<SharedBoard> board, SharedBoard::Create());
+absl::StatusOr<bool> RankHost::StartRank(const v1::Assign& assign, const v1::AssignedRank& assigned) {
   const RankKey key{JobId(assign.job_id()), Epoch(assign.epoch()), Rank(assigned.rank())};
-  const ProcessSpec spec = MakeSpec(assign, assigned, board->fd());
+  ProcessSpec spec = MakeSpec(assign, assigned);
+  std::optional<WarmSpares::Spare> spare = spares_.Take(key.job, spec.environment, spec.cpus);
+  std::unique_ptr<SharedBoard> board;
+  if (spare.has_value()) {
+    board = std::move(spare->board);
+  } else {
+    RM_ASSIGN_OR_RETURN(board, SharedBoard::Create());
+  }
+  spec.board_fd = board->fd();
+  const ProcessId id = spare.has_value() ? spare->id : std::exchange(next_id_, next_id_.Next());
   Process& process = processes_[id];
   process.rank = {key, Incarnation(assigned.incarnation())};
   process.device = CpuDeviceName(assigned.slot());
@@ -80,11 +106,26 @@ absl::Status RankHost::StartRank(const v1::Assign& assign, const v1::AssignedRan
             std::string(opened.message()));
   }
   ids_[key] = id;
+  if (spare.has_value()) {
+    process.pid = spare->pid;
+    return true;
+  }
   runner_->Start(id, spec);
-  return absl::OkStatus();
+  return false;
 }
 
-ProcessSpec RankHost::MakeSpec(const v1::Assign& assign, const v1::AssignedRank& assigned, int board_fd) const {
+void RankHost::KeepSpares(const v1::Assign& assign) {
+  const v1::JobSpec& job = assign.spec();
+  if (job.restart().warm_spares() == 0 || !job.command().empty()) return;
+  ProcessSpec spec;
+  spec.command = {options_.trainer_binary.string(), kAwait};
+  spec.directory = job.work_directory();
+  spec.environment = FormatEnvironment(WithoutRank(EnvironmentOf(assign, assign.ranks(0))));
+  const absl::Status kept = spares_.Keep(JobId(assign.job_id()), job.restart().warm_spares(), std::move(spec));
+  if (!kept.ok()) LogWarn("job=%s reason=\"%s\"", assign.job_id(), std::string(kept.message()));
+}
+
+ProcessSpec RankHost::MakeSpec(const v1::Assign& assign, const v1::AssignedRank& assigned) const {
   const v1::JobSpec& job = assign.spec();
   ProcessSpec spec;
   spec.command.assign(job.command().begin(), job.command().end());
@@ -93,7 +134,12 @@ ProcessSpec RankHost::MakeSpec(const v1::Assign& assign, const v1::AssignedRank&
     spec.cpus = CpuShare(options_.devices, assigned.local_rank(), assign.ranks_size());
   }
   spec.directory = job.work_directory();
-  spec.board_fd = board_fd;
+  spec.environment = FormatEnvironment(EnvironmentOf(assign, assigned));
+  return spec;
+}
+
+Environment RankHost::EnvironmentOf(const v1::Assign& assign, const v1::AssignedRank& assigned) const {
+  const v1::JobSpec& job = assign.spec();
   const RankPlace place{.job = JobId(assign.job_id()),
                         .epoch = Epoch(assign.epoch()),
                         .rank = Rank(assigned.rank()),
@@ -113,9 +159,7 @@ ProcessSpec RankHost::MakeSpec(const v1::Assign& assign, const v1::AssignedRank&
                         .address = address_,
                         .board_fd = kInheritedBoardFd,
                         .usable_cores = options_.devices.usable_cores};
-  spec.environment = FormatEnvironment(
-      BuildRankEnvironment(place, options_.operator_environment, Environment(job.env().begin(), job.env().end())));
-  return spec;
+  return BuildRankEnvironment(place, options_.operator_environment, Environment(job.env().begin(), job.env().end()));
 }
 
 void RankHost::Terminate(const RankKey& key) {
@@ -141,7 +185,10 @@ void RankHost::RecordNeverStarted(const worker_effect::RecordNeverStarted& recor
 void RankHost::PollProcesses(const std::function<void(WorkerEvent)>& feed) {
   for (const ProcessEvent& event : runner_->Poll()) {
     const auto found = processes_.find(event.id);
-    if (found == processes_.end()) continue;
+    if (found == processes_.end()) {
+      spares_.Consume(event);
+      continue;
+    }
     Process& process = found->second;
     const RankKey key = process.rank.key;
     if (const auto* started = std::get_if<process_event::Started>(&event.what)) {

@@ -22,6 +22,7 @@
 #include "worker/rank/rank_environment.h"
 #include "worker/rank/rank_output.h"
 #include "worker/rank/shared_board.h"
+#include "worker/warm_spares.h"
 
 namespace ringmaster {
 
@@ -51,7 +52,7 @@ class RankHost {
   // The process of `from` is from now on that of `to`; its log file stays the one it began.
   void Keep(const RankKey& from, const RankKey& to);
 
-  // Failures come back as ProcessGone.
+  // Failures come back as ProcessGone, warm spares as ProcessStarted.
   std::vector<WorkerEvent> Start(const worker_effect::StartRanks& start);
   void Terminate(const RankKey& key);
   void Kill(const RankKey& key);
@@ -60,6 +61,8 @@ class RankHost {
   void ForgetExit(const RankKey& key) { exits_.erase(key); }
 
   int poll_fd() const { return runner_->poll_fd(); }
+  absl::Time NextDeadline() const { return spares_.NextDeadline(); }
+  void OnDeadline(absl::Time now) { spares_.OnDeadline(now); }
   // Feeds what happened in order; each event before the next one is looked at.
   void PollProcesses(const std::function<void(WorkerEvent)>& feed);
 
@@ -86,8 +89,11 @@ class RankHost {
     RankOutput output;
   };
 
-  absl::Status StartRank(const v1::Assign& assign, const v1::AssignedRank& assigned, ProcessId id);
-  ProcessSpec MakeSpec(const v1::Assign& assign, const v1::AssignedRank& assigned, int board_fd) const;
+  // Whether it runs already: a warm spare.
+  absl::StatusOr<bool> StartRank(const v1::Assign& assign, const v1::AssignedRank& assigned);
+  void KeepSpares(const v1::Assign& assign);
+  ProcessSpec MakeSpec(const v1::Assign& assign, const v1::AssignedRank& assigned) const;
+  Environment EnvironmentOf(const v1::Assign& assign, const v1::AssignedRank& assigned) const;
   void OnOutput(Process& process, const process_event::Output& output);
   void OnExited(Process& process, const process_event::Exited& exited);
   void Forward(const Process& process, bool is_stderr, std::vector<std::string> lines);
@@ -95,6 +101,8 @@ class RankHost {
   const RankHostOptions options_;
   const Clock& clock_;
   const std::unique_ptr<ProcessRunner> runner_;
+  ProcessId next_id_{1};
+  WarmSpares spares_;
   HeldPort port_;
   std::string address_;
   std::map<EpochKey, EpochState> epochs_;
@@ -102,7 +110,6 @@ class RankHost {
   std::map<RankKey, ProcessId> ids_;
   std::map<RankKey, v1::RankExited> exits_;
   LogFunnel logs_;
-  ProcessId next_id_{1};
 };
 
 }  // namespace ringmaster

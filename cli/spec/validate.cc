@@ -328,6 +328,10 @@ void Validator::CheckCheckpoint() {
 
 void Validator::CheckRestart() {
   Between("restart.max_failures", spec_.restart().max_failures(), 0, 100'000);
+  Between("restart.warm_spares", spec_.restart().warm_spares(), 0, 64);
+  if (spec_.restart().warm_spares() > 0 && !spec_.command().empty()) {
+    Fail("restart.warm_spares", "a command cannot wait to be told its rank: only jobs with a model can have warm spares");
+  }
   const auto seconds = [](const google::protobuf::Duration& duration) {
     return static_cast<double>(duration.seconds()) + 1e-9 * duration.nanos();
   };

@@ -36,7 +36,7 @@ def parent_of(pid):
 
 
 with Sandbox() as sandbox:
-    job = sandbox.job("storm", parallel={"data": {"min": 1, "max": 3}}, restart={"max_failures": 100000, "backoff": "0.05s", "backoff_max": "0.2s"},
+    job = sandbox.job("storm", parallel={"data": {"min": 1, "max": 3}}, restart={"max_failures": 100000, "backoff": "0.05s", "backoff_max": "0.2s", "warm_spares": 1},
                       train={"steps": 10**7, "global_batch": 6, "optimizer": {"adamw": {"learning_rate": 0.0001}}, "validation_samples": 64, "seed": 1},
                       checkpoint={"directory": str(sandbox.path("checkpoints")), "every_steps": 500, "keep": 2})
     command = sandbox.path("command.json")

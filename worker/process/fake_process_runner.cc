@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -16,6 +17,7 @@ FakeProcessRunner::FakeProcessRunner(std::string program)
 
 void FakeProcessRunner::Start(ProcessId id, const ProcessSpec& spec) {
   started_[id] = spec;
+  if (spec.input_fd >= 0) inputs_[id] = FileDescriptor(dup(spec.input_fd));
   if (spec.command[0] != program_) {
     Emit(id, process_event::Exited{.exit_code = kExitFailed,
                                    .error = "cannot execute " + spec.command[0] + ": No such file or directory"});
@@ -26,7 +28,7 @@ void FakeProcessRunner::Start(ProcessId id, const ProcessSpec& spec) {
   for (size_t i = 1; i < spec.command.size(); ++i) {
     const std::string& verb = spec.command[i];
     const std::string argument = i + 1 < spec.command.size() ? spec.command[i + 1] : "";
-    if (verb == "wait") return;
+    if (verb == "wait" || verb == "await") return;
     if (verb == "stubborn") {
       running_[id] = true;
       Emit(id, process_event::Output{false, "stubborn\n"});
@@ -42,6 +44,14 @@ void FakeProcessRunner::Start(ProcessId id, const ProcessSpec& spec) {
   }
   running_.erase(id);
   Emit(id, process_event::Exited{});
+}
+
+std::string FakeProcessRunner::ReadInput(ProcessId id) {
+  std::string bytes;
+  char buffer[4096];
+  ssize_t count = 0;
+  while ((count = recv(inputs_.at(id).get(), buffer, sizeof(buffer), MSG_DONTWAIT)) > 0) bytes.append(buffer, static_cast<size_t>(count));
+  return bytes;
 }
 
 void FakeProcessRunner::Terminate(ProcessId id) {

@@ -26,6 +26,8 @@ class FakeProcessRunner final : public ProcessRunner {
 
   // What was started, for tests of the caller.
   const std::map<ProcessId, ProcessSpec>& started() const { return started_; }
+  // What has come on its standard input so far, if the spec has one.
+  std::string ReadInput(ProcessId id);
 
  private:
   void Emit(ProcessId id, decltype(ProcessEvent::what) what);
@@ -34,6 +36,7 @@ class FakeProcessRunner final : public ProcessRunner {
   const std::string program_;
   FileDescriptor ready_;  // an eventfd
   std::map<ProcessId, ProcessSpec> started_;
+  std::map<ProcessId, FileDescriptor> inputs_;
   std::map<ProcessId, bool> running_;  // value: ignores SIGTERM
   std::vector<ProcessEvent> events_;
 };

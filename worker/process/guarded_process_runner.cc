@@ -178,6 +178,8 @@ class GuardedProcessRunner final : public ProcessRunner {
     RM_ASSIGN_OR_RETURN(Pipe err, MakePipe());
     FileDescriptor board;
     if (spec.board_fd >= 0) board = FileDescriptor(fcntl(spec.board_fd, F_DUPFD_CLOEXEC, kGuardBoardFd + 1));
+    FileDescriptor input;
+    if (spec.input_fd >= 0) input = FileDescriptor(fcntl(spec.input_fd, F_DUPFD_CLOEXEC, kGuardBoardFd + 1));
 
     std::vector<std::string> words = {guard_binary_, "guard"};
     for (std::string& word : FormatGuardArguments({.cpus = spec.cpus, .directory = spec.directory, .command = spec.command})) {
@@ -192,7 +194,11 @@ class GuardedProcessRunner final : public ProcessRunner {
 
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    if (input.valid()) {
+      posix_spawn_file_actions_adddup2(&actions, input.get(), 0);
+    } else {
+      posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    }
     posix_spawn_file_actions_adddup2(&actions, out.write.get(), 1);
     posix_spawn_file_actions_adddup2(&actions, err.write.get(), 2);
     posix_spawn_file_actions_adddup2(&actions, control.read.get(), kGuardControlFd);

@@ -19,6 +19,7 @@ struct ProcessSpec {
   std::vector<std::string> environment = {};  // NAME=VALUE, all of it
   std::string directory = {};                 // empty = the worker's
   std::vector<int> cpus = {};                 // empty = not pinned
+  int input_fd = -1;                          // standard input; -1 = /dev/null; borrowed during Start only
   int board_fd = -1;                          // inherited as descriptor kInheritedBoardFd; borrowed during Start only
 };
 

@@ -40,6 +40,9 @@ using Environment = std::map<std::string, std::string>;
 Environment BuildRankEnvironment(const RankPlace& place, const Environment& operator_environment,
                                  const Environment& job_environment);
 
+// Without what differs between ranks and epochs of one job: what a process can be started with before its rank is known.
+Environment WithoutRank(Environment environment);
+
 // NAME=VALUE strings <-> map. Entries without '=' are left out.
 Environment ParseEnvironment(const char* const* variables);
 std::vector<std::string> FormatEnvironment(const Environment& environment);

@@ -7,6 +7,7 @@ namespace ringmaster {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::IsSupersetOf;
 using ::testing::Pair;
 using ::testing::UnorderedElementsAre;
 
@@ -46,6 +47,21 @@ TEST(RankEnvironment, WithoutAnyoneElse_IsExactlyTheContract) {
                   Pair("RINGMASTER_EPOCH", "4"), Pair("RINGMASTER_INCARNATION", "18446744073709551615"),
                   Pair("RINGMASTER_HOST", "h2"), Pair("RINGMASTER_ADDRESS", "10.0.0.2"), Pair("RINGMASTER_PROGRESS_BOARD_FD", "5"),
                   Pair("NCCL_NVLS_ENABLE", "0"), Pair("TORCH_SYMM_MEM_DISABLE_MULTICAST", "1"), Pair("NVSHMEM_DISABLE_NVLS", "1")));
+}
+
+TEST(WithoutRank, LeavesWhatAllRanksOfAJobHaveInCommon) {
+  RankPlace other = Place();
+  other.epoch = Epoch(5);
+  other.rank = Rank(6);
+  other.incarnation = Incarnation(1);
+  other.local_rank = 2;
+  other.group_rank = 0;
+  other.restart_count = 4;
+  other.master_address = "10.0.0.7";
+  other.master_port = 40002;
+  const Environment common = WithoutRank(BuildRankEnvironment(Place(), {}, {{"COLOR", "green"}}));
+  EXPECT_EQ(common, WithoutRank(BuildRankEnvironment(other, {}, {{"COLOR", "green"}})));
+  EXPECT_THAT(common, IsSupersetOf({Pair("COLOR", "green"), Pair("OMP_NUM_THREADS", "2"), Pair("RINGMASTER_JOB", "char-gpt-7f3k2")}));
 }
 
 struct Precedence {

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """SIGKILL of a random rank, again and again: how long until every rank has completed the next step.
 
-recovery_bench.py [--trials N] [--ranks N] [--seed N] [--output table|json]
+recovery_bench.py [--trials N] [--ranks N] [--warm-spares N] [--seed N] [--output table|json]
 
 Runs one job with `ringmaster run`, looks at the ranks' progress boards from outside (as the worker does), kills a rank at a random moment
 of a step and waits until all boards show a step that no rank had completed at the time of the kill. Afterwards the same job runs
@@ -23,6 +23,7 @@ from harness import Sandbox, check_nothing_left, ringmaster_json  # noqa: E402
 
 PHASES = ["starting", "joining", "loading", "data", "forward", "backward", "communication", "optimizer", "validation", "checkpoint"]
 LIMIT_S = 30
+SPARE_BOARD_FD = 5
 
 
 class Board:
@@ -39,15 +40,17 @@ class Board:
 
 
 def rank_of(pid, job):
-    """(rank, board's descriptor) of a process of the job; None for any other, and for guards, which share its environment but not its board."""
+    """(rank, board's descriptor) of a process of the job; None for any other, and for guards, which share its environment but not its board.
+
+    A process that was a warm spare does not show its rank: -1."""
     try:
         environment = dict(entry.split(b"=", 1) for entry in pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if b"=" in entry)
         if environment.get(b"RINGMASTER_JOB") != job.encode():
             return None
-        descriptor = int(environment[b"RINGMASTER_PROGRESS_BOARD_FD"])
+        descriptor = int(environment.get(b"RINGMASTER_PROGRESS_BOARD_FD", SPARE_BOARD_FD))
         if "memfd" not in os.readlink(f"/proc/{pid}/fd/{descriptor}"):
             return None
-        return int(environment[b"RANK"]), descriptor
+        return int(environment.get(b"RANK", -1)), descriptor
     except (OSError, KeyError, ValueError):
         return None
 
@@ -58,10 +61,31 @@ def find_boards(job, known):
     for entry in os.listdir("/proc"):
         if entry.isdigit() and int(entry) not in known:
             rank = rank_of(int(entry), job)
-            if rank is not None:
+            if rank is not None and rank[0] >= 0:
                 found[rank[0]] = Board(int(entry), rank[1])
                 known.add(int(entry))
     return found
+
+
+def is_guard(pid):
+    try:
+        return b"guard" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:2]
+    except OSError:
+        return True
+
+
+def find_spare(job, known):
+    """The board of a warm spare that has just been told to be a rank; None when there is none."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) not in known:
+            rank = rank_of(int(entry), job)
+            if rank is None or rank[0] >= 0 or is_guard(int(entry)):
+                continue
+            board = Board(int(entry), rank[1])
+            if board.read()[0] >= 1:
+                known.add(int(entry))
+                return board
+    return None
 
 
 def trial(job, boards, victim, known):
@@ -89,7 +113,7 @@ def trial(job, boards, victim, known):
         if time.monotonic() - began > LIMIT_S:
             raise SystemExit(f"no step for {LIMIT_S} s: {[(rank, board.read()) for rank, board in boards.items()]}")
         if newcomer is None:
-            newcomer = find_boards(job, known).get(victim)
+            newcomer = find_boards(job, known).get(victim) or find_spare(job, known)
             if newcomer is None:
                 continue
             boards[victim] = newcomer
@@ -115,6 +139,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--ranks", type=int, default=4)
+    parser.add_argument("--warm-spares", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=0, help="of the job; 0 = enough for the trials")
     parser.add_argument("--output", choices=["table", "json"], default="table")
@@ -126,7 +151,7 @@ def main():
                            train={"steps": steps, "global_batch": 4 * options.ranks, "optimizer": {"adamw": {"learning_rate": 0.001}},
                                   "validation_samples": 64, "seed": 1, "clip_norm": 1.0},
                            checkpoint={"directory": str(sandbox.path("checkpoints")), "every_steps": 500, "keep": 2},
-                           restart={"max_failures": 100000, "backoff": "1s"})
+                           restart={"max_failures": 100000, "backoff": "1s", "warm_spares": options.warm_spares})
 
         def run(label, trials):
             process = sandbox.start("run", spec, "--state-dir", sandbox.path(f"state-{label}"), "--output", "json", name=label)
