@@ -192,6 +192,10 @@ Placement Place(Turn& turn, const JobId& id, std::vector<RankPlace> kept) {
   PlacementRequest request = RequestFor(job);
   if (!kept.empty()) return FillVacancies(request, std::move(kept), hosts);
   Placement placement = PlaceRanks(request, hosts);
+  if (placement.ranks.empty() && !cooling.empty()) {
+    absl::StrAppend(&placement.waiting_reason, "; restart.remedies leaves out ", cooling.begin()->first.value(),
+                    cooling.size() > 1 ? absl::StrCat(" and ", cooling.size() - 1, " more") : "", " until it has cooled down");
+  }
   int free = 0;
   for (const Host& host : hosts) free += static_cast<int>(host.free_slots.size());
   if (!placement.ranks.empty() || request.min_world_size >= request.world_size || free < request.min_world_size) return placement;

@@ -113,7 +113,8 @@ void SettleVerdict(Turn& turn, const JobId& id) {
   if (job.state == JobState::kRunning) verdict = JudgeRunning(turn, job, seen);
   if (!verdict.has_value() && !seen.verdict.has_value()) return;
   if (!verdict.has_value()) {
-    turn.Say(absl::StrCat("job=", id.value(), " epoch=", job.epoch.value(), " verdict=none it steps again"));
+    turn.Say(absl::StrCat("job=", id.value(), " epoch=", job.epoch.value(), " verdict=none",
+                          job.state == JobState::kRunning ? " it steps again" : ""));
     JobLive& live = turn.live(id);
     live.verdict.reset();
     live.verdict_text.clear();

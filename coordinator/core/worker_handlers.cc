@@ -66,7 +66,8 @@ std::string ExitReason(const RankExited& event) {
   if (event.signal != 0) return absl::StrCat("killed by ", SignalName(event.signal), event.out_of_memory ? " (out of memory)" : "");
   if (event.exit_code == kExitRequeue) return absl::StrCat("exited with code ", event.exit_code, " (it asks to be started again)");
   if (event.exit_code == kExitPeerLost) return absl::StrCat("exited with code ", event.exit_code, " (it lost a peer)");
-  return absl::StrCat("exited with code ", event.exit_code);
+  const Fault told = event.last_progress.trouble;
+  return absl::StrCat("exited with code ", event.exit_code, told == Fault::kNone ? "" : absl::StrCat(" (", Name(told), ")"));
 }
 
 // Ranks that this worker should have, after it attached again in the same life.
