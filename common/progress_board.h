@@ -56,6 +56,7 @@ struct ProgressBoard {
   std::atomic<double> gradient_norm{0};
   std::atomic<int64_t> checkpoint_step{-1};  // last committed by this process
   std::atomic<TrainerTrouble> trouble{TrainerTrouble::kNone};
+  std::atomic<int32_t> waits_for{-1};  // the rank for which this one waits in a collective for long; -1: for none that it knows
   std::atomic<uint64_t> last_call{0};  // which collective was entered last: equal calls are equal numbers
 };
 

@@ -104,6 +104,7 @@ int Train() {
     if (!communicator.ok() || world_size == 1) return communicator;
     auto recorder = FlightRecorder::Create(options.mesh.group, options.mesh.rank, world_size, clock);
     if (!recorder.ok()) return decltype(communicator)(recorder.status());
+    (*recorder)->MirrorWaits(&(*board)->board().waits_for);
     (*communicator)->set_recorder(*std::move(recorder));
     return communicator;
   };

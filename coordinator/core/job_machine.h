@@ -26,7 +26,7 @@ inline constexpr absl::Duration kStandstill = absl::Seconds(1);
 // Where nobody waits in a collective it takes more to call a long step a standstill: this, and twenty of the longest steps.
 inline constexpr absl::Duration kStandstillAlone = absl::Seconds(5);
 // How long a rank may stand still before it joins, when others have: this, and three times what the last of these took.
-inline constexpr absl::Duration kArrival = absl::Milliseconds(1500);
+inline constexpr absl::Duration kArrival = absl::Milliseconds(1200);
 // How long a rank must be the slowest.
 inline constexpr absl::Duration kSlowFor = absl::Seconds(1);
 inline constexpr size_t kMostVerdicts = 32;

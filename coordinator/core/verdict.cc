@@ -30,6 +30,17 @@ std::string Waiting(const std::vector<RankView>& views, size_t culprit) {
   return absl::StrCat(waiting.size() == 1 ? "; rank " : "; ranks ", absl::StrJoin(waiting, ", "), waiting.size() == 1 ? " waits" : " wait");
 }
 
+// For whom most of the others wait, as far as they know; nothing: fewer than half of them agree.
+std::optional<size_t> MostAwaited(const std::vector<RankView>& views) {
+  std::vector<size_t> awaited_by(views.size());
+  for (const RankView& view : views) {
+    if (view.waits_for >= 0 && static_cast<size_t>(view.waits_for) < views.size()) ++awaited_by[static_cast<size_t>(view.waits_for)];
+  }
+  const auto most = std::max_element(awaited_by.begin(), awaited_by.end());
+  if (*most == 0 || 2 * *most < views.size() - 1) return std::nullopt;
+  return static_cast<size_t>(most - awaited_by.begin());
+}
+
 std::string InSeconds(absl::Duration time) { return absl::StrFormat("%.1f s", absl::ToDoubleSeconds(time)); }
 
 bool StandsStill(const RankView& view, absl::Time now, absl::Duration patience) {
@@ -66,7 +77,12 @@ std::optional<Verdict> Judge(const std::vector<RankView>& views, absl::Time now,
     verdict.text = absl::StrCat("does not leave collective ", found->collectives, " for ", time, Waiting(views, rank));
   } else {
     verdict.fault = Fault::kNetwork;
-    verdict.text = absl::StrCat("and all others are in collective ", most, " for ", time, ": none gets on; is the network between them cut?");
+    const std::optional<size_t> awaited = MostAwaited(views);
+    verdict.rank = Rank(static_cast<int>(awaited.value_or(0)));
+    verdict.since = views[awaited.value_or(0)].since;
+    verdict.text = absl::StrCat("and all others are in collective ", most, " for ", time,
+                                awaited.has_value() ? ": they wait for it, and nothing of it arrives; is its network cut?"
+                                                    : ": none gets on; is the network between them cut?");
   }
   return verdict;
 }

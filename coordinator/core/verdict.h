@@ -23,6 +23,7 @@ struct RankView {
   bool is_stopped = false;   // by SIGSTOP or a debugger
   Fault trouble = Fault::kNone;  // what the trainer says is wrong
   double communication_share = 0;  // 0..1 of its recent steps, spent waiting in collectives
+  int waits_for = -1;        // the rank for which it waits in a collective for long; -1: for none that it knows
   absl::Time since;          // when the coordinator first saw all this
   int times_seen = 0;        // by how many heartbeats: a machine that stood still itself tells nothing
   absl::Time step_since;     // when it first saw this step
@@ -32,7 +33,7 @@ struct RankView {
 
 struct Verdict {
   Fault fault = Fault::kNeverEntered;
-  Rank rank;  // kNetwork: the lowest
+  Rank rank;  // kNetwork: for which most of the others wait; where they do not know, the lowest
   absl::Time since;
   std::string text;  // "did not enter collective 512: it is in data for 1.9 s; ranks 0, 1, 3 wait"
 

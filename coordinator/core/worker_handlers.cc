@@ -35,6 +35,7 @@ void TakeProgress(Turn& turn, const JobId& job, Rank rank, const Progress& progr
              .is_stopped = progress.is_stopped,
              .trouble = progress.trouble,
              .communication_share = progress.communication_share,
+             .waits_for = progress.waits_for,
              .since = turn.now,
              .times_seen = 1,
              .step_since = view.step_since,

@@ -251,6 +251,7 @@ Progress FromProto(const v1::Progress& progress) {
   out.collectives = progress.collectives();
   out.is_stopped = progress.is_stopped();
   out.trouble = FaultOfKey(progress.trouble()).value_or(Fault::kNone);
+  out.waits_for = progress.has_waits_for() ? progress.waits_for() : -1;
   out.last_call = progress.last_call();
   return out;
 }

@@ -32,6 +32,7 @@ absl::Status GradientSync::Measure(Operation operation, DataType type, size_t by
   if (board_ != nullptr) {
     board_->collective_sequence.store(counters_.collectives, std::memory_order_relaxed);
     board_->collective_bytes.store(counters_.bytes, std::memory_order_relaxed);
+    board_->waits_for.store(-1, std::memory_order_relaxed);
     board_->last_call.store(NumberOf(operation, type, bytes), std::memory_order_relaxed);
     phase = board_->phase.exchange(TrainerPhase::kCommunication, std::memory_order_relaxed);
   }

@@ -88,6 +88,7 @@ v1::Progress ToProgress(const ProgressBoard& board) {
   progress.set_collectives(board.collective_sequence);
   progress.set_trouble(TroubleName(board.trouble));
   progress.set_last_call(board.last_call);
+  if (const int32_t rank = board.waits_for; rank >= 0) progress.set_waits_for(rank);
   return progress;
 }
 
