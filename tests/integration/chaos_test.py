@@ -28,7 +28,7 @@ def spec(sandbox, name, steps, **fields):
     return sandbox.job(name, parallel={"data": 3}, collective_timeout="4s",
                        restart={"max_failures": 100, "backoff": "0.05s", "backoff_max": "0.2s", "hang_after": "1.5s"},
                        train={"steps": steps, "global_batch": 6, "optimizer": {"adamw": {"learning_rate": 0.001}}, "validation_samples": 16, "seed": 1},
-                       checkpoint={"directory": str(sandbox.path("checkpoints")), "every_steps": 50, "keep": 2}, **fields)
+                       checkpoint={"directory": str(sandbox.path("checkpoints")), "every_steps": 25, "keep": 2}, **fields)
 
 
 def said(event):
