@@ -52,7 +52,8 @@ absl::StatusOr<v1::JobSpec> Prepare(const JobFileOptions& job, const ChaosOption
   RM_ASSIGN_OR_RETURN(v1::JobSpec spec, LoadJob(job, world));
   if (spec.command_size() > 0) {
     return absl::InvalidArgumentError(
-        "chaos strikes inside the built-in trainer; this job runs a command of its own: kill or stop its ranks by the pids of `ringmaster status`");
+        "chaos strikes inside the built-in trainer; this job runs a command of its own: kill or stop its ranks by the pids of "
+        "`ringmaster status`");
   }
   RM_RETURN_IF_ERROR(CheckLocally(spec, world.search_path));
   RM_ASSIGN_OR_RETURN(const std::vector<std::string> names, ChooseFaults(options));

@@ -59,7 +59,8 @@ std::vector<ChaosFault> DrawChaosPlan(std::vector<std::string> names, int ranks,
 
 std::string FormatChaosPlan(std::span<const ChaosFault> plan) {
   std::string text;
-  for (const ChaosFault& fault : plan) absl::StrAppend(&text, fault.number, " ", fault.name, " ", fault.rank, " ", fault.step, "\n");
+  for (const ChaosFault& fault : plan)
+    absl::StrAppend(&text, fault.number, " ", fault.name, " ", fault.rank, " ", fault.step, "\n");
   return text;
 }
 
@@ -73,8 +74,8 @@ absl::StatusOr<std::vector<ChaosFault>> ParseChaosPlan(std::string_view text) {
     ChaosFault fault;
     if (words.size() != 4 || !absl::SimpleAtoi(words[0], &fault.number) || FindChaosKind(words[1]) == nullptr ||
         !absl::SimpleAtoi(words[2], &fault.rank) || !absl::SimpleAtoi(words[3], &fault.step)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("line ", number, " of the chaos plan: \"", line, "\"; expected NUMBER FAULT RANK STEP, as `ringmaster chaos` writes it"));
+      return absl::InvalidArgumentError(absl::StrCat("line ", number, " of the chaos plan: \"", line,
+                                                     "\"; expected NUMBER FAULT RANK STEP, as `ringmaster chaos` writes it"));
     }
     fault.name = words[1];
     plan.push_back(std::move(fault));

@@ -1,5 +1,5 @@
-// What `ringmaster chaos` does to a job: a list of faults, each for one rank at one step. The command writes it into a directory, its
-// trainers read it there (RINGMASTER_CHAOS names the directory), and each fault leaves a line in the record beside it. Pure.
+// What `ringmaster chaos` does to a job: a list of faults, each for one rank at one step. The command writes it into a directory,
+// its trainers read it there (RINGMASTER_CHAOS names the directory), and each fault leaves a line in the record beside it. Pure.
 #ifndef RINGMASTER_COMMON_CHAOS_PLAN_H_
 #define RINGMASTER_COMMON_CHAOS_PLAN_H_
 
@@ -15,8 +15,8 @@ namespace ringmaster {
 
 // Where in a trainer's life a fault strikes.
 enum class ChaosPoint {
-  kStart,       // before it joins; steps do not matter
-  kData,        // of the step
+  kStart,  // before it joins; steps do not matter
+  kData,   // of the step
   kCompute,
   kCollective,  // about to enter the collective that all others enter
   kSave,        // in the writing of a checkpoint of this step or a later one
@@ -26,7 +26,7 @@ enum class ChaosPoint {
 struct ChaosKind {
   const char* name;  // the fault that the coordinator should find, as docs/failure_model.md names it
   ChaosPoint point;
-  bool ends_job;     // nothing can follow: the job fails or is at its end
+  bool ends_job;  // nothing can follow: the job fails or is at its end
 };
 std::span<const ChaosKind> ChaosKinds();
 const ChaosKind* FindChaosKind(std::string_view name);  // null: there is no such

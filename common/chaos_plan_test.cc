@@ -9,6 +9,7 @@
 namespace ringmaster {
 namespace {
 
+using ::ringmaster::testing::StatusIs;
 using ::testing::HasSubstr;
 
 TEST(ChaosPlan, TheSeedDecidesAllAndWhatEndsTheJobComesLast) {

@@ -27,9 +27,9 @@ enum class Fault {
   kWorkerDied,   // with its ranks
   kHostGone,     // silence: the machine or its link
   // --- The trainer says so ---
-  kMismatchedCall,     // it called another collective than the others
-  kDiskFull,           // no space for a checkpoint
-  kCheckpointFailed,   // a checkpoint could not be written for any other reason
+  kMismatchedCall,    // it called another collective than the others
+  kDiskFull,          // no space for a checkpoint
+  kCheckpointFailed,  // a checkpoint could not be written for any other reason
   // --- It lives, and keeps the others waiting ---
   kStopped,         // SIGSTOP, a debugger, a frozen cgroup
   kStuckInData,     // reading the next batch
@@ -59,8 +59,8 @@ struct ProcessEnd {
   int signal = 0;
   bool out_of_memory = false;
   bool never_started = false;
-  bool had_finished = false;        // its board said that all steps are done
-  Fault told = Fault::kNone;        // by the trainer, last
+  bool had_finished = false;  // its board said that all steps are done
+  Fault told = Fault::kNone;  // by the trainer, last
 };
 // kNone for a success.
 Fault FaultOf(const ProcessEnd& end);

@@ -95,12 +95,12 @@ std::optional<Verdict> JudgeAlone(const std::vector<RankView>& views, absl::Time
                        (fault == Fault::kStuckInData || fault == Fault::kStuckInCompute);
     if (!tells || !StandsStill(view, now, patience)) return std::nullopt;
   }
-  const auto found = std::min_element(views.begin(), views.end(),
+  const auto longest = std::min_element(views.begin(), views.end(),
                                       [](const RankView& a, const RankView& b) { return a.since < b.since; });
-  return Verdict{.fault = FaultOf(*found),
-                 .rank = Rank(static_cast<int>(found - views.begin())),
-                 .since = found->since,
-                 .text = absl::StrCat("is in ", found->phase, " for ", InSeconds(now - found->since), " and no rank gets on")};
+  return Verdict{.fault = FaultOf(*longest),
+                 .rank = Rank(static_cast<int>(longest - views.begin())),
+                 .since = longest->since,
+                 .text = absl::StrCat("is in ", longest->phase, " for ", InSeconds(now - longest->since), " and no rank gets on")};
 }
 
 std::optional<Verdict> JudgeExits(const std::map<Rank, RankView>& views, absl::Time now, absl::Duration patience) {

@@ -23,7 +23,7 @@ namespace {
 
 constexpr int kOwnCode = 17;
 constexpr int kBadExitCode = 5;
-constexpr int kSlowMs = 40;      // added to a step
+constexpr int kSlowMs = 40;  // added to a step
 constexpr int64_t kSlowSteps = 75;
 constexpr int kSlowDiskMs = 4000;
 constexpr size_t kChunk = 16 << 20;
@@ -53,7 +53,8 @@ void Raise(int signal) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Chaos>> Chaos::Open(const std::string& directory, int rank, ProgressBoard& board, const Clock& clock) {
+absl::StatusOr<std::unique_ptr<Chaos>> Chaos::Open(const std::string& directory, int rank, ProgressBoard& board,
+                                                   const Clock& clock) {
   std::ifstream file(absl::StrCat(directory, "/", kChaosPlanFile));
   if (!file) return absl::NotFoundError(absl::StrCat("there is no chaos plan in ", directory, ": ", std::strerror(errno)));
   std::stringstream text;
@@ -92,7 +93,8 @@ void Chaos::Strike(const ChaosFault& fault) {
     board_.phase = TrainerPhase::kCommunication;
     HangForEver();
   }
-  if (name == "stuck_in_data" || name == "stuck_in_compute" || name == "never_entered" || name == "never_joined" || name == "stuck_at_exit") {
+  if (name == "stuck_in_data" || name == "stuck_in_compute" || name == "never_entered" || name == "never_joined" ||
+      name == "stuck_at_exit") {
     HangForEver();
   }
 }
@@ -111,9 +113,9 @@ absl::Status Chaos::AtSave(const std::string& path) {
 bool Chaos::Claim(const ChaosFault& fault, int64_t step) const {
   const std::string mark = absl::StrCat(directory_, "/struck-", fault.number);
   if (!FileDescriptor(open(mark.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644)).valid()) return false;
-  const std::string line = absl::StrFormat("{\"number\":%d,\"fault\":\"%s\",\"rank\":%d,\"pid\":%d,\"step\":%d,\"time\":%.6f}\n",
-                                           fault.number, fault.name, fault.rank, getpid(), step,
-                                           absl::ToDoubleSeconds(clock_.WallNow() - absl::UnixEpoch()));
+  const std::string line =
+      absl::StrFormat("{\"number\":%d,\"fault\":\"%s\",\"rank\":%d,\"pid\":%d,\"step\":%d,\"time\":%.6f}\n", fault.number,
+                      fault.name, fault.rank, getpid(), step, absl::ToDoubleSeconds(clock_.WallNow() - absl::UnixEpoch()));
   const std::string record = absl::StrCat(directory_, "/", kChaosRecordFile);
   const FileDescriptor file(open(record.c_str(), O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC, 0644));
   // What is not written down does not happen.
@@ -148,7 +150,9 @@ class ChaosFiles final : public CheckpointFiles {
   }
   absl::Status Rename(const std::string& from, const std::string& to) override { return real_->Rename(from, to); }
   absl::Status SyncDirectory(const std::string& path) override { return real_->SyncDirectory(path); }
-  absl::Status ReplaceSymlink(const std::string& target, const std::string& link) override { return real_->ReplaceSymlink(target, link); }
+  absl::Status ReplaceSymlink(const std::string& target, const std::string& link) override {
+    return real_->ReplaceSymlink(target, link);
+  }
   absl::Status RemoveFile(const std::string& path) override { return real_->RemoveFile(path); }
   absl::Status RemoveTree(const std::string& path) override { return real_->RemoveTree(path); }
   bool Exists(const std::string& path) override { return real_->Exists(path); }

@@ -20,7 +20,8 @@ namespace ringmaster::trainer {
 class Chaos {
  public:
   // Reads the plan in `directory`. NOT_FOUND, INVALID_ARGUMENT.
-  static absl::StatusOr<std::unique_ptr<Chaos>> Open(const std::string& directory, int rank, ProgressBoard& board, const Clock& clock);
+  static absl::StatusOr<std::unique_ptr<Chaos>> Open(const std::string& directory, int rank, ProgressBoard& board,
+                                                     const Clock& clock);
 
   // The training thread, at each point of a step; `step` completed steps. May not return, or not for a while. True: call another
   // collective than the others.
