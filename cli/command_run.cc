@@ -8,6 +8,7 @@
 #include "cli/job_json.h"
 #include "cli/job_text.h"
 #include "cli/request_id.h"
+#include "cli/run_here.h"
 #include "cli/signals.h"
 #include "cli/spec/local_checks.h"
 #include "cli/spec/spec_parser.h"
@@ -128,6 +129,22 @@ int RunEmbedded(const CommonOptions& common, const v1::JobSpec& spec, CancelTarg
   return exit_code;
 }
 
+// `remote`: the coordinator's address, "" for one in here.
+int RunAt(const std::string& remote, const CommonOptions& common, const v1::JobSpec& spec, const Surroundings& world) {
+  CancelTarget target;
+  const auto signals = SignalWatcher::Start([&](int, int count) {
+    if (count > 1) {
+      // Guards see this process end and kill every rank.
+      world.err << "\nringmaster: stopping at once" << std::endl;
+      _exit(kExitCancelled);
+    }
+    world.err << "\nringmaster: cancelling the job; once more to stop at once" << std::endl;
+    target.Cancel();
+  });
+  if (!signals.ok()) return Fail(signals.status(), world);
+  return remote.empty() ? RunEmbedded(common, spec, &target, world) : SubmitAndFollow(common, spec, remote, "", &target, world);
+}
+
 }  // namespace
 
 int RunCommand(const CommonOptions& common, const JobFileOptions& options, const Surroundings& world) {
@@ -143,18 +160,9 @@ int RunCommand(const CommonOptions& common, const JobFileOptions& options, const
     world.out << (common.json ? PlanJson(*spec, plan) + "\n" : PlanText(*spec, plan)) << std::flush;
     return 0;
   }
-  CancelTarget target;
-  const auto signals = SignalWatcher::Start([&](int, int count) {
-    if (count > 1) {
-      // Guards see this process end and kill every rank.
-      world.err << "\nringmaster: stopping at once" << std::endl;
-      _exit(kExitCancelled);
-    }
-    world.err << "\nringmaster: cancelling the job; once more to stop at once" << std::endl;
-    target.Cancel();
-  });
-  if (!signals.ok()) return Fail(signals.status(), world);
-  return remote.empty() ? RunEmbedded(common, *spec, &target, world) : SubmitAndFollow(common, *spec, remote, "", &target, world);
+  return RunAt(remote, common, *spec, world);
 }
+
+int RunHere(const CommonOptions& common, const v1::JobSpec& spec, const Surroundings& world) { return RunAt("", common, spec, world); }
 
 }  // namespace ringmaster::cli

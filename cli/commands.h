@@ -50,6 +50,13 @@ struct JobFileOptions {
   std::optional<std::string> resume = {};  // "" = the newest checkpoint of a former job of this name
 };
 
+struct ChaosOptions {
+  std::vector<std::string> faults = {};  // empty = all that a job survives
+  uint64_t seed = 1;
+  int64_t every = 100;  // steps
+  std::filesystem::path record = ".ringmaster/chaos";
+};
+
 struct LogsOptions {
   std::string job = {};
   std::optional<int> rank = {};
@@ -66,6 +73,8 @@ struct WorkerCommandOptions {
 };
 
 int RunCommand(const CommonOptions& common, const JobFileOptions& options, const Surroundings& world);
+// Runs a job here and injects faults into its trainers, by a schedule drawn from a seed.
+int ChaosCommand(const CommonOptions& common, const JobFileOptions& job, const ChaosOptions& options, const Surroundings& world);
 int SubmitCommand(const CommonOptions& common, const JobFileOptions& options, const Surroundings& world);
 int StatusCommand(const CommonOptions& common, const std::string& job, bool history, const Surroundings& world);
 int WatchCommand(const CommonOptions& common, const std::string& job, const Surroundings& world);

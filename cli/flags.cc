@@ -19,6 +19,7 @@ struct Flags {
   CommonOptions common;
   std::string output = "table";
   JobFileOptions job_file;
+  ChaosOptions chaos;
   std::vector<std::string> resume;
   std::string job;
   bool history = false;
@@ -111,6 +112,14 @@ void CommandLine::AddJobCommands() {
   CLI::App* run = Add("run", "Run a job to its end; without --coordinator all on this machine",
                       [this](CLI::App*) { return RunCommand(flags_.common, flags_.job_file, world_); });
   AddJobFile(run);
+  CLI::App* chaos = Add("chaos", "Run a job on this machine and let faults strike it, by a schedule drawn from a seed",
+                        [this](CLI::App*) { return ChaosCommand(flags_.common, flags_.job_file, flags_.chaos, world_); });
+  AddJobFile(chaos);
+  chaos->add_option("--fault", flags_.chaos.faults, "such as killed or stuck_in_data; may be repeated; default: all that a job survives")
+      ->allow_extra_args(false);
+  chaos->add_option("--seed", flags_.chaos.seed, "the same seed strikes the same ranks in the same order")->capture_default_str();
+  chaos->add_option("--every", flags_.chaos.every, "steps between two faults")->check(CLI::PositiveNumber)->capture_default_str();
+  chaos->add_option("--record", flags_.chaos.record, "a new directory for the plan and what came of it")->capture_default_str();
   CLI::App* submit = Add("submit", "Hand a job to a coordinator and return",
                          [this](CLI::App*) { return SubmitCommand(flags_.common, flags_.job_file, world_); });
   AddJobFile(submit);

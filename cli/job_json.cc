@@ -65,8 +65,22 @@ Json FailureJson(const v1::Failure& failure) {
           {"exit_code", failure.exit_code()},
           {"signal", failure.signal()},
           {"out_of_memory", failure.out_of_memory()},
+          {"fault", failure.fault()},
+          {"slot", failure.slot()},
           {"reason", failure.reason()},
           {"stderr_tail", std::vector<std::string>(failure.stderr_tail().begin(), failure.stderr_tail().end())}};
+}
+
+Json VerdictJson(const v1::Verdict& verdict) {
+  return {{"fault", verdict.fault()},
+          {"epoch", verdict.epoch()},
+          {"rank", verdict.rank()},
+          {"host", verdict.host()},
+          {"slot", verdict.slot()},
+          {"pid", verdict.pid()},
+          {"text", verdict.text()},
+          {"since", TimeOrNull(verdict.has_since(), verdict.since())},
+          {"over", TimeOrNull(verdict.has_over(), verdict.over())}};
 }
 
 Json RankJson(const v1::RankStatus& rank) {
@@ -114,6 +128,8 @@ std::string StatusJson(const std::vector<v1::JobStatus>& jobs) {
     for (const v1::EpochInfo& epoch : status.epochs()) job["epochs"].push_back(EpochJson(epoch));
     job["failures"] = Json::array();
     for (const v1::Failure& failure : status.failures()) job["failures"].push_back(FailureJson(failure));
+    job["verdicts"] = Json::array();
+    for (const v1::Verdict& verdict : status.verdicts()) job["verdicts"].push_back(VerdictJson(verdict));
     job["checkpoint"] = status.checkpoints().empty() ? Json(nullptr) : Json(status.checkpoints().rbegin()->path());
     job["exit_code"] = IsFinished(status.state()) ? Json(ExitCodeOf(status)) : Json(nullptr);
     job["submitted"] = TimeOrNull(status.has_submitted(), status.submitted());
@@ -173,8 +189,10 @@ std::string EpochEventJson(const std::string& job, const v1::EpochInfo& epoch) {
   return Line(json);
 }
 
-std::string VerdictEventJson(const std::string& job, const std::string& verdict) {
-  return Line({{"event", "verdict"}, {"job", job}, {"verdict", verdict}});
+std::string VerdictEventJson(const std::string& job, const v1::Verdict& verdict) {
+  Json json = {{"event", "verdict"}, {"job", job}, {"verdict", verdict.text()}};
+  json.update(VerdictJson(verdict));
+  return Line(json);
 }
 
 std::string FailureEventJson(const std::string& job, const v1::Failure& failure) {

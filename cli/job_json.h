@@ -32,7 +32,7 @@ std::string LogLineJson(const v1::LogLine& line);
 std::string SubmittedEventJson(const std::string& job, const std::string& coordinator);
 std::string StateEventJson(const v1::JobStatus& status);
 std::string EpochEventJson(const std::string& job, const v1::EpochInfo& epoch);
-std::string VerdictEventJson(const std::string& job, const std::string& verdict);
+std::string VerdictEventJson(const std::string& job, const v1::Verdict& verdict);
 std::string FailureEventJson(const std::string& job, const v1::Failure& failure);
 std::string CheckpointEventJson(const std::string& job, const v1::CheckpointInfo& checkpoint);
 std::string ProgressEventJson(const v1::JobStatus& status);

@@ -50,6 +50,15 @@ v1::JobStatus Running() {
   failure->set_signal(9);
   failure->set_reason("killed by SIGKILL");
   failure->add_stderr_tail("last words");
+  failure->set_fault("killed");
+  v1::Verdict* verdict = status.add_verdicts();
+  verdict->set_fault("stopped");
+  verdict->set_epoch(2);
+  verdict->set_host("h1");
+  verdict->set_slot(1);
+  verdict->set_pid(812);
+  verdict->set_text("rank 0 (h1, pid 812) is stopped");
+  verdict->mutable_since()->set_seconds(1002);
   v1::CheckpointInfo* checkpoint = status.add_checkpoints();
   checkpoint->set_step(100);
   checkpoint->set_path("/c/char-gpt-7f3k2/step-00000100");
@@ -67,7 +76,9 @@ TEST(StatusJson, Golden) {
       R"("ranks":[{"rank":0,"host":"h1","device":"cpu0","pid":812,"state":"Joined","step":120,"phase":"forward"}],)"
       R"("epochs":[{"epoch":1,"world_size":2,"reason":"first start"}],)"
       R"("failures":[{"epoch":1,"rank":1,"host":"h2","pid":813,"exit_code":137,"signal":9,"out_of_memory":false,)"
-      R"("reason":"killed by SIGKILL","stderr_tail":["last words"]}],"checkpoint":"/c/char-gpt-7f3k2/step-00000100",)"
+      R"("fault":"killed","slot":0,"reason":"killed by SIGKILL","stderr_tail":["last words"]}],)"
+      R"("verdicts":[{"fault":"stopped","epoch":2,"rank":0,"host":"h1","slot":1,"pid":812,"text":"rank 0 (h1, pid 812) is stopped",)"
+      R"("since":1002.0,"over":null}],"checkpoint":"/c/char-gpt-7f3k2/step-00000100",)"
       R"("exit_code":null,"submitted":1000.0,"started":1001.0,"finished":null}]})");
   EXPECT_EQ(StatusJson({}), R"({"jobs":[]})");
 }

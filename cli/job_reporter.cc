@@ -1,5 +1,7 @@
 #include "cli/job_reporter.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "cli/exit_code.h"
 #include "cli/job_json.h"
@@ -10,6 +12,13 @@ namespace {
 
 bool IsSameFailure(const v1::Failure& a, const v1::Failure& b) {
   return a.epoch() == b.epoch() && a.rank() == b.rank() && a.exit_code() == b.exit_code();
+}
+
+// The oldest are dropped, so they are told apart by what they say and not by count.
+bool IsKnown(const v1::Verdict& verdict, const v1::JobStatus& status) {
+  return std::any_of(status.verdicts().begin(), status.verdicts().end(), [&](const v1::Verdict& other) {
+    return verdict.epoch() == other.epoch() && verdict.text() == other.text() && verdict.since().seconds() == other.since().seconds();
+  });
 }
 
 }  // namespace
@@ -50,8 +59,9 @@ void JobReporter::ReportChanges(const v1::JobStatus& status) {
     options_.json ? Json(EpochEventJson(job, epoch))
                   : Person(absl::StrCat("epoch ", epoch.epoch(), ": ", epoch.world_size(), " ranks (", epoch.reason(), ")"));
   }
-  if (!status.verdict().empty() && status.verdict() != last_.verdict()) {
-    options_.json ? Json(VerdictEventJson(job, status.verdict())) : Person(absl::StrCat("stands still: ", status.verdict()));
+  for (const v1::Verdict& verdict : status.verdicts()) {
+    if (IsKnown(verdict, last_)) continue;
+    options_.json ? Json(VerdictEventJson(job, verdict)) : Person(VerdictLine(verdict));
   }
   // Retention drops old ones, so they are told apart by step and not by count.
   const int64_t known = last_.checkpoints().empty() ? -1 : last_.checkpoints().rbegin()->step();

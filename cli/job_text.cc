@@ -132,7 +132,9 @@ std::string JobDetails(const v1::JobStatus& status, bool history) {
                                   status.epoch(), ", ", status.world_size(), " ranks\n");
   if (status.progress().total_steps() > 0 && !IsFinished(status.state()))
     absl::StrAppend(&text, "  ", ProgressLine(status, 0, 0), "\n");
-  if (!status.verdict().empty()) absl::StrAppend(&text, "  stands still: ", status.verdict(), "\n");
+  if (!status.verdicts().empty() && !status.verdicts().rbegin()->has_over()) {
+    absl::StrAppend(&text, "  ", VerdictLine(*status.verdicts().rbegin()), "\n");
+  }
   if (IsFinished(status.state())) {
     std::vector<std::string> parts = {absl::StrCat("exit code ", ExitCodeOf(status)),
                                       absl::StrFormat("%.1f s", WallSeconds(status))};
@@ -155,6 +157,9 @@ std::string JobDetails(const v1::JobStatus& status, bool history) {
     for (const v1::Failure& failure : status.failures()) {
       if (failure.epoch() == epoch.epoch()) absl::StrAppend(&text, "    ended by ", FailureLine(failure), "\n");
     }
+    for (const v1::Verdict& verdict : status.verdicts()) {
+      if (verdict.epoch() == epoch.epoch()) absl::StrAppend(&text, "    ", VerdictLine(verdict), "\n");
+    }
   }
   return text;
 }
@@ -172,8 +177,12 @@ std::string CheckpointTable(const std::vector<CheckpointRow>& rows) {
 std::string FailureLine(const v1::Failure& failure) {
   return absl::StrCat("rank ", failure.rank(), " on ", failure.host(),
                       failure.pid() > 0 ? absl::StrCat(" (pid ", failure.pid(), ")") : "", " in epoch ", failure.epoch(), ": ",
-                      failure.reason(),
+                      failure.reason(), failure.fault().empty() ? "" : absl::StrCat(" [", failure.fault(), "]"),
                       failure.out_of_memory() ? ", out of memory: give it more, or a smaller train.micro_batch" : "");
+}
+
+std::string VerdictLine(const v1::Verdict& verdict) {
+  return absl::StrCat("verdict ", verdict.fault(), ": ", verdict.text(), verdict.slot() > 0 ? absl::StrCat(" (slot ", verdict.slot(), ")") : "");
 }
 
 const v1::Failure* RootCause(const v1::JobStatus& status) {

@@ -35,6 +35,8 @@ std::string CheckpointTable(const std::vector<CheckpointRow>& rows);
 
 // "rank 1 on h2 (pid 812) in epoch 1: killed by SIGKILL", "..., out of memory".
 std::string FailureLine(const v1::Failure& failure);
+// "verdict stopped: rank 1 (h2, pid 812) is stopped in data for 1.0 s; rank 0 waits".
+std::string VerdictLine(const v1::Verdict& verdict);
 
 // The failure that a Failed job ended by: the first of its last epoch with one. Null: the job failed without any (time limit).
 const v1::Failure* RootCause(const v1::JobStatus& status);

@@ -16,6 +16,7 @@ inline constexpr char kHost[] = "RINGMASTER_HOST";                // worker's na
 inline constexpr char kAddress[] = "RINGMASTER_ADDRESS";  // address of this host that peers reach: listen and advertise here
 inline constexpr char kProgressBoardFd[] =
     "RINGMASTER_PROGRESS_BOARD_FD";                    // decimal: inherited descriptor of a common/progress_board.h
+inline constexpr char kChaos[] = "RINGMASTER_CHAOS";  // directory of a chaos plan: `ringmaster chaos` alone sets it, job files cannot
 inline constexpr char kThreads[] = "OMP_NUM_THREADS";  // usable cores / local ranks, unless the job's env sets it
 
 }  // namespace ringmaster::environment

@@ -10,6 +10,7 @@ inline constexpr int kExitUsage = 2;          // bad usage, bad spec, bad data: 
 inline constexpr int kExitUnavailable = 69;   // EX_UNAVAILABLE: coordinator not reachable
 inline constexpr int kExitPeerLost = 75;      // EX_TEMPFAIL: this rank is healthy, another one is gone: never a root cause
 inline constexpr int kExitDoNotRequeue = 93;  // a program says: restarting me is useless
+inline constexpr int kExitRequeue = 94;       // a program says: start me again, this is no failure
 inline constexpr int kExitTimeLimit = 124;    // as timeout(1)
 inline constexpr int kExitSignalBase = 128;   // 128 + signal number
 

@@ -25,6 +25,14 @@ enum class TrainerPhase : uint32_t {
   kFinished = 10,
 };
 
+// What a trainer itself finds wrong while it lives; its last word tells why it ended.
+enum class TrainerTrouble : uint32_t {
+  kNone = 0,
+  kDiskFull = 1,          // no space for its last checkpoint
+  kCheckpointFailed = 2,  // it could not be written for another reason
+  kMismatchedCall = 3,    // the ranks did not call the same collective
+};
+
 struct ProgressBoard {
   static constexpr uint64_t kMagic = 0x52494E47424F5244;  // "RINGBORD"
   static constexpr uint32_t kVersion = 1;
@@ -47,6 +55,9 @@ struct ProgressBoard {
   std::atomic<double> learning_rate{0};
   std::atomic<double> gradient_norm{0};
   std::atomic<int64_t> checkpoint_step{-1};  // last committed by this process
+  std::atomic<TrainerTrouble> trouble{TrainerTrouble::kNone};
+  std::atomic<int32_t> waits_for{-1};  // the rank for which this one waits in a collective for long; -1: for none that it knows
+  std::atomic<uint64_t> last_call{0};  // which collective was entered last: equal calls are equal numbers
 };
 
 static_assert(sizeof(ProgressBoard) <= ProgressBoard::kBytes);

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,6 +21,7 @@
 #include "common/exit_codes.h"
 #include "common/real_clock.h"
 #include "common/version.h"
+#include "trainer/chaos/chaos.h"
 #include "trainer/checkpoint/files.h"
 #include "trainer/session/board_writer.h"
 #include "trainer/session/grpc_coordinator_link.h"
@@ -96,7 +98,17 @@ int Train() {
     return kExitUsage;
   }
   const RealClock clock;
-  const std::unique_ptr<CheckpointFiles> files = NewPosixFiles();
+  std::unique_ptr<Chaos> chaos;
+  if (const char* directory = std::getenv(environment::kChaos); directory != nullptr) {
+    auto opened = Chaos::Open(directory, identity->rank.value(), (*board)->board(), clock);
+    if (!opened.ok()) {
+      PrintError(std::string(opened.status().message()));
+      return kExitUsage;
+    }
+    chaos = *std::move(opened);
+    chaos->At(ChaosPoint::kStart, 0);
+  }
+  const std::unique_ptr<CheckpointFiles> files = chaos == nullptr ? NewPosixFiles() : NewChaosFiles(NewPosixFiles(), *chaos);
   const std::unique_ptr<CoordinatorLink> link = CreateGrpcCoordinatorLink(*identity, clock);
   const auto connect = [&](const TrainerIdentity& member, Rendezvous& rendezvous, int world_size, absl::Duration timeout) {
     const CommunicatorOptions options = {.mesh = {.rank = member.rank.value(),
@@ -112,9 +124,12 @@ int Train() {
     if (!communicator.ok() || world_size == 1) return communicator;
     auto recorder = FlightRecorder::Create(options.mesh.group, options.mesh.rank, world_size, clock);
     if (!recorder.ok()) return decltype(communicator)(recorder.status());
+    (*recorder)->MirrorWaits(&(*board)->board().waits_for);
     (*communicator)->set_recorder(*std::move(recorder));
     return communicator;
   };
+  std::function<bool(ChaosPoint, int64_t)> at;
+  if (chaos != nullptr) at = [&chaos](ChaosPoint point, int64_t step) { return chaos->At(point, step); };
   TrainLoop loop({.identity = *identity,
                   .link = *link,
                   .clock = clock,
@@ -126,7 +141,8 @@ int Train() {
                         std::puts(line.c_str());
                         std::fflush(stdout);
                       },
-                  .warn = [](const std::string& line) { std::fprintf(stderr, "warning: %s\n", line.c_str()); }});
+                  .warn = [](const std::string& line) { std::fprintf(stderr, "warning: %s\n", line.c_str()); },
+                  .chaos = at});
   SignalWatcher signals;
   const absl::Status watching = signals.Start(
       [&loop](int signal) { loop.Stop(absl::StrCat("stopped by ", signal == SIGTERM ? "SIGTERM" : "SIGINT")); }, kStopGrace);
@@ -134,7 +150,9 @@ int Train() {
     PrintError(std::string(watching.message()));
     return kExitFailed;
   }
-  const int code = ExitCodeOf(loop.Run(), signals);
+  const TrainResult result = loop.Run();
+  if (chaos != nullptr && result.end == TrainEnd::kSucceeded) chaos->At(ChaosPoint::kExit, 0);
+  const int code = ExitCodeOf(result, signals);
   signals.Stop();
   return code;
 }

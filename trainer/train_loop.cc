@@ -195,7 +195,8 @@ TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinRespons
                      .clock = env.clock,
                      .stopped = stopped_,
                      .print = env.print,
-                     .warn = env.warn});
+                     .warn = env.warn,
+                     .chaos = env.chaos});
   const TrainResult result = training.Run(*step);
   completed_ = training.completed();
   return result;

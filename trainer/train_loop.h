@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "collectives/communicator.h"
+#include "common/chaos_plan.h"
 #include "common/clock.h"
 #include "common/mutex.h"
 #include "common/progress_board.h"
@@ -40,6 +41,7 @@ class TrainLoop {
         connect;
     std::function<void(const std::string&)> print;  // lines for people, rank 0 alone
     std::function<void(const std::string&)> warn;
+    std::function<bool(ChaosPoint point, int64_t step)> chaos = {};  // see Training::Parts
   };
 
   explicit TrainLoop(Environment environment) : environment_(std::move(environment)) {}

@@ -60,6 +60,7 @@ absl::Status Training::Step(int64_t completed) {
   RM_RETURN_IF_ERROR(Accumulate(completed, loss));
   SetPhase(TrainerPhase::kCommunication);
   if (parts_.sync.size() > 1) {
+    if (ChaosAt(ChaosPoint::kCollective, completed)) RM_RETURN_IF_ERROR(Together(parts_.sync.Barrier()));
     RM_RETURN_IF_ERROR(parts_.model.FetchGradients());
     RM_RETURN_IF_ERROR(Together(parts_.sync.SumGradients(parts_.model.gradients())));
     RM_RETURN_IF_ERROR(parts_.model.StoreGradients());
@@ -80,11 +81,13 @@ absl::Status Training::Accumulate(int64_t completed, LossSum& loss) {
   const auto scale = static_cast<float>(1.0 / static_cast<double>(config_.global_batch * units_per_sample_));
   for (int64_t begin = part_.begin; begin < part_.end; begin += config_.micro_batch) {
     SetPhase(TrainerPhase::kData);
+    ChaosAt(ChaosPoint::kData, completed);
     batch_.samples = std::min(config_.micro_batch, part_.end - begin);
     for (int64_t slot = 0; slot < batch_.samples; ++slot) {
       parts_.dataset.ReadTraining(sampler_.SampleAt(completed, begin + slot), slot, batch_);
     }
     SetPhase(TrainerPhase::kForward);
+    ChaosAt(ChaosPoint::kCompute, completed);
     RM_ASSIGN_OR_RETURN(const LossSum sum, parts_.model.ForwardBackward(batch_, scale));
     loss.loss += sum.loss;
     loss.units += sum.units;
@@ -196,9 +199,14 @@ absl::Status Training::TakeOutcome() {
     ++failed_checkpoints_;
     failed_checkpoint_ = outcome->step;
     last_checkpoint_error_ = std::string(outcome->status.message());
+    const bool is_full = absl::IsResourceExhausted(outcome->status);
+    parts_.board.trouble.store(is_full ? TrainerTrouble::kDiskFull : TrainerTrouble::kCheckpointFailed, std::memory_order_relaxed);
     parts_.warn(absl::StrFormat("checkpoint of step %d in %s failed (%d so far), training goes on: %s", outcome->step,
                                 parts_.checkpoint_root, failed_checkpoints_, last_checkpoint_error_));
-  } else if (is_first()) {
+    return absl::OkStatus();
+  }
+  parts_.board.trouble.store(TrainerTrouble::kNone, std::memory_order_relaxed);
+  if (is_first()) {
     parts_.board.checkpoint_step.store(outcome->step, std::memory_order_relaxed);
     parts_.print(absl::StrFormat("checkpoint step %d: %.1f MB in %.2f s", outcome->step, static_cast<double>(outcome->bytes) * 1e-6,
                                  absl::ToDoubleSeconds(outcome->took)));

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "common/chaos_plan.h"
 #include "common/clock.h"
 #include "common/progress_board.h"
 #include "trainer/checkpoint/saver.h"
@@ -41,6 +42,8 @@ class Training {
     const std::atomic<bool>& stopped;
     std::function<void(const std::string&)> print;  // rank 0's lines
     std::function<void(const std::string&)> warn;
+    // Faults on purpose, at the points of a step; not set but for `ringmaster chaos`. True: call another collective than the others.
+    std::function<bool(ChaosPoint point, int64_t step)> chaos = {};
   };
 
   explicit Training(Parts parts);
@@ -66,6 +69,7 @@ class Training {
   absl::Status Together(absl::Status status);
   absl::Status Fail(TrainEnd end, absl::Status status);
   void SetPhase(TrainerPhase phase) { parts_.board.phase.store(phase, std::memory_order_relaxed); }
+  bool ChaosAt(ChaosPoint point, int64_t step) { return parts_.chaos && parts_.chaos(point, step); }
   bool is_first() const { return parts_.sync.rank() == 0; }
 
   const Parts parts_;

@@ -262,7 +262,8 @@ void WorkerDriver::SendHeartbeat() {
   v1::Heartbeat& heartbeat = *message.mutable_heartbeat();
   heartbeat.set_master_port(host_->master_port());
   for (v1::RankProgress& progress : host_->ReadProgress()) *heartbeat.add_ranks() = std::move(progress);
-  next_heartbeat_ = clock_.Now() + (heartbeat.ranks().empty() ? idle_heartbeat_ : std::min(kBusyHeartbeat, idle_heartbeat_));
+  // Also those that are about to have a process count: whoever never comes to anything must be seen early.
+  next_heartbeat_ = clock_.Now() + (machine_.Running().empty() ? idle_heartbeat_ : std::min(kBusyHeartbeat, idle_heartbeat_));
   stream_->Send(std::move(message));
 }
 

@@ -94,6 +94,7 @@ void FlightRecorder::End(uint64_t sequence, absl::StatusCode code) {
 void FlightRecorder::WaitsFor(int rank) {
   const uint64_t sequence = head_->begun.load(kRelaxed);
   if (sequence > 0) EntryOf(sequence).waits_for.store(rank, kRelaxed);
+  if (mirror_ != nullptr) mirror_->store(rank, kRelaxed);
 }
 
 }  // namespace ringmaster

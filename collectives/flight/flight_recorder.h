@@ -29,6 +29,8 @@ class FlightRecorder {
   void End(uint64_t sequence, absl::StatusCode code);
   // The operation in progress waits for `rank`; for waits so long that a person may ask.
   void WaitsFor(int rank);
+  // From here on it is also written there. Before the first operation.
+  void MirrorWaits(std::atomic<int32_t>* waits_for) { mirror_ = waits_for; }
 
  private:
   FlightRecorder(FileDescriptor memory, char* mapping);
@@ -38,6 +40,7 @@ class FlightRecorder {
   const FileDescriptor memory_;  // found by its name in /proc/PID/fd
   FlightHead* const head_;
   FlightEntry* const entries_;
+  std::atomic<int32_t>* mirror_ = nullptr;
 };
 
 }  // namespace ringmaster

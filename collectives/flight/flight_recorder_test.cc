@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <atomic>
 #include <fstream>
 #include <thread>
 
@@ -36,7 +37,10 @@ TEST(FlightRecorder, KeepsWhatEveryOperationWasAndHowItEnded) {
   const Call gather{.operation = Operation::kAllGatherV, .type = DataType::kF64, .send_counts = counts};
   recorder->End(recorder->Begin(gather), absl::StatusCode::kUnavailable);
   recorder->Begin({.operation = Operation::kBroadcast, .type = DataType::kU8, .root = 3, .count = 7});
+  std::atomic<int32_t> mirror = -1;
+  recorder->MirrorWaits(&mirror);
   recorder->WaitsFor(3);
+  EXPECT_EQ(mirror, 3);
 
   const FlightRecord record = OfThisProcess(clock);
   EXPECT_EQ(record.group, "data");

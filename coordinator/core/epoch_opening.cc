@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
 #include "coordinator/core/job_machine.h"
+#include "coordinator/core/job_moves.h"
 #include "coordinator/core/job_table.h"
 
 namespace ringmaster::coordinator {
@@ -164,13 +165,38 @@ bool MayGrow(const Turn& turn, const Job& job, const JobLive& live) {
                      [](const RankPlace& place) { return place.state == RankState::kJoined && place.stays; });
 }
 
+// Hosts that cool down keep the ranks that stay there and get no others.
+void LeaveOut(const std::map<WorkerId, absl::Time>& cooling, const std::vector<RankPlace>& kept, std::vector<Host>* hosts) {
+  for (Host& host : *hosts) {
+    if (!cooling.contains(host.worker)) continue;
+    std::erase_if(host.free_slots, [&](int slot) {
+      return std::none_of(kept.begin(), kept.end(),
+                          [&](const RankPlace& place) { return place.worker == host.worker && place.slot == slot; });
+    });
+  }
+  std::erase_if(*hosts, [&](const Host& host) { return cooling.contains(host.worker) && host.free_slots.empty(); });
+}
+
+void NoteCoolDown(Turn& turn, const JobId& id, const std::map<WorkerId, absl::Time>& cooling) {
+  absl::Time first = absl::InfiniteFuture();
+  for (const auto& [worker, until] : cooling) first = std::min(first, until);
+  turn.live(id).cool_down_until = turn.now + (first - turn.wall);
+}
+
 // With survivors: as many ranks as there are slots for, at once. Without: all ranks, or after a while as many as can be had.
 Placement Place(Turn& turn, const JobId& id, std::vector<RankPlace> kept) {
   const Job& job = turn.job(id);
-  const std::vector<Host> hosts = HostsFor(&job, turn.jobs, turn.membership);
+  std::vector<Host> hosts = HostsFor(&job, turn.jobs, turn.membership);
+  const std::map<WorkerId, absl::Time> cooling = CoolingHosts(job, turn.wall);
+  LeaveOut(cooling, kept, &hosts);
+  if (!cooling.empty()) NoteCoolDown(turn, id, cooling);
   PlacementRequest request = RequestFor(job);
   if (!kept.empty()) return FillVacancies(request, std::move(kept), hosts);
   Placement placement = PlaceRanks(request, hosts);
+  if (placement.ranks.empty() && !cooling.empty()) {
+    absl::StrAppend(&placement.waiting_reason, "; restart.remedies leaves out ", cooling.begin()->first.value(),
+                    cooling.size() > 1 ? absl::StrCat(" and ", cooling.size() - 1, " more") : "", " until it has cooled down");
+  }
   int free = 0;
   for (const Host& host : hosts) free += static_cast<int>(host.free_slots.size());
   if (!placement.ranks.empty() || request.min_world_size >= request.world_size || free < request.min_world_size) return placement;
@@ -231,6 +257,7 @@ void OpenEpoch(Turn& turn, const JobId& id, std::vector<RankPlace> ranks) {
       Observed{.ranks = {}, .steps = {}, .progress = live.observed->progress, .best_step = live.observed->best_step});
   live.verdict.reset();
   live.verdict_text.clear();
+  if (!live.verdicts.empty() && !live.verdicts.back().over.has_value()) live.verdicts.back().over = turn.wall;
   live.missing.clear();
   live.cause_deadline.reset();
   live.restart_at.reset();

@@ -15,12 +15,28 @@ RankPlace* FindRank(Job& job, Epoch epoch, Rank rank) {
   return &job.ranks[rank.value()];
 }
 
+// Of ranks that called different collectives the one whose call the fewest others made comes first; of two nobody can tell.
+void BlameOddCall(Epoch epoch, std::vector<Failure>* failures) {
+  const auto is_one = [&](const Failure& failure) { return failure.epoch == epoch && failure.fault == Fault::kMismatchedCall; };
+  const auto count = [&](const Failure& failure) {
+    return std::count_if(failures->begin(), failures->end(),
+                         [&](const Failure& other) { return is_one(other) && other.last_call == failure.last_call; });
+  };
+  const auto first = std::find_if(failures->begin(), failures->end(), is_one);
+  auto odd = first;
+  for (auto it = first; it != failures->end(); ++it) {
+    if (is_one(*it) && count(*it) < count(*odd)) odd = it;
+  }
+  std::rotate(first, odd, odd + 1);
+}
+
 // "A peer was lost" is no failure of its own when anything else is known of the same epoch.
 void AddFailure(const Failure& failure, std::vector<Failure>* failures) {
   if (failure.exit_code != kExitPeerLost) {
     std::erase_if(*failures, [&](const Failure& other) { return other.epoch == failure.epoch && other.exit_code == kExitPeerLost; });
   }
   failures->push_back(failure);
+  if (failure.fault == Fault::kMismatchedCall) BlameOddCall(failure.epoch, failures);
 }
 
 void Fold(const StateChanged& record, Job& job) {

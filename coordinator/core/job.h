@@ -57,6 +57,22 @@ struct Observed {
   absl::Time moved_at = absl::InfinitePast();  // when a rank was last seen to get on
   std::optional<Progress> progress;
   int64_t best_step = 0;
+  absl::Time joined_at = absl::InfinitePast();  // when the last rank joined
+  std::optional<Rank> slowest = {};             // a straggler, as far as the last heartbeats tell
+  absl::Time slowest_since = {};
+};
+
+// A verdict as it was given, for people to read.
+struct GivenVerdict {
+  Fault fault = Fault::kNone;
+  Epoch epoch;
+  Rank rank;
+  WorkerId host;
+  int slot = 0;
+  int64_t pid = 0;
+  std::string text;  // with the rank's name
+  absl::Time since;  // calendar
+  std::optional<absl::Time> over;  // calendar; nothing: it holds
 };
 
 // What is told again after a restart.
@@ -81,6 +97,7 @@ struct JobLive {
   std::shared_ptr<Observed> observed = std::make_shared<Observed>();
   std::optional<Verdict> verdict;   // why it does not step, while it does not
   std::string verdict_text;         // with the rank's name; empty = it steps
+  std::vector<GivenVerdict> verdicts;  // the newest kMostVerdicts, oldest first
   std::string waiting_reason;  // why no epoch can be opened now
   std::optional<absl::Time> time_limit_at;
   std::optional<absl::Time> cause_deadline;  // Recovering: until then a better cause than "a peer was lost" may come
@@ -89,6 +106,7 @@ struct JobLive {
   std::optional<absl::Time> restart_at;      // Recovering: back-off
   bool stop_sent = false;                    // ranks of this epoch were told to stop
   std::map<Rank, absl::Time> missing;        // its worker came back without it: its exit is reported by then, or it is lost
+  absl::Time cool_down_until = absl::InfinitePast();  // a host that was left out may be used again
   std::map<Rank, std::string> lost_contact;  // of this epoch: who lost the others, and why
   std::vector<EpochWaiter> epoch_waiters;
   std::vector<KeyWaiter> key_waiters;

@@ -61,6 +61,11 @@ bool ForbidsRestart(const Failure& cause) { return cause.exit_code == kExitUsage
 
 std::string FinalReason(const Job& job, const Failure& cause, int failed_epochs) {
   if (ForbidsRestart(cause)) return absl::StrCat(Describe(cause), "; a restart would end the same way");
+  if (RemedyFor(job.spec, cause.fault) == Remedy::kFail) {
+    return absl::StrCat(Describe(cause), "; restart.remedies says that ", Name(cause.fault), " fails the job");
+  }
+  failed_epochs -= static_cast<int>(
+      std::count_if(job.failures.begin(), job.failures.end(), [](const Failure& one) { return one.fault == Fault::kRequeued; }));
   if (failed_epochs > job.spec.max_failures) {
     return absl::StrCat(Describe(cause), "; ", job.spec.max_failures, " of ", job.spec.max_failures, " restarts were used");
   }
@@ -92,7 +97,8 @@ void ReactToFailure(Turn& turn, const JobId& id) {
   const Failure* cause = RootCause(job);
   if (cause == nullptr) return;
   const bool recovering = job.state == JobState::kRecovering;
-  if (cause->exit_code == kExitPeerLost) {
+  // Nor is the first that calls something else than the others the one that is wrong: most of them are right.
+  if (cause->exit_code == kExitPeerLost || cause->fault == Fault::kMismatchedCall) {
     if (recovering) return;
     const std::string reason = Describe(*cause);
     Recover(turn, id, reason);
@@ -165,7 +171,10 @@ void NoteRankEnded(Turn& turn, const JobId& id, const RankEnd& end) {
                              .out_of_memory = end.out_of_memory,
                              .reason = end.reason,
                              .stderr_tail = end.stderr_tail,
-                             .time = turn.wall};
+                             .time = turn.wall,
+                             .fault = end.fault,
+                             .slot = place.slot,
+                             .last_call = end.last_call};
   }
   const bool react = record.failure.has_value();
   turn.Emit(std::move(record));
@@ -185,7 +194,9 @@ void NoteContactLost(Turn& turn, const JobId& id, Rank rank, const std::string& 
                                     .exit_code = kExitPeerLost,
                                     .reason = absl::StrCat("lost contact: ", why),
                                     .stderr_tail = {},
-                                    .time = turn.wall}});
+                                    .time = turn.wall,
+                                    .fault = Fault::kLostContact,
+                                    .slot = place.slot}});
   ReactToFailure(turn, id);
 }
 
@@ -200,6 +211,7 @@ absl::Time NextDeadline(const JobEntry& entry, absl::Time now) {
     if (live.cause_deadline.has_value() && *live.cause_deadline > now && !live.stop_sent) at(*live.cause_deadline);
     if (live.restart_at.has_value() && *live.restart_at > now) at(*live.restart_at);
   }
+  if (live.cool_down_until > now && (job.state == JobState::kRecovering || WantsMoreRanks(job))) at(live.cool_down_until);
   if (live.gather_until.has_value() && *live.gather_until > now) at(*live.gather_until);
   if (job.state == JobState::kRunning && WantsMoreRanks(job) && live.opened_at + kGrowthPause > now) at(live.opened_at + kGrowthPause);
   for (const auto& [rank, time] : live.missing) {

@@ -23,6 +23,13 @@ inline constexpr int kExitCancelled = 130;
 
 // A rank stands still when nothing of it moves for this long, and for four of the longest steps that are usual (step_times.h).
 inline constexpr absl::Duration kStandstill = absl::Seconds(1);
+// Where nobody waits in a collective it takes more to call a long step a standstill: this, and twenty of the longest steps.
+inline constexpr absl::Duration kStandstillAlone = absl::Seconds(5);
+// How long a rank may stand still before it joins, when others have: this, and three times what the last of these took.
+inline constexpr absl::Duration kArrival = absl::Milliseconds(1200);
+// How long a rank must be the slowest.
+inline constexpr absl::Duration kSlowFor = absl::Seconds(1);
+inline constexpr size_t kMostVerdicts = 32;
 // How long an elastic job that could start waits for slots for all its ranks.
 inline constexpr absl::Duration kGatherWindow = absl::Seconds(1);
 // How long an epoch lasts at least before it makes room for more ranks.
@@ -37,6 +44,8 @@ struct RankEnd {
   bool out_of_memory = false;
   std::string reason = {};
   std::vector<std::string> stderr_tail = {};
+  Fault fault = Fault::kNone;
+  uint64_t last_call = 0;
 };
 
 absl::Status CancelByUser(Turn& turn, const JobId& id);
@@ -47,6 +56,8 @@ void NoteContactLost(Turn& turn, const JobId& id, Rank rank, const std::string& 
 
 // Ranks of lost workers, passed deadlines, ends.
 void Settle(Turn& turn, const JobId& id, bool workers_changed);
+// Says what is wrong with ranks that live, once for each time, and does what the spec says about it.
+void SettleVerdict(Turn& turn, const JobId& id);
 // Pending, or Recovering and ready: opens an epoch when there is room, else says why not.
 void OpenEpochIfPossible(Turn& turn, const JobId& id);
 absl::Time NextDeadline(const JobEntry& entry, absl::Time now);

@@ -2,6 +2,7 @@
 #ifndef RINGMASTER_COORDINATOR_CORE_JOB_MOVES_H_
 #define RINGMASTER_COORDINATOR_CORE_JOB_MOVES_H_
 
+#include <map>
 #include <string>
 
 #include "coordinator/core/turn.h"
@@ -21,6 +22,11 @@ void ChangeState(Turn& turn, const JobId& id, Change change);
 void Finish(Turn& turn, const JobId& id, JobState outcome, int exit_code, const std::string& reason);
 // The end is decided: stops the ranks.
 void Drain(Turn& turn, const JobId& id, JobState outcome, int exit_code, const std::string& reason);
+
+// What follows a fault: what the spec says, else what is done by default.
+Remedy RemedyFor(const JobSpec& spec, Fault fault);
+// Hosts that get no rank of this job now, and until when (calendar).
+std::map<WorkerId, absl::Time> CoolingHosts(const Job& job, absl::Time wall);
 
 // Why a failure ends the job; empty when it is worth another epoch. `failed_epochs` counts this one.
 std::string FinalReason(const Job& job, const Failure& cause, int failed_epochs);

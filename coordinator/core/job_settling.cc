@@ -22,7 +22,13 @@ void SettleLostRanks(Turn& turn, const JobId& id) {
                               : worker->alive                                   ? "its worker was restarted"
                               : worker->incarnation != place.worker_incarnation ? "its worker was restarted"
                                                                                 : worker->gone_reason;
-      NoteRankEnded(turn, id, {.rank = Rank(i), .lost = true, .exit_code = kExitFailed, .reason = host + why});
+      const bool is_silent = worker != nullptr && why == worker->gone_reason && !worker->has_broken_off;
+      NoteRankEnded(turn, id,
+                    {.rank = Rank(i),
+                     .lost = true,
+                     .exit_code = kExitFailed,
+                     .reason = host + why,
+                     .fault = is_silent ? Fault::kHostGone : Fault::kWorkerDied});
       continue;
     }
     const JobLive& live = turn.jobs.Find(id)->live;
@@ -32,7 +38,8 @@ void SettleLostRanks(Turn& turn, const JobId& id) {
                     {.rank = Rank(i),
                      .lost = true,
                      .exit_code = kExitFailed,
-                     .reason = absl::StrCat("lost: worker ", place.worker.value(), " came back without it")});
+                     .reason = absl::StrCat("lost: worker ", place.worker.value(), " came back without it"),
+                     .fault = Fault::kWorkerDied});
     }
   }
 }
@@ -111,49 +118,9 @@ void SettleUnreachable(Turn& turn, const JobId& id) {
                    .lost = true,
                    .exit_code = kExitFailed,
                    .reason = absl::StrCat("lost: host ", place.worker.value(), " is gone: its connection broke, and rank ",
-                                          live.lost_contact.begin()->first.value(), " lost contact too")});
+                                          live.lost_contact.begin()->first.value(), " lost contact too"),
+                   .fault = Fault::kWorkerDied});
   }
-}
-
-// Says why the job stands still, once for each standstill, and replaces the rank that keeps it when the spec says so.
-void SettleVerdict(Turn& turn, const JobId& id) {
-  const Job& job = turn.job(id);
-  const JobLive& seen = turn.jobs.Find(id)->live;
-  const Observed& observed = turn.observed(id);
-  const absl::Duration patience = std::max(kStandstill, 4 * observed.steps.usual_longest());
-  std::vector<RankView> views;
-  if (job.state == JobState::kRunning && observed.ranks.size() == job.ranks.size() && turn.now - observed.moved_at >= patience) {
-    for (const auto& [rank, view] : observed.ranks) views.push_back(view);
-  }
-  const std::optional<Verdict> verdict = Judge(views, turn.now, patience);
-  if (!verdict.has_value() && !seen.verdict.has_value()) return;
-  if (!verdict.has_value()) {
-    turn.Say(absl::StrCat("job=", id.value(), " epoch=", job.epoch.value(), " verdict=none it steps again"));
-    turn.live(id).verdict.reset();
-    turn.live(id).verdict_text.clear();
-    turn.changed[id] = true;
-    return;
-  }
-  const RankPlace& place = job.ranks[verdict->rank.value()];
-  if (!seen.verdict.has_value() || !seen.verdict->IsSame(*verdict)) {
-    const std::string text =
-        absl::StrCat("rank ", verdict->rank.value(), " (", place.worker.value(), ", pid ", place.pid, ") ", verdict->text);
-    turn.Say(absl::StrCat("job=", id.value(), " epoch=", job.epoch.value(), " verdict=\"", Name(verdict->fault), "\" ", text));
-    turn.live(id).verdict = verdict;
-    turn.live(id).verdict_text = text;
-    turn.changed[id] = true;
-  }
-  if (verdict->fault == Fault::kNetwork || !job.spec.hang_after.has_value() || turn.now - verdict->since < *job.spec.hang_after) return;
-  const RankPlace hung = place;
-  NoteRankEnded(turn, id,
-                {.rank = verdict->rank,
-                 .lost = true,
-                 .exit_code = kExitFailed,
-                 .reason = absl::StrCat(Name(verdict->fault), ": ", verdict->text)});
-  // It counts no more and still runs; the next epoch, which would end it, may have to wait for slots.
-  const Worker* worker = turn.membership.Find(hung.worker);
-  if (worker == nullptr || !worker->stream.has_value() || worker->incarnation != hung.worker_incarnation) return;
-  turn.Do(SendStop{*worker->stream, id, turn.job(id).epoch, absl::ZeroDuration(), hung.incarnation});
 }
 
 void SettleRecovering(Turn& turn, const JobId& id) {

@@ -144,6 +144,7 @@ void Membership::Disconnected(StreamId stream, absl::Time now) {
   SetStream(*worker, std::nullopt);
   SetDeadline(*worker, now + limit);
   changed_ = true;
+  worker->has_broken_off = true;
   worker->silence = absl::StrCat("its connection broke and it did not come back within ", InSeconds(limit));
 }
 
@@ -153,6 +154,7 @@ void Membership::Left(StreamId stream, const std::string& reason) {
   worker->alive = false;
   SetStream(*worker, std::nullopt);
   changed_ = true;
+  worker->has_broken_off = true;
   worker->gone_reason = reason.empty() ? "it was stopped" : absl::StrCat("it was stopped: ", reason);
 }
 

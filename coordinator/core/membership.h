@@ -29,6 +29,7 @@ struct Worker {
   absl::Time lost_at;       // when alive: it stops being so unless it is heard
   std::string silence;      // why it would be lost at lost_at: "no heartbeat for 5.0 s"
   std::string gone_reason;  // when not alive, in words
+  bool has_broken_off = false;  // its connection ended: its process did, or said goodbye; else it was only not heard
 };
 
 class Membership {

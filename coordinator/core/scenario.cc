@@ -95,10 +95,11 @@ std::string Scenario::Play(const std::string& line) {
 }
 
 // submit NAME [slots=N [least=N] | nodes=N per=N] [command=1] [restarts=N] [backoff=D] [hang=D] [limit=D] [keep=N] [request=ID]
-// cancel JOB                       attach WORKER [slots=N] [life=N] [without=RANK,...]     heartbeat WORKER [JOB RANK step=N phase=P collectives=N stopped=1]
+//             [remedy=FAULT:REMEDY] [cool=D]
+// cancel JOB                       attach WORKER [slots=N] [life=N] [without=RANK,...]     heartbeat WORKER [JOB RANK step=N phase=P collectives=N stopped=1 share=PERCENT trouble=FAULT]
 // disconnect|silence|goodbye WORKER
 // start-all JOB [stays=1]          every assigned rank starts and joins
-// started|exited RANK [job=JOB] [epoch=N] [incarnation=N] [code=N] [signal=N] [oom=1] [error=WORD] [step=N]
+// started|exited RANK [job=JOB] [epoch=N] [incarnation=N] [code=N] [signal=N] [oom=1] [error=WORD] [step=N] [phase=P] [trouble=FAULT] [call=N]
 // await-epoch RANK [lost=WORD] [step=N] [timeout=D]      join ... [stays=1]
 // join|publish|await|report|await-shards|commit|refuse RANK ... [job=JOB] [epoch=N] [incarnation=N]
 // advance D                        restart                          status JOB
@@ -132,6 +133,8 @@ void Scenario::Perform(const Command& command) {
       progress.phase = command.Text("phase", "");
       progress.collectives = static_cast<uint64_t>(command.Number("collectives", 0));
       progress.is_stopped = command.Number("stopped", 0) != 0;
+      progress.communication_share = static_cast<double>(command.Number("share", 0)) / 100;
+      progress.trouble = FaultOfKey(command.Text("trouble", "")).value_or(Fault::kNone);
       heartbeat.ranks.push_back({Hosted(command, job, std::atoi(command.Word(2).c_str())), progress});
     }
     return Step(std::move(heartbeat));
@@ -161,6 +164,10 @@ void Scenario::Submit(const Command& command) {
   spec.backoff_max = absl::Seconds(60);
   spec.stop_grace = absl::Seconds(10);
   if (command.options.contains("hang")) spec.hang_after = command.Time("hang", absl::ZeroDuration());
+  if (const std::vector<std::string> remedy = absl::StrSplit(command.Text("remedy", ""), ':'); remedy.size() == 2) {
+    spec.remedies.emplace(FaultOfKey(remedy[0]).value_or(Fault::kNone), RemedyOfKey(remedy[1]).value_or(Remedy::kReport));
+  }
+  spec.host_cool_down = command.Time("cool", absl::Minutes(5));
   spec.keep_checkpoints = static_cast<int>(command.Number("keep", 2));
   if (command.options.contains("limit")) spec.time_limit = command.Time("limit", absl::ZeroDuration());
   Step(SubmitJob{CallId(next_call_++), spec, command.Text("request", "")});
@@ -223,6 +230,9 @@ void Scenario::Rank(const Command& command) {
                         .error = command.Text("error", "")};
       if (exited.signal != 0) exited.exit_code = kExitSignalBase + exited.signal;
       exited.last_progress.step = command.Number("step", 0);
+      exited.last_progress.phase = command.Text("phase", "");
+      exited.last_progress.trouble = FaultOfKey(command.Text("trouble", "")).value_or(Fault::kNone);
+      exited.last_progress.last_call = static_cast<uint64_t>(command.Number("call", 0));
       Step(std::move(exited));
       continue;
     }
@@ -307,7 +317,10 @@ void Scenario::Status(const std::string& name) {
                       coordinator::Name(job.ranks[i].state)));
   }
   for (const Failure& failure : job.failures)
-    Line(absl::StrCat("  failure: epoch ", failure.epoch.value(), " ", Describe(failure)));
+    Line(absl::StrCat("  failure: epoch ", failure.epoch.value(), " ", Describe(failure), " [", Key(failure.fault), "]"));
+  for (const GivenVerdict& verdict : entry->live.verdicts)
+    Line(absl::StrCat("  verdict: epoch ", verdict.epoch.value(), " [", Key(verdict.fault), "] ", verdict.over.has_value() ? "over: " : "",
+                      verdict.text));
   if (!job.ledger.committed().empty()) Line(absl::StrCat("  checkpoints: ", Steps(job.ledger.committed())));
 }
 

@@ -58,6 +58,7 @@ void Handle(Turn& turn, const JoinEpoch& event) {
     turn.Emit(RankJoinedRecord{identity.job, identity.epoch, identity.rank, event.stays});
     // Who speaks does not stand still: what its board said before is no evidence.
     turn.observed(identity.job).ranks.erase(identity.rank);
+    turn.observed(identity.job).joined_at = turn.now;
   }
   const Job& job = turn.job(identity.job);
   JoinAnswer answer{job.spec.serialized, static_cast<int>(job.ranks.size()), job.ledger.committed()};

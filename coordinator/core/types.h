@@ -3,12 +3,14 @@
 #define RINGMASTER_COORDINATOR_CORE_TYPES_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "common/ids.h"
+#include "coordinator/core/fault.h"
 
 namespace ringmaster::coordinator {
 
@@ -60,6 +62,8 @@ struct JobSpec {
   absl::Duration backoff_max;
   absl::Duration stop_grace;
   std::optional<absl::Duration> hang_after;  // a rank that a verdict names for so long is replaced
+  std::map<Fault, Remedy> remedies;          // where they differ from what is done by default
+  absl::Duration host_cool_down;             // of a host that a remedy excludes
   std::optional<absl::Duration> time_limit;
   int keep_checkpoints = 2;
   std::string serialized;  // ringmaster.v1.JobSpec
@@ -82,6 +86,9 @@ struct Progress {
   double gradient_norm = 0;
   uint64_t collectives = 0;  // entered so far in this epoch
   bool is_stopped = false;   // by SIGSTOP or a debugger
+  Fault trouble = Fault::kNone;  // what the trainer itself says is wrong
+  int waits_for = -1;            // the rank for which it waits in a collective for long; -1: for none that it knows
+  uint64_t last_call = 0;        // which collective it entered last: equal calls are equal numbers
 
   bool operator==(const Progress&) const = default;
 };
@@ -137,6 +144,9 @@ struct Failure {
   std::string reason;
   std::vector<std::string> stderr_tail;
   absl::Time time;
+  Fault fault = Fault::kNone;
+  int slot = 0;
+  uint64_t last_call = 0;  // of a mismatched call
 
   bool operator==(const Failure&) const = default;
 };

@@ -61,6 +61,50 @@ TEST(Judge, WhereAllAreInTheSameCollectiveItIsTheNetwork) {
             "network: rank 0 and all others are in collective 512 for 2.0 s: none gets on; is the network between them cut?");
 }
 
+TEST(Judge, OfACutNetworkTheRankIsNamedForWhichMostOthersWait) {
+  RankView waits = View("communication", 512);
+  const RankView mute = waits;
+  waits.waits_for = 2;
+  EXPECT_EQ(Judged({waits, waits, mute}),
+            "network: rank 2 and all others are in collective 512 for 2.0 s: they wait for it, and nothing of it arrives; is its network cut?");
+  RankView other = waits;
+  other.waits_for = 9;
+  EXPECT_EQ(Judged({mute, other}).substr(0, 15), "network: rank 0") << "there is no rank 9";
+  other.waits_for = 1;
+  EXPECT_EQ(Judged({other, mute, mute, mute, mute}).substr(0, 15), "network: rank 0") << "one of four is no majority";
+}
+
+TEST(JudgePace, TheRankWhoseOwnWorkFillsItsStepsIsNamed) {
+  const auto view = [](double share) {
+    RankView one = View("forward", 7);
+    one.communication_share = share;
+    return one;
+  };
+  const auto named = [](const std::vector<RankView>& views) {
+    const auto verdict = JudgePace(views, kNow);
+    return verdict.has_value() ? verdict->rank.value() : -1;
+  };
+  EXPECT_EQ(named({view(0.9), view(0.1), view(0.85)}), 1);
+  EXPECT_EQ(named({view(0.9), view(0.2)}), 1) << "also of two";
+  EXPECT_EQ(named({view(0.3), view(0.1), view(0.35)}), -1) << "all work";
+  EXPECT_EQ(named({view(0.98), view(0.9), view(0.97)}), -1) << "three times the others, and yet next to nothing";
+  EXPECT_EQ(named({view(0.9), view(0.1), view(0.1)}), -1) << "two of three are no exception";
+  EXPECT_EQ(named({view(0.0)}), -1);
+}
+
+TEST(JudgeAlone, OnlyDataAndComputeHang) {
+  const auto named = [](const std::vector<RankView>& views) {
+    const auto verdict = JudgeAlone(views, kNow, kPatience);
+    return verdict.has_value() ? std::string(Name(verdict->fault)) + std::to_string(verdict->rank.value()) : "";
+  };
+  EXPECT_EQ(named({View("data", 0)}), "stuck in data0");
+  EXPECT_EQ(named({View("backward", 7), View("data", 7, absl::Seconds(3))}), "stuck in data1") << "the first that stood still";
+  EXPECT_EQ(named({View("validation", 7)}), "") << "takes its time";
+  EXPECT_EQ(named({View("loading", 7)}), "");
+  EXPECT_EQ(named({View("data", 0, kPatience / 2)}), "");
+  EXPECT_EQ(named({}), "");
+}
+
 TEST(Judge, NothingIsSaidWhileAnyRankGetsOnOrAllCompute) {
   const RankView waits = View("communication", 512);
   EXPECT_EQ(Judged({waits, View("data", 511, kPatience - absl::Nanoseconds(1))}), "");

@@ -29,7 +29,18 @@ void TakeProgress(Turn& turn, const JobId& job, Rank rank, const Progress& progr
   Observed& observed = turn.observed(job);
   RankView& view = observed.ranks[rank];
   const RankView before = std::exchange(
-      view, {progress.step, progress.phase, progress.collectives, progress.is_stopped, turn.now, 1, view.step_since, turn.number});
+      view, {.step = progress.step,
+             .phase = progress.phase,
+             .collectives = progress.collectives,
+             .is_stopped = progress.is_stopped,
+             .trouble = progress.trouble,
+             .communication_share = progress.communication_share,
+             .waits_for = progress.waits_for,
+             .since = turn.now,
+             .times_seen = 1,
+             .step_since = view.step_since,
+             .turn = turn.number,
+             .trouble_since = view.trouble == progress.trouble ? view.trouble_since : turn.now});
   if (before.step != view.step) {
     if (before.step > 0) observed.steps.Took(before.step, view.step, turn.now - before.step_since);
     view.step_since = turn.now;
@@ -52,8 +63,10 @@ std::string SignalName(int signal) {
 std::string ExitReason(const RankExited& event) {
   if (!event.error.empty()) return absl::StrCat("could not be started: ", event.error);
   if (event.signal != 0) return absl::StrCat("killed by ", SignalName(event.signal), event.out_of_memory ? " (out of memory)" : "");
+  if (event.exit_code == kExitRequeue) return absl::StrCat("exited with code ", event.exit_code, " (it asks to be started again)");
   if (event.exit_code == kExitPeerLost) return absl::StrCat("exited with code ", event.exit_code, " (it lost a peer)");
-  return absl::StrCat("exited with code ", event.exit_code);
+  const Fault told = event.last_progress.trouble;
+  return absl::StrCat("exited with code ", event.exit_code, told == Fault::kNone ? "" : absl::StrCat(" (", Name(told), ")"));
 }
 
 // Ranks that this worker should have, after it attached again in the same life.
@@ -149,7 +162,14 @@ void Handle(Turn& turn, const RankExited& event) {
                    .signal = event.signal,
                    .out_of_memory = event.out_of_memory,
                    .reason = ExitReason(event),
-                   .stderr_tail = event.stderr_tail});
+                   .stderr_tail = event.stderr_tail,
+                   .fault = FaultOf(ProcessEnd{.exit_code = exit_code,
+                                               .signal = event.signal,
+                                               .out_of_memory = event.out_of_memory,
+                                               .never_started = !event.error.empty(),
+                                               .had_finished = event.last_progress.phase == "finished",
+                                               .told = event.last_progress.trouble}),
+                   .last_call = event.last_progress.last_call});
   }
   turn.Do(SendExitSeen{event.stream, event.rank});
 }

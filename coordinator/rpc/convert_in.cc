@@ -95,6 +95,32 @@ absl::Status ReadLayout(const v1::JobSpec& spec, JobSpec* out) {
   return absl::OkStatus();
 }
 
+absl::Status ReadRemedies(const v1::Restart& restart, JobSpec* out) {
+  for (const auto& [key, value] : restart.remedies()) {
+    const std::optional<Fault> fault = FaultOfKey(key);
+    const std::optional<Remedy> remedy = RemedyOfKey(value);
+    if (!fault.has_value()) {
+      return absl::InvalidArgumentError(absl::StrCat("restart.remedies: there is no fault ", Quoted(key),
+                                                     "; docs/failure_model.md lists them"));
+    }
+    if (!remedy.has_value()) {
+      return absl::InvalidArgumentError(absl::StrCat("restart.remedies.", key, ": ", Quoted(value),
+                                                     "; report, restart, exclude_host or fail is expected"));
+    }
+    if (!IsPossible(*fault, *remedy)) {
+      return absl::InvalidArgumentError(absl::StrCat("restart.remedies.", key, ": ", value, " is not possible for what is ", Name(*fault)));
+    }
+    if (IsStanding(*fault) && *remedy != Remedy::kReport && !restart.has_hang_after()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("restart.remedies.", key, ": ", value, " needs restart.hang_after: how long it must last"));
+    }
+    out->remedies.emplace(*fault, *remedy);
+  }
+  RM_ASSIGN_OR_RETURN(out->host_cool_down, SpecDuration("restart.host_cool_down", restart.has_host_cool_down(),
+                                                        restart.host_cool_down(), absl::Minutes(5)));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<JobSpec> FromProto(const v1::JobSpec& spec) {
@@ -114,6 +140,7 @@ absl::StatusOr<JobSpec> FromProto(const v1::JobSpec& spec) {
   if (restart.has_hang_after()) {
     RM_ASSIGN_OR_RETURN(out.hang_after, SpecDuration("restart.hang_after", true, restart.hang_after(), absl::ZeroDuration()));
   }
+  RM_RETURN_IF_ERROR(ReadRemedies(restart, &out));
   if (spec.has_time_limit()) {
     RM_ASSIGN_OR_RETURN(out.time_limit, SpecDuration("time_limit", true, spec.time_limit(), absl::ZeroDuration()));
   }
@@ -223,6 +250,9 @@ Progress FromProto(const v1::Progress& progress) {
   out.gradient_norm = progress.gradient_norm();
   out.collectives = progress.collectives();
   out.is_stopped = progress.is_stopped();
+  out.trouble = FaultOfKey(progress.trouble()).value_or(Fault::kNone);
+  out.waits_for = progress.has_waits_for() ? progress.waits_for() : -1;
+  out.last_call = progress.last_call();
   return out;
 }
 

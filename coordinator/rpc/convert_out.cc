@@ -126,6 +126,22 @@ v1::Failure FailureToProto(const Failure& failure) {
   out.set_reason(failure.reason);
   for (const std::string& line : failure.stderr_tail) out.add_stderr_tail(line);
   *out.mutable_time() = ToProto(failure.time);
+  out.set_fault(Key(failure.fault));
+  out.set_slot(failure.slot);
+  return out;
+}
+
+v1::Verdict VerdictToProto(const GivenVerdict& verdict) {
+  v1::Verdict out;
+  out.set_fault(Key(verdict.fault));
+  out.set_epoch(verdict.epoch.value());
+  out.set_rank(verdict.rank.value());
+  out.set_host(verdict.host.value());
+  out.set_slot(verdict.slot);
+  out.set_pid(verdict.pid);
+  out.set_text(verdict.text);
+  *out.mutable_since() = ToProto(verdict.since);
+  if (verdict.over.has_value()) *out.mutable_over() = ToProto(*verdict.over);
   return out;
 }
 
@@ -140,6 +156,7 @@ v1::JobStatus ToProto(const JobEntry& entry) {
   out.set_reason(live.waiting_reason.empty() ? job.reason : live.waiting_reason);
   out.set_epoch(job.epoch.value());
   out.set_verdict(entry.live.verdict_text);
+  for (const GivenVerdict& verdict : entry.live.verdicts) *out.add_verdicts() = VerdictToProto(verdict);
   out.set_world_size(job.ranks.empty() ? job.spec.world_size : static_cast<int>(job.ranks.size()));
   *out.mutable_progress() = ToProto(live.observed->progress.value_or(job.progress));
   for (size_t i = 0; i < job.ranks.size(); ++i) {

@@ -122,6 +122,11 @@ TEST(Convert, SpecsThatCannotWorkAreRefusedWithTheFieldNamed) {
          spec->mutable_parallel()->set_tensor(60'000);
        }},
       {"restart.max_failures: -1", [](auto* spec) { spec->mutable_restart()->set_max_failures(-1); }},
+      {"there is no fault \"thunder\"", [](auto* spec) { (*spec->mutable_restart()->mutable_remedies())["thunder"] = "fail"; }},
+      {"restart.remedies.killed: \"forgive\"", [](auto* spec) { (*spec->mutable_restart()->mutable_remedies())["killed"] = "forgive"; }},
+      {"restart.remedies.killed: report", [](auto* spec) { (*spec->mutable_restart()->mutable_remedies())["killed"] = "report"; }},
+      {"needs restart.hang_after", [](auto* spec) { (*spec->mutable_restart()->mutable_remedies())["slow"] = "restart"; }},
+      {"restart.host_cool_down", [](auto* spec) { spec->mutable_restart()->mutable_host_cool_down()->set_seconds(-1); }},
       {"restart.backoff:", [](auto* spec) { spec->mutable_restart()->mutable_backoff()->set_seconds(-1); }},
       {"stop_grace:", [](auto* spec) { spec->mutable_stop_grace()->set_seconds(400LL * 24 * 3600); }},
       {"time_limit:", [](auto* spec) { spec->mutable_time_limit()->set_nanos(-1); }},
@@ -288,6 +293,15 @@ TEST(Convert, AStatusSaysWhyAJobWaitsAndHowItsRanksAre) {
   entry.live.observed->ranks[Rank(0)].step = 7;
   entry.live.observed->ranks[Rank(0)].phase = "forward";
   entry.live.verdict_text = "rank 0 (h1, pid 5) is stopped in forward for 1.0 s";
+  entry.live.verdicts.push_back({.fault = Fault::kStopped,
+                                 .epoch = Epoch(1),
+                                 .rank = Rank(0),
+                                 .host = WorkerId("h1"),
+                                 .slot = 2,
+                                 .pid = 5,
+                                 .text = entry.live.verdict_text,
+                                 .since = absl::FromUnixSeconds(9),
+                                 .over = {}});
   v1::JobStatus status = ToProto(entry);
   EXPECT_EQ(status.reason(), "rank 0 died");
   EXPECT_FALSE(status.has_finished());
@@ -296,6 +310,11 @@ TEST(Convert, AStatusSaysWhyAJobWaitsAndHowItsRanksAre) {
   EXPECT_EQ(status.ranks(0).step(), 7);
   EXPECT_EQ(status.ranks(0).phase(), "forward");
   EXPECT_EQ(status.verdict(), entry.live.verdict_text);
+  ASSERT_EQ(status.verdicts_size(), 1);
+  EXPECT_EQ(status.verdicts(0).fault(), "stopped");
+  EXPECT_EQ(status.verdicts(0).slot(), 2);
+  EXPECT_EQ(status.verdicts(0).since().seconds(), 9);
+  EXPECT_FALSE(status.verdicts(0).has_over());
   ASSERT_EQ(status.failures_size(), 1);
   EXPECT_EQ(status.failures(0).stderr_tail(0), "x");
   ASSERT_EQ(status.checkpoints_size(), 1);

@@ -1,5 +1,6 @@
 #include "coordinator/store/record_codec.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -47,6 +48,9 @@ Progress FromStored(const v1::StoredProgress& in) {
   return progress;
 }
 
+// A newer coordinator may have known more of them.
+Fault FaultOfNumber(int number) { return number > 0 && number < kFaults ? static_cast<Fault>(number) : Fault::kNone; }
+
 v1::StoredFailure ToStored(const Failure& failure) {
   v1::StoredFailure out;
   out.set_host(failure.host.value());
@@ -56,6 +60,9 @@ v1::StoredFailure ToStored(const Failure& failure) {
   out.set_reason(failure.reason);
   for (const std::string& line : failure.stderr_tail) out.add_stderr_tail(line);
   out.set_time_ns(Nanoseconds(failure.time));
+  out.set_fault(static_cast<int>(failure.fault));
+  out.set_slot(failure.slot);
+  out.set_last_call(failure.last_call);
   return out;
 }
 
@@ -69,7 +76,10 @@ Failure FromStored(const v1::StoredFailure& in, Epoch epoch, Rank rank, int exit
           .out_of_memory = in.out_of_memory(),
           .reason = in.reason(),
           .stderr_tail = {in.stderr_tail().begin(), in.stderr_tail().end()},
-          .time = absl::FromUnixNanos(in.time_ns())};
+          .time = absl::FromUnixNanos(in.time_ns()),
+          .fault = FaultOfNumber(in.fault()),
+          .slot = in.slot(),
+          .last_call = in.last_call()};
 }
 
 // --- One Encode for each kind of record ---
@@ -89,6 +99,10 @@ void Encode(const JobAccepted& record, v1::StoredRecord* out) {
   spec->set_backoff_ns(Nanoseconds(record.spec.backoff));
   spec->set_backoff_max_ns(Nanoseconds(record.spec.backoff_max));
   spec->set_stop_grace_ns(Nanoseconds(record.spec.stop_grace));
+  for (const auto& [fault, remedy] : record.spec.remedies) {
+    (*spec->mutable_remedies())[static_cast<int>(fault)] = static_cast<int>(remedy);
+  }
+  spec->set_host_cool_down_ns(Nanoseconds(record.spec.host_cool_down));
   if (record.spec.hang_after) spec->set_hang_after_ns(Nanoseconds(*record.spec.hang_after));
   if (record.spec.time_limit) spec->set_time_limit_ns(Nanoseconds(*record.spec.time_limit));
   spec->set_keep_checkpoints(record.spec.keep_checkpoints);
@@ -212,6 +226,10 @@ JobAccepted DecodeJobAccepted(const v1::StoredRecord& in) {
   record.spec.stop_grace = absl::Nanoseconds(spec.stop_grace_ns());
   if (spec.has_hang_after_ns()) record.spec.hang_after = absl::Nanoseconds(spec.hang_after_ns());
   if (spec.has_time_limit_ns()) record.spec.time_limit = absl::Nanoseconds(spec.time_limit_ns());
+  for (const auto& [fault, remedy] : spec.remedies()) {
+    record.spec.remedies[FaultOfNumber(fault)] = static_cast<Remedy>(std::clamp(remedy, 0, static_cast<int>(Remedy::kFail)));
+  }
+  record.spec.host_cool_down = absl::Nanoseconds(spec.host_cool_down_ns());
   record.spec.keep_checkpoints = spec.keep_checkpoints();
   record.spec.serialized = spec.serialized();
   return record;

@@ -42,6 +42,8 @@ std::vector<Record> EveryKind() {
                .backoff_max = absl::Seconds(60),
                .stop_grace = absl::Seconds(7),
                .hang_after = absl::Seconds(3),
+               .remedies = {{Fault::kStopped, Remedy::kExcludeHost}, {Fault::kExited, Remedy::kFail}},
+               .host_cool_down = absl::Minutes(7),
                .time_limit = absl::Hours(1),
                .keep_checkpoints = 5,
                .serialized = std::string("\0\xff bytes", 8)};
@@ -73,7 +75,10 @@ std::vector<Record> EveryKind() {
                   .out_of_memory = true,
                   .reason = "killed by SIGKILL",
                   .stderr_tail = {"line 1", "line \xff"},
-                  .time = kWhen};
+                  .time = kWhen,
+                  .fault = Fault::kStuckInData,
+                  .slot = 3,
+                  .last_call = 0xFFFFFFFFFFFFFFFF};
   const CheckpointInfo checkpoint{10, "/c/step-10", 20, 2, "00ff", Epoch(2)};
   return {JobAccepted{job, spec, "request", kWhen},
           StateChanged{job, JobState::kDraining, "why", kWhen, JobState::kFailed, 137, 9, FullProgress()},

@@ -8,6 +8,15 @@
 
 namespace ringmaster::trainer {
 
+namespace {
+
+// Never 0: that says that there was none.
+uint64_t NumberOf(Operation operation, DataType type, size_t bytes) {
+  return (static_cast<uint64_t>(operation) + 1) << 56 | static_cast<uint64_t>(type) << 48 | (bytes & 0xFFFF'FFFF'FFFF);
+}
+
+}  // namespace
+
 GradientSync::GradientSync(std::unique_ptr<Communicator> communicator, const Clock& clock, ProgressBoard* board,
                            GradientSyncOptions options)
     : communicator_(std::move(communicator)), clock_(clock), board_(board), options_(options) {
@@ -16,18 +25,23 @@ GradientSync::GradientSync(std::unique_ptr<Communicator> communicator, const Clo
 
 // The board says "entered" before the wait begins and "communication" while it lasts.
 template <typename Collective>
-absl::Status GradientSync::Measure(size_t bytes, const Collective& collective) {
+absl::Status GradientSync::Measure(Operation operation, DataType type, size_t bytes, const Collective& collective) {
   counters_.collectives += 1;
   counters_.bytes += bytes;
   TrainerPhase phase = TrainerPhase::kStarting;
   if (board_ != nullptr) {
     board_->collective_sequence.store(counters_.collectives, std::memory_order_relaxed);
     board_->collective_bytes.store(counters_.bytes, std::memory_order_relaxed);
+    board_->waits_for.store(-1, std::memory_order_relaxed);
+    board_->last_call.store(NumberOf(operation, type, bytes), std::memory_order_relaxed);
     phase = board_->phase.exchange(TrainerPhase::kCommunication, std::memory_order_relaxed);
   }
   const absl::Time start = clock_.Now();
   const absl::Status status = collective();
   counters_.waiting += clock_.Now() - start;
+  if (board_ != nullptr && absl::IsInvalidArgument(status)) {
+    board_->trouble.store(TrainerTrouble::kMismatchedCall, std::memory_order_relaxed);
+  }
   if (board_ != nullptr && status.ok()) board_->phase.store(phase, std::memory_order_relaxed);
   return status;
 }
@@ -43,7 +57,7 @@ absl::Status GradientSync::SumGradients(std::span<float> gradients) {
   const size_t bucket = static_cast<size_t>(options_.bucket_elements);
   for (size_t begin = 0; begin < gradients.size(); begin += bucket) {
     const std::span<float> part = gradients.subspan(begin, std::min(bucket, gradients.size() - begin));
-    RM_RETURN_IF_ERROR(Measure(part.size_bytes(), [&] {
+    RM_RETURN_IF_ERROR(Measure(Operation::kAllReduce, DataType::kF32, part.size_bytes(), [&] {
       return communicator_->AllReduce(part.data(), part.data(), static_cast<int64_t>(part.size()), DataType::kF32, Reduction::kSum,
                                       options_.timeout);
     }));
@@ -53,7 +67,7 @@ absl::Status GradientSync::SumGradients(std::span<float> gradients) {
 
 absl::Status GradientSync::Sum(std::span<double> values) {
   if (size() == 1) return absl::OkStatus();
-  return Measure(values.size_bytes(), [&] {
+  return Measure(Operation::kAllReduce, DataType::kF64, values.size_bytes(), [&] {
     return communicator_->AllReduce(values.data(), values.data(), static_cast<int64_t>(values.size()), DataType::kF64,
                                     Reduction::kSum, options_.timeout);
   });
@@ -61,7 +75,7 @@ absl::Status GradientSync::Sum(std::span<double> values) {
 
 absl::Status GradientSync::Min(std::span<int64_t> values) {
   if (size() == 1) return absl::OkStatus();
-  return Measure(values.size_bytes(), [&] {
+  return Measure(Operation::kAllReduce, DataType::kI64, values.size_bytes(), [&] {
     return communicator_->AllReduce(values.data(), values.data(), static_cast<int64_t>(values.size()), DataType::kI64,
                                     Reduction::kMin, options_.timeout);
   });
@@ -69,7 +83,7 @@ absl::Status GradientSync::Min(std::span<int64_t> values) {
 
 absl::Status GradientSync::Broadcast(std::span<float> values, int root) {
   if (size() == 1) return absl::OkStatus();
-  return Measure(values.size_bytes(), [&] {
+  return Measure(Operation::kBroadcast, DataType::kF32, values.size_bytes(), [&] {
     return communicator_->Broadcast(values.data(), static_cast<int64_t>(values.size()), DataType::kF32, root, options_.timeout);
   });
 }
@@ -77,13 +91,13 @@ absl::Status GradientSync::Broadcast(std::span<float> values, int root) {
 absl::StatusOr<int64_t> GradientSync::Agree(int64_t choice, int root) {
   if (size() == 1) return choice;
   RM_RETURN_IF_ERROR(
-      Measure(sizeof(choice), [&] { return communicator_->Broadcast(&choice, 1, DataType::kI64, root, options_.timeout); }));
+      Measure(Operation::kBroadcast, DataType::kI64, sizeof(choice), [&] { return communicator_->Broadcast(&choice, 1, DataType::kI64, root, options_.timeout); }));
   return choice;
 }
 
 absl::Status GradientSync::Barrier() {
   if (size() == 1) return absl::OkStatus();
-  return Measure(0, [&] { return communicator_->Barrier(options_.timeout); });
+  return Measure(Operation::kBarrier, DataType::kU8, 0, [&] { return communicator_->Barrier(options_.timeout); });
 }
 
 void GradientSync::Abort(std::string_view reason) {

@@ -68,7 +68,7 @@ class GradientSync {
 
  private:
   template <typename Collective>
-  absl::Status Measure(size_t bytes, const Collective& collective);
+  absl::Status Measure(Operation operation, DataType type, size_t bytes, const Collective& collective);
 
   const std::unique_ptr<Communicator> communicator_;
   RegisteredBuffer gradients_;

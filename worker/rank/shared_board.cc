@@ -33,6 +33,17 @@ const char* PhaseName(TrainerPhase phase) {
   return "unknown";
 }
 
+// As docs/failure_model.md names it.
+const char* TroubleName(TrainerTrouble trouble) {
+  switch (trouble) {
+    case TrainerTrouble::kNone: return "";
+    case TrainerTrouble::kDiskFull: return "disk_full";
+    case TrainerTrouble::kCheckpointFailed: return "checkpoint_failed";
+    case TrainerTrouble::kMismatchedCall: return "mismatched_call";
+  }
+  return "";
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SharedBoard>> SharedBoard::Create() {
@@ -75,6 +86,9 @@ v1::Progress ToProgress(const ProgressBoard& board) {
   progress.set_learning_rate(board.learning_rate);
   progress.set_gradient_norm(board.gradient_norm);
   progress.set_collectives(board.collective_sequence);
+  progress.set_trouble(TroubleName(board.trouble));
+  progress.set_last_call(board.last_call);
+  if (const int32_t rank = board.waits_for; rank >= 0) progress.set_waits_for(rank);
   return progress;
 }
 

@@ -18,6 +18,8 @@ TEST(SharedBoard, NewBoard_SaysNothingThatWasNotMeasured) {
 
   EXPECT_EQ(progress.step(), 0);
   EXPECT_EQ(progress.phase(), "starting");
+  EXPECT_EQ(progress.trouble(), "");
+  EXPECT_FALSE(progress.has_waits_for());
   EXPECT_FALSE(progress.has_train_loss());
   EXPECT_FALSE(progress.has_validation_loss());
   EXPECT_FALSE(progress.has_validation_accuracy());
@@ -38,6 +40,9 @@ TEST(SharedBoard, WhatTheOtherSideWrites_IsRead) {
   trainer->units_per_second = 1000;
   trainer->unit_is_tokens = 1;
   trainer->communication_share = 0.125;
+  trainer->trouble = TrainerTrouble::kDiskFull;
+  trainer->waits_for = 0;
+  trainer->last_call = 7;
 
   const v1::Progress progress = board->Read();
 
@@ -50,6 +55,9 @@ TEST(SharedBoard, WhatTheOtherSideWrites_IsRead) {
   EXPECT_EQ(progress.tokens_per_second(), 1000);
   EXPECT_EQ(progress.samples_per_second(), 0);
   EXPECT_EQ(progress.communication_share(), 0.125);
+  EXPECT_EQ(progress.trouble(), "disk_full");
+  EXPECT_TRUE(progress.has_waits_for());
+  EXPECT_EQ(progress.last_call(), 7);
   trainer->unit_is_tokens = 0;
   EXPECT_EQ(board->Read().samples_per_second(), 1000);
   munmap(memory, ProgressBoard::kBytes);
@@ -58,8 +66,10 @@ TEST(SharedBoard, WhatTheOtherSideWrites_IsRead) {
 TEST(SharedBoard, GarbagePhase_IsUnknown) {
   ProgressBoard board;
   board.phase = static_cast<TrainerPhase>(12345);
+  board.trouble = static_cast<TrainerTrouble>(12345);
 
   EXPECT_EQ(ToProgress(board).phase(), "unknown");
+  EXPECT_EQ(ToProgress(board).trouble(), "");
 }
 
 TEST(SharedBoard, SizeIsSealed_SoThatARankCannotMakeOurReadsFault) {
