@@ -13,9 +13,11 @@
 #include "absl/strings/str_cat.h"
 #include "collectives/create_communicator.h"
 #include "collectives/flight/flight_recorder.h"
+#include "collectives/nccl/nccl_api_loaded.h"
 #include "common/environment.h"
 #include "common/exit_codes.h"
 #include "common/real_clock.h"
+#include "common/status_macros.h"
 #include "common/version.h"
 #include "trainer/checkpoint/files.h"
 #include "trainer/session/board_writer.h"
@@ -65,6 +67,8 @@ int ExitCodeOf(const TrainResult& result, SignalWatcher& signals) {
 
 int Train() {
   SignalWatcher::BlockSignals();
+  // NVLink multicast stays off, and NCCL reads this when there are threads already.
+  setenv("NCCL_NVLS_ENABLE", "0", /*overwrite=*/0);
   const auto identity = IdentityFromEnvironment([](const char* name) -> const char* { return std::getenv(name); });
   if (!identity.ok()) {
     PrintError(std::string(identity.status().message()));
@@ -95,12 +99,20 @@ int Train() {
     (*communicator)->set_recorder(*std::move(recorder));
     return communicator;
   };
+  NcclApi* nccl = nullptr;
+  const auto load_nccl = [&nccl]() -> absl::StatusOr<NcclApi*> {
+    if (nccl != nullptr) return nccl;
+    RM_ASSIGN_OR_RETURN(std::unique_ptr<NcclApi> loaded, LoadNcclApi({.nvls_enable = std::getenv("NCCL_NVLS_ENABLE")}));
+    nccl = loaded.release();  // an abort that hangs uses it until the process ends
+    return nccl;
+  };
   TrainLoop loop({.identity = *identity,
                   .link = *link,
                   .clock = clock,
                   .files = *files,
                   .board = (*board)->board(),
                   .connect = connect,
+                  .nccl = load_nccl,
                   .print =
                       [](const std::string& line) {
                         std::puts(line.c_str());

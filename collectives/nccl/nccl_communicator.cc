@@ -58,12 +58,19 @@ absl::StatusOr<std::unique_ptr<NcclCommunicator>> NcclCommunicator::Create(const
   RM_RETURN_IF_ERROR(api.SetDevice(options.device));
   RM_ASSIGN_OR_RETURN(const NcclId id, MeetAll(options, api, rendezvous, deadline, clock));
   std::unique_ptr<NcclCommunicator> made(new NcclCommunicator(options, api, clock));
-  RM_RETURN_IF_ERROR(made->Connect(id, deadline));
+  if (options.reachable) options.reachable(made.get());
+  if (absl::Status status = made->Connect(id, deadline); !status.ok()) {
+    if (options.reachable) options.reachable(nullptr);
+    return status;
+  }
   return made;
 }
 
 absl::Status NcclCommunicator::Connect(const NcclId& id, absl::Time deadline) {
-  RM_ASSIGN_OR_RETURN(comm_, api_.Init(options_.size, id, options_.rank));
+  RM_RETURN_IF_ERROR(Use([&]() -> absl::Status {
+    RM_ASSIGN_OR_RETURN(comm_, api_.Init(options_.size, id, options_.rank));
+    return absl::OkStatus();
+  }));
   RM_RETURN_IF_ERROR(WaitUntilReady("ncclCommInitRankConfig", deadline));
   return Use([this] { return MakeOwnStream(); });
 }

@@ -4,7 +4,6 @@
 
 #include "common/check.h"
 #include "common/status_macros.h"
-#include "trainer/cuda/cuda_gpt.h"
 #include "trainer/tensor/arena.h"
 
 namespace ringmaster::trainer {
@@ -25,7 +24,7 @@ class CudaGptModel final : public Model {
     RM_ASSIGN_OR_RETURN(host_weights_, Arena::Create(gpt_->arena_elements()));
     weights_ = host_weights_.values();
     RM_RETURN_IF_ERROR(gpt_->Pin(weights_));
-    // Touched in a group alone, and then it is the group's memory.
+    // Touched where ranks share a GPU alone, and then it is the group's memory.
     RM_ASSIGN_OR_RETURN(host_gradients_, Arena::Create(gpt_->arena_elements()));
     gradients_ = host_gradients_.values();
     return absl::OkStatus();
@@ -50,8 +49,9 @@ class CudaGptModel final : public Model {
   absl::Status FetchGradients() override { return gpt_->GetArena(CudaArena::kGradients, gradients_); }
   absl::Status StoreGradients() override { return gpt_->SetArena(CudaArena::kGradients, gradients_); }
 
+  void ExpectLastPass() override { is_last_pass_ = true; }
   absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale) override {
-    return gpt_->ForwardBackward(batch, gradient_scale);
+    return gpt_->ForwardBackward(batch, gradient_scale, std::exchange(is_last_pass_, false));
   }
   absl::StatusOr<LossSum> Evaluate(const Batch& batch) override { return gpt_->Evaluate(batch); }
 
@@ -59,6 +59,7 @@ class CudaGptModel final : public Model {
   const std::shared_ptr<CudaGpt> gpt_;
   const std::string fingerprint_;
   const std::vector<PlannedParameter> planned_;
+  bool is_last_pass_ = false;
   Arena host_weights_;
   Arena host_gradients_;
 };
@@ -109,21 +110,22 @@ class CudaAdamWOptimizer final : public Optimizer {
 
 }  // namespace
 
-absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const SampleShape& shape, int64_t max_samples,
-                                                const AdamWConfig& optimizer, int device) {
+absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const SampleShape& shape,
+                                                const CudaTrainingOptions& options) {
   RM_ASSIGN_OR_RETURN(std::vector<PlannedParameter> planned, PlanGptParameters(config, shape));
   RM_ASSIGN_OR_RETURN(std::shared_ptr<CudaGpt> gpt, CudaGpt::Create({.layers = config.layers,
                                                                      .heads = config.heads,
                                                                      .channels = config.channels,
                                                                      .context = config.context,
                                                                      .vocabulary = shape.vocabulary,
-                                                                     .max_samples = max_samples,
-                                                                     .device = device}));
+                                                                     .max_samples = options.max_samples,
+                                                                     .device = options.device,
+                                                                     .sharded = options.sharded}));
   auto model = std::make_unique<CudaGptModel>(gpt, GptFingerprint(config, shape.vocabulary), std::move(planned));
   RM_RETURN_IF_ERROR(model->Allocate());
-  auto adamw = std::make_unique<CudaAdamWOptimizer>(gpt, optimizer);
+  auto adamw = std::make_unique<CudaAdamWOptimizer>(gpt, options.optimizer);
   RM_RETURN_IF_ERROR(adamw->Allocate());
-  return CudaTraining{std::move(model), std::move(adamw)};
+  return CudaTraining{std::move(model), std::move(adamw), std::move(gpt)};
 }
 
 }  // namespace ringmaster::trainer

@@ -21,8 +21,8 @@ absl::Status GradientSync::Measure(size_t bytes, const Collective& collective) {
   counters_.bytes += bytes;
   TrainerPhase phase = TrainerPhase::kStarting;
   if (board_ != nullptr) {
-    board_->collective_sequence.store(counters_.collectives, std::memory_order_relaxed);
-    board_->collective_bytes.store(counters_.bytes, std::memory_order_relaxed);
+    board_->collective_sequence.fetch_add(1, std::memory_order_relaxed);
+    board_->collective_bytes.fetch_add(bytes, std::memory_order_relaxed);
     phase = board_->phase.exchange(TrainerPhase::kCommunication, std::memory_order_relaxed);
   }
   const absl::Time start = clock_.Now();
