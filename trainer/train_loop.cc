@@ -10,6 +10,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/log.h"
 #include "common/status_macros.h"
 #include "trainer/checkpoint/commit.h"
 #include "trainer/checkpoint/manifest.h"
@@ -147,6 +148,7 @@ TrainResult TrainLoop::RunEpoch(const Membership& member) {
 
 TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinResponse& join) {
   const Environment& env = environment_;
+  const absl::Time joined = env.clock.Now();
   if (!bench_.has_value()) {
     env.board.phase = TrainerPhase::kLoading;
     auto bench = SetUpWorkbench(join.spec(), join.world_size(), member.identity.local_rank);
@@ -155,12 +157,18 @@ TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinRespons
     ResetBoard(env.board, bench_->config);
   }
   env.board.phase = TrainerPhase::kJoining;
+  const absl::Time planned = env.clock.Now();
   auto communicator = env.connect(member.identity, *member.link, join.world_size(), bench_->config.collective_timeout);
   if (!communicator.ok()) return FromPeers(communicator.status());
   Expose(kHost, communicator->get());
+  const absl::Time met = env.clock.Now();
   auto devices = ConnectGpus(member, **communicator);
   TrainResult result;
   if (devices.ok()) {
+    LogInfo("job=%s epoch=%d rank=%d planned in %.3f s, met the others in %.3f s, connected GPUs in %.3f s",
+            member.identity.job.value(), member.identity.epoch.value(), member.identity.rank.value(),
+            absl::ToDoubleSeconds(planned - joined), absl::ToDoubleSeconds(met - planned),
+            absl::ToDoubleSeconds(env.clock.Now() - met));
     result = RunConnected(member, join, *std::move(communicator), devices->get());
   } else {
     Expose(kHost, nullptr);
@@ -169,6 +177,8 @@ TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinRespons
   if (!devices.ok() || *devices == nullptr) return result;
   bench_->gpt->Leave();
   Expose(kDevices, nullptr);
+  // NCCL's own end waits for what peers that are gone would have to do.
+  if (result.end != TrainEnd::kSucceeded) (*devices)->communicator().Abort("this rank's epoch is over");
   // Behind an abort that hangs, the device would hang too.
   const absl::Status closed = (*devices)->Close(kCloseTimeout);
   return absl::IsDeadlineExceeded(closed) ? TrainResult{TrainEnd::kFailed, closed} : result;

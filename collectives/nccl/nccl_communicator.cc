@@ -98,7 +98,8 @@ absl::Status NcclCommunicator::Close(absl::Duration timeout) {
   if (std::exchange(closed_, true)) return aborter_.Wait(timeout);
   const absl::Time deadline = clock_.Now() + timeout;
   absl::Status status = comm_ == nullptr ? absl::OkStatus() : Use([this] { return api_.Finalize(comm_); });
-  if (status.ok() && comm_ != nullptr) status = WaitUntilReady("ncclCommFinalize", deadline);
+  // Half of the time is the abort's, should there be one.
+  if (status.ok() && comm_ != nullptr) status = WaitUntilReady("ncclCommFinalize", deadline - timeout / 2);
   bool healthy = false;
   {
     MutexLock lock(&mu_);

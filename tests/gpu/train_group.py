@@ -57,7 +57,7 @@ class Job:
                 self.changed.notify_all()
 
     def fail(self, what):
-        print("\n".join(line for _, line in self.lines[-40:]))
+        print("\n".join(line for _, line in self.lines if " loss " not in line))
         self.process.kill()
         raise SystemExit(f"{self.name}: {what}")
 
@@ -97,18 +97,28 @@ class Job:
         return f"{self.steps[-1][3]:.0f} tokens/s, {self.steps[-1][4]} % of the time exposed communication"
 
 
-def recovery(job, trials):
+def recovery(job, trials, resumes):
+    """Seconds from the death of a rank, in turn of either, to the next completed step."""
     times = []
     for trial in range(trials):
-        job.reach(job.steps[-1][1] + 30 if job.steps else 30)
-        killed = job.kill_rank(1 if trial % 2 == 0 else 0)
+        job.reach(job.steps[-1][1] + 60 if job.steps else 60)
         with job.changed:
             marker = len(job.lines)
-        back = lambda: next((i for i in range(marker, len(job.lines)) if re.search(r"goes on at step|from step", job.lines[i][1])), None)
-        job.wait_for(lambda: back() is not None, "new epoch")
-        known = len(job.steps)
-        job.wait_for(lambda: len(job.steps) > known, "step after the death")
-        times.append(job.steps[known][0] - killed)
+            killed = job.kill_rank(1 - trial % 2)
+        found = {}
+
+        def after(pattern, begin):
+            return next((i for i in range(begin, len(job.lines)) if re.search(pattern, job.lines[i][1])), None)
+
+        def back():
+            epoch = after(r"^epoch \d+:", marker)
+            found["step"] = None if epoch is None else after(STEP, epoch)
+            return found["step"] is not None
+
+        job.wait_for(back, "step of a new epoch")
+        times.append(job.lines[found["step"]][0] - killed)
+        if after(resumes, marker) is None:
+            job.fail(f"no '{resumes}' after the death of a rank")
     return times
 
 
@@ -139,12 +149,12 @@ def main():
             if len(set(digests.values())) != 1:
                 raise SystemExit(f"{kind}: {digests}: the bits differ")
             job = Job(ringmaster, text, f"trials{zero}", 2, zero, steps=1000000, every=50)
-            times = recovery(job, trials)
+            times = recovery(job, trials, "from step" if zero else "goes on at step")
             job.process.send_signal(signal.SIGTERM)
             job.process.wait(timeout=60)
             print(f"{kind}: from the death of a rank to the next step {', '.join(f'{t:.2f}' for t in times)} s, "
                   f"median {statistics.median(times):.2f} s", flush=True)
-            if zero == 0 and os.environ.get("RINGMASTER_SHOW_RECOVERY"):
+            if "RINGMASTER_SHOW_RECOVERY" in os.environ:
                 print("\n".join(f"{at - job.lines[0][0]:.3f} {line}" for at, line in job.lines if " loss " not in line))
         os.chdir("/")
     print("two GPUs train as one does, and go on when one of them is lost")

@@ -13,6 +13,25 @@ std::span<float> Part(std::span<float> arena, const Parameter& parameter) {
   return arena.subspan(static_cast<size_t>(parameter.offset), static_cast<size_t>(parameter.size));
 }
 
+// An arena's copy on the host. It is pinned when it is first read from the device, which a rank that is filled in by others does
+// not wait for.
+class HostCopy {
+ public:
+  absl::Status Allocate(int64_t elements) {
+    RM_ASSIGN_OR_RETURN(arena_, Arena::Create(elements));
+    return absl::OkStatus();
+  }
+  absl::Status Fetch(CudaGpt& gpt, CudaArena from) {
+    if (!std::exchange(is_pinned_, true)) RM_RETURN_IF_ERROR(gpt.Pin(values()));
+    return gpt.GetArena(from, values());
+  }
+  std::span<float> values() const { return arena_.values(); }
+
+ private:
+  Arena arena_;
+  bool is_pinned_ = false;
+};
+
 class CudaGptModel final : public Model {
  public:
   CudaGptModel(std::shared_ptr<CudaGpt> gpt, std::string fingerprint, std::vector<PlannedParameter> planned)
@@ -21,9 +40,8 @@ class CudaGptModel final : public Model {
   }
 
   absl::Status Allocate() {
-    RM_ASSIGN_OR_RETURN(host_weights_, Arena::Create(gpt_->arena_elements()));
+    RM_RETURN_IF_ERROR(host_weights_.Allocate(gpt_->arena_elements()));
     weights_ = host_weights_.values();
-    RM_RETURN_IF_ERROR(gpt_->Pin(weights_));
     // Touched where ranks share a GPU alone, and then it is the group's memory.
     RM_ASSIGN_OR_RETURN(host_gradients_, Arena::Create(gpt_->arena_elements()));
     gradients_ = host_gradients_.values();
@@ -44,7 +62,7 @@ class CudaGptModel final : public Model {
     gradients_ = memory;
   }
 
-  absl::Status FetchWeights() override { return gpt_->GetArena(CudaArena::kWeights, weights_); }
+  absl::Status FetchWeights() override { return host_weights_.Fetch(*gpt_, CudaArena::kWeights); }
   absl::Status StoreWeights() override { return gpt_->SetArena(CudaArena::kWeights, weights_); }
   absl::Status FetchGradients() override { return gpt_->GetArena(CudaArena::kGradients, gradients_); }
   absl::Status StoreGradients() override { return gpt_->SetArena(CudaArena::kGradients, gradients_); }
@@ -60,7 +78,7 @@ class CudaGptModel final : public Model {
   const std::string fingerprint_;
   const std::vector<PlannedParameter> planned_;
   bool is_last_pass_ = false;
-  Arena host_weights_;
+  HostCopy host_weights_;
   Arena host_gradients_;
 };
 
@@ -69,11 +87,8 @@ class CudaAdamWOptimizer final : public Optimizer {
   CudaAdamWOptimizer(std::shared_ptr<CudaGpt> gpt, const AdamWConfig& config) : gpt_(std::move(gpt)), config_(config) {}
 
   absl::Status Allocate() {
-    for (Arena* arena : {&first_moments_, &second_moments_}) {
-      RM_ASSIGN_OR_RETURN(*arena, Arena::Create(gpt_->arena_elements()));
-      RM_RETURN_IF_ERROR(gpt_->Pin(arena->values()));
-    }
-    return absl::OkStatus();
+    RM_RETURN_IF_ERROR(first_moments_.Allocate(gpt_->arena_elements()));
+    return second_moments_.Allocate(gpt_->arena_elements());
   }
 
   absl::StatusOr<double> GradientNorm() override { return gpt_->GradientNorm(); }
@@ -93,8 +108,8 @@ class CudaAdamWOptimizer final : public Optimizer {
   }
 
   absl::Status FetchState() override {
-    RM_RETURN_IF_ERROR(gpt_->GetArena(CudaArena::kFirstMoments, first_moments_.values()));
-    return gpt_->GetArena(CudaArena::kSecondMoments, second_moments_.values());
+    RM_RETURN_IF_ERROR(first_moments_.Fetch(*gpt_, CudaArena::kFirstMoments));
+    return second_moments_.Fetch(*gpt_, CudaArena::kSecondMoments);
   }
   absl::Status StoreState() override {
     RM_RETURN_IF_ERROR(gpt_->SetArena(CudaArena::kFirstMoments, first_moments_.values()));
@@ -104,8 +119,8 @@ class CudaAdamWOptimizer final : public Optimizer {
  private:
   const std::shared_ptr<CudaGpt> gpt_;
   const AdamWConfig config_;
-  Arena first_moments_;
-  Arena second_moments_;
+  HostCopy first_moments_;
+  HostCopy second_moments_;
 };
 
 }  // namespace

@@ -261,7 +261,7 @@ TEST_F(Kernels, AShardIsUpdatedInItsOwnPlace) {
   OnDevice<Bf16> rounded(kCount);
   OnDevice<double> norm(std::vector<double>{1.0});
   OnDevice<UpdateSpan> spans(std::vector<UpdateSpan>{{.offset = 40, .state = 4, .count = 4, .decay = 1}});
-  ASSERT_EQ(UpdateAdamW({.step_size = 0, .keep = 0.5f}, spans.get(), 1,
+  ASSERT_EQ(UpdateAdamW({.epsilon = 1, .keep = 0.5f}, spans.get(), 1,
                         {weights.get(), gradients.get(), m.get(), v.get(), rounded.get()}, norm.get(), nullptr),
             0);
   EXPECT_EQ(weights.ReadFloats(), (std::vector<float>{1, 1, 1, 1, 0.5f, 0.5f, 0.5f, 0.5f}));
