@@ -10,9 +10,9 @@
 namespace ringmaster {
 namespace {
 
-// The driver tells of an event's end only to those who ask, or who wait without a bound. At first we ask as fast as we can: longer
-// than most training steps take, whose end everything behind them waits for.
-constexpr absl::Duration kBusyTime = absl::Milliseconds(50);
+// The driver tells of an event's end only to those who ask, or who wait without a bound. We ask as fast as we can for as long as a
+// training step may take: a pause ends when a timer ticks, and the device has nothing to do until then.
+constexpr absl::Duration kBusyTime = absl::Seconds(1);
 constexpr absl::Duration kLongestPause = absl::Microseconds(200);
 
 }  // namespace

@@ -101,7 +101,10 @@ def recovery(job, trials, resumes):
     """Seconds from the death of a rank, in turn of either, to the next completed step."""
     times = []
     for trial in range(trials):
+        with job.changed:
+            begun = len(job.lines)
         job.reach(job.steps[-1][1] + 60 if job.steps else 60)
+        job.wait_for(lambda: any("checkpoint step" in line for _, line in job.lines[begun:]), "checkpoint")
         with job.changed:
             marker = len(job.lines)
             killed = job.kill_rank(1 - trial % 2)

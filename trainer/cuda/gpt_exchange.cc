@@ -1,24 +1,9 @@
 #include "trainer/cuda/gpt_exchange.h"
 
-#include <algorithm>
-
 #include "common/status_macros.h"
 #include "trainer/cuda/cuda_status.h"
 
 namespace ringmaster::trainer {
-namespace {
-
-// The embeddings are read first, then the layers: the first of them go ahead of the rest, which arrives while they are at work.
-std::vector<GptExchange::Wave> WavesOf(size_t buckets) {
-  std::vector<GptExchange::Wave> waves;
-  for (const size_t end : {size_t{1}, size_t{3}, buckets}) {
-    const size_t begin = waves.empty() ? 0 : waves.back().end;
-    if (begin < std::min(end, buckets)) waves.push_back({begin, std::min(end, buckets)});
-  }
-  return waves;
-}
-
-}  // namespace
 
 GptExchange::GptExchange(const Parts& parts)
     : tensors_(parts.tensors),
@@ -26,11 +11,8 @@ GptExchange::GptExchange(const Parts& parts)
       profile_(parts.profile),
       passes_(parts.passes),
       sharded_(parts.sharded),
-      waves_(WavesOf(buckets_.size())),
-      handed_(waves_.size()),
-      weight_waits_(waves_.size()) {
+      handings_(buckets_.size()) {
   Enter(nullptr);
-  for (size_t wave = 0; wave < waves_.size(); ++wave) wave_of_bucket_.resize(waves_[wave].end, wave);
 }
 
 absl::StatusOr<std::unique_ptr<GptExchange>> GptExchange::Create(const Parts& parts) {
@@ -43,11 +25,11 @@ absl::Status GptExchange::SetUp() {
   RM_ASSIGN_OR_RETURN(stream_, CreateUrgentStream());
   RM_ASSIGN_OR_RETURN(reached_, CreateEvent(/*timed=*/false));
   RM_ASSIGN_OR_RETURN(done_, CreateEvent(/*timed=*/false));
-  for (OwnedEvent& handed : handed_) {
-    RM_ASSIGN_OR_RETURN(handed, CreateEvent(/*timed=*/false));
-  }
   std::vector<TimedWait*> waits = {&sum_wait_, &number_wait_};
-  for (TimedWait& wait : weight_waits_) waits.push_back(&wait);
+  for (Handing& handing : handings_) {
+    RM_ASSIGN_OR_RETURN(handing.done, CreateEvent(/*timed=*/false));
+    waits.push_back(&handing.wait);
+  }
   for (TimedWait* wait : waits) {
     RM_ASSIGN_OR_RETURN(wait->before, CreateEvent(/*timed=*/true));
     RM_ASSIGN_OR_RETURN(wait->after, CreateEvent(/*timed=*/true));
@@ -59,9 +41,11 @@ void GptExchange::Enter(DeviceSync* sync) {
   sync_ = sync;
   const bool is_shared = sharded_ && sync != nullptr;
   layout_ = ShardLayout(buckets_, is_shared ? sync->rank() : 0, is_shared ? sync->size() : 1);
-  awaited_.assign(waves_.size(), true);
   sum_wait_.used = number_wait_.used = false;
-  for (TimedWait& wait : weight_waits_) wait.used = false;
+  for (Handing& handing : handings_) {
+    handing.wait.used = false;
+    handing.is_awaited = true;
+  }
 }
 
 absl::Status GptExchange::Follow() {
@@ -91,13 +75,8 @@ absl::Status GptExchange::CheckGroup() const {
 absl::Status GptExchange::SumBucket(size_t bucket) {
   if (sync_ == nullptr) return absl::OkStatus();
   RM_RETURN_IF_ERROR(Follow());
-  float* const values = tensors_.gradients + buckets_[bucket].begin;
-  if (is_sharded()) {
-    RM_RETURN_IF_ERROR(sync_->SumOwnPart({.values = values, .counts = layout_.counts(bucket)}, stream()));
-  } else {
-    RM_RETURN_IF_ERROR(sync_->Sum(values, buckets_[bucket].size(), DataType::kF32, stream()));
-  }
-  return absl::OkStatus();
+  if (is_sharded()) return sync_->SumOwnPart(PartsOf(bucket, tensors_.gradients, DataType::kF32), stream());
+  return sync_->Sum(tensors_.gradients + buckets_[bucket].begin, buckets_[bucket].size(), DataType::kF32, stream());
 }
 
 absl::Status GptExchange::AwaitSums() { return sync_ == nullptr ? absl::OkStatus() : AwaitAll(sum_wait_); }
@@ -110,39 +89,38 @@ absl::Status GptExchange::SumOverShards(double* value) {
   return AwaitAll(number_wait_);
 }
 
-std::vector<DeviceSync::Parts> GptExchange::PartsOf(const Wave& wave, void* arena, DataType type) const {
-  std::vector<DeviceSync::Parts> all;
-  for (size_t bucket = wave.begin; bucket < wave.end; ++bucket) {
-    all.push_back({.values = static_cast<char*>(arena) + buckets_[bucket].begin * static_cast<int64_t>(BytesPerElement(type)),
-                   .type = type,
-                   .counts = layout_.counts(bucket)});
-  }
-  return all;
+DeviceSync::Parts GptExchange::PartsOf(size_t bucket, void* arena, DataType type) const {
+  return {.values = static_cast<char*>(arena) + buckets_[bucket].begin * static_cast<int64_t>(BytesPerElement(type)),
+          .type = type,
+          .counts = layout_.counts(bucket)};
 }
 
-absl::Status GptExchange::HandRound(const Wave& wave) {
+absl::Status GptExchange::HandRound(size_t bucket) {
   if (!is_sharded()) return absl::OkStatus();
   RM_RETURN_IF_ERROR(CheckGroup());
-  const size_t index = wave_of_bucket_[wave.begin];
   RM_RETURN_IF_ERROR(Follow());
-  RM_RETURN_IF_ERROR(sync_->GatherParts(PartsOf(wave, tensors_.rounded, DataType::kBF16), stream()));
-  RM_CUDA(cudaEventRecord(handed_[index].get(), stream_.get()));
-  awaited_[index] = false;
+  const DeviceSync::Parts parts = PartsOf(bucket, tensors_.rounded, DataType::kBF16);
+  RM_RETURN_IF_ERROR(sync_->GatherParts({&parts, 1}, stream()));
+  Handing& handing = handings_[bucket];
+  RM_CUDA(cudaEventRecord(handing.done.get(), stream_.get()));
+  handing.is_awaited = false;
   return absl::OkStatus();
 }
 
 absl::Status GptExchange::AwaitWeights(size_t bucket) {
-  const size_t wave = wave_of_bucket_[bucket];
-  if (awaited_[wave]) return absl::OkStatus();
-  awaited_[wave] = true;
-  return Await(handed_[wave].get(), weight_waits_[wave]);
+  Handing& handing = handings_[bucket];
+  if (handing.is_awaited) return absl::OkStatus();
+  handing.is_awaited = true;
+  return Await(handing.done.get(), handing.wait);
 }
 
 absl::Status GptExchange::Gather(void* arena, DataType type) {
   if (!is_sharded()) return absl::OkStatus();
   RM_RETURN_IF_ERROR(CheckGroup());
   RM_RETURN_IF_ERROR(Follow());
-  RM_RETURN_IF_ERROR(sync_->GatherParts(PartsOf({0, buckets_.size()}, arena, type), stream()));
+  std::vector<DeviceSync::Parts> all;
+  for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) all.push_back(PartsOf(bucket, arena, type));
+  RM_RETURN_IF_ERROR(sync_->GatherParts(all, stream()));
   return AwaitAll(number_wait_);
 }
 
@@ -171,7 +149,7 @@ absl::Status GptExchange::CountWaiting() {
   };
   RM_RETURN_IF_ERROR(count(sum_wait_));
   RM_RETURN_IF_ERROR(count(number_wait_));
-  for (TimedWait& wait : weight_waits_) RM_RETURN_IF_ERROR(count(wait));
+  for (Handing& handing : handings_) RM_RETURN_IF_ERROR(count(handing.wait));
   return absl::OkStatus();
 }
 

@@ -46,21 +46,14 @@ class GptExchange {
   DeviceSync* sync() const { return sync_; }
   bool is_sharded() const { return layout_.ranks() > 1; }
 
-  // Buckets whose weights are updated and go round together: first, the end of the last.
-  struct Wave {
-    size_t begin = 0;
-    size_t end = 0;
-  };
-  const std::vector<Wave>& waves() const { return waves_; }
-
   // Backward has enqueued all of what goes into the gradients of this bucket.
   absl::Status SumBucket(size_t bucket);
   // What is enqueued on the passes' stream from here on finds all sums.
   absl::Status AwaitSums();
   // The sum of one number over shards.
   absl::Status SumOverShards(double* value);
-  // The passes' stream has enqueued the update of a wave's weights.
-  absl::Status HandRound(const Wave& wave);
+  // The passes' stream has enqueued the update of this bucket's weights.
+  absl::Status HandRound(size_t bucket);
   // What is enqueued on the passes' stream from here on finds the new weights of this bucket.
   absl::Status AwaitWeights(size_t bucket);
 
@@ -87,7 +80,7 @@ class GptExchange {
   absl::Status Await(cudaEvent_t event, TimedWait& wait);
   absl::Status AwaitAll(TimedWait& wait);  // that is enqueued so far
   absl::Status CheckGroup() const;
-  std::vector<DeviceSync::Parts> PartsOf(const Wave& wave, void* arena, DataType type) const;
+  DeviceSync::Parts PartsOf(size_t bucket, void* arena, DataType type) const;
   CudaStream stream() const { return reinterpret_cast<CudaStream>(stream_.get()); }
 
   const GptTensors& tensors_;
@@ -97,17 +90,18 @@ class GptExchange {
   const bool sharded_;
   DeviceSync* sync_ = nullptr;
   ShardLayout layout_;
-  const std::vector<Wave> waves_;
 
   OwnedStream stream_;
-  OwnedEvent reached_;                  // by the passes' stream
-  OwnedEvent done_;                     // what the passes' stream awaits
-  std::vector<OwnedEvent> handed_;      // by wave
-  std::vector<bool> awaited_;           // by wave, since it was handed round
-  std::vector<TimedWait> weight_waits_;  // by wave
+  OwnedEvent reached_;  // by the passes' stream
+  OwnedEvent done_;     // what the passes' stream awaits
+  struct Handing {      // of a bucket's weights
+    OwnedEvent done;
+    TimedWait wait;
+    bool is_awaited = true;
+  };
+  std::vector<Handing> handings_;  // by bucket
   TimedWait sum_wait_;
   TimedWait number_wait_;
-  std::vector<size_t> wave_of_bucket_;
 };
 
 }  // namespace ringmaster::trainer

@@ -164,7 +164,7 @@ absl::Status GptPasses::BackwardLayer(size_t index) {
 absl::Status GptPasses::Forward() {
   const GptActivations& kept = tensors_.activations;
   if (!is_preparing_) {
-    RM_RETURN_IF_ERROR(exchange_.AwaitWeights(GptParameters::BucketOfEmbeddings()));
+    RM_RETURN_IF_ERROR(exchange_.AwaitWeights(GptParameters::kBucketOfEmbeddings));
     RM_LAUNCH(EmbeddingForward(embedding_, input_.tokens, Weights(offsets_.token_table), Weights(offsets_.position_table),
                                kept.layers[0].stream, stream_));
     RM_RETURN_IF_ERROR(profile_.Mark("embedding", {.bytes = Bytes(2)}));
@@ -195,7 +195,9 @@ absl::Status GptPasses::Backward(const BackwardOptions& options) {
                    /*overwrite=*/true, offsets_.layers.back().contract_bias));
   for (size_t i = kept.layers.size(); i-- > 0;) {
     RM_RETURN_IF_ERROR(BackwardLayer(i));
-    if (options.sum) RM_RETURN_IF_ERROR(exchange_.SumBucket(GptParameters::BucketOfLayer(i)));
+    if (options.sum && GptParameters::IsFirstLayer(i)) {
+      RM_RETURN_IF_ERROR(exchange_.SumBucket(GptParameters::BucketOfLayer(i)));
+    }
   }
   if (is_preparing_) return absl::OkStatus();
   RM_LAUNCH(PositionBackward(embedding_, brief_.d_stream, options.accumulate, Gradients(offsets_.position_table), stream_));
@@ -203,7 +205,7 @@ absl::Status GptPasses::Backward(const BackwardOptions& options) {
   RM_LAUNCH(TokenBackward(config_.channels, {input_.order, input_.chunks, input_.groups, input_.counts}, brief_.d_stream,
                           brief_.partials, Gradients(offsets_.token_table), stream_));
   RM_RETURN_IF_ERROR(profile_.Mark("embedding", {.bytes = Bytes(2)}));
-  return options.sum ? exchange_.SumBucket(GptParameters::BucketOfEmbeddings()) : absl::OkStatus();
+  return options.sum ? exchange_.SumBucket(GptParameters::kBucketOfEmbeddings) : absl::OkStatus();
 }
 
 absl::Status GptPasses::Prepare() {

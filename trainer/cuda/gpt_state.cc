@@ -34,17 +34,13 @@ absl::StatusOr<bool> GptState::Fit() {
   const ShardLayout& layout = parts_.exchange.layout();
   if (layout_ == layout) return true;
   std::vector<UpdateSpan> spans;
-  waves_.clear();
-  for (const GptExchange::Wave& wave : parts_.exchange.waves()) {
-    const auto begin = static_cast<int64_t>(spans.size());
-    for (size_t bucket = wave.begin; bucket < wave.end; ++bucket) {
-      AppendSpans(parts_.parameters.list(), layout, bucket, spans);
-    }
-    waves_.push_back({begin, static_cast<int64_t>(spans.size()) - begin});
+  first_spans_ = {0};
+  for (size_t bucket = 0; bucket < layout.buckets(); ++bucket) {
+    AppendSpans(parts_.parameters.list(), layout, bucket, spans);
+    first_spans_.push_back(static_cast<int64_t>(spans.size()));
   }
-  span_count_ = static_cast<int64_t>(spans.size());
   layout_.reset();
-  RM_RETURN_IF_ERROR(tensors_.AllocateState(layout.shard_elements(), span_count_));
+  RM_RETURN_IF_ERROR(tensors_.AllocateState(layout.shard_elements(), first_spans_.back()));
   RM_CUDA(cudaMemcpy(tensors_.spans, spans.data(), spans.size() * sizeof(UpdateSpan), cudaMemcpyDefault));
   layout_ = layout;
   return false;
@@ -112,7 +108,7 @@ absl::Status GptState::FillFrom(int root) {
 
 absl::Status GptState::EnqueueNorm() {
   GptOutput& output = *tensors_.temporaries.output;
-  RM_LAUNCH(SumOfSquares(tensors_.gradients, tensors_.spans, span_count_, tensors_.norm_partials, &output.squares, parts_.stream));
+  RM_LAUNCH(SumOfSquares(tensors_.gradients, tensors_.spans, first_spans_.back(), tensors_.norm_partials, &output.squares, parts_.stream));
   RM_RETURN_IF_ERROR(parts_.profile.Mark("norm and update", {.bytes = 4.0 * static_cast<double>(layout_->shard_elements())}));
   RM_RETURN_IF_ERROR(parts_.exchange.SumOverShards(&output.squares));
   RM_LAUNCH(NormOfSquares(&output.squares, &output.norm, parts_.stream));
@@ -120,15 +116,15 @@ absl::Status GptState::EnqueueNorm() {
 }
 
 absl::Status GptState::EnqueueUpdate(const CudaAdamW& factors) {
-  for (size_t i = 0; i < waves_.size(); ++i) {
-    RM_LAUNCH(UpdateAdamW(factors, tensors_.spans + waves_[i].begin, waves_[i].count,
+  for (size_t bucket = 0; bucket < layout_->buckets(); ++bucket) {
+    RM_LAUNCH(UpdateAdamW(factors, tensors_.spans + first_spans_[bucket], first_spans_[bucket + 1] - first_spans_[bucket],
                           {.weights = tensors_.weights,
                            .gradients = tensors_.gradients,
                            .m = tensors_.first_moments,
                            .v = tensors_.second_moments,
                            .rounded = tensors_.rounded},
                           &tensors_.temporaries.output->norm, parts_.stream));
-    RM_RETURN_IF_ERROR(parts_.exchange.HandRound(parts_.exchange.waves()[i]));
+    RM_RETURN_IF_ERROR(parts_.exchange.HandRound(bucket));
   }
   return parts_.profile.Mark("norm and update", {.bytes = 30.0 * static_cast<double>(layout_->shard_elements())});
 }

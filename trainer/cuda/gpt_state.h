@@ -52,11 +52,6 @@ class GptState {
   absl::Status WaitUntilIdle();
 
  private:
-  struct WaveSpans {
-    int64_t begin = 0;
-    int64_t count = 0;
-  };
-
   float* StateOf(CudaArena arena) const;
   absl::Status Round(const float* weights, int64_t count, Bf16* rounded);
 
@@ -64,8 +59,7 @@ class GptState {
   GptTensors& tensors_;
   OwnedEvent idle_;
   std::optional<ShardLayout> layout_;  // of what there is
-  int64_t span_count_ = 0;
-  std::vector<WaveSpans> waves_;  // of the exchange
+  std::vector<int64_t> first_spans_;    // by bucket; behind the last, how many there are
 };
 
 }  // namespace ringmaster::trainer

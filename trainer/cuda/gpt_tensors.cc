@@ -1,6 +1,7 @@
 #include "trainer/cuda/gpt_tensors.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -66,13 +67,19 @@ GptParameters::GptParameters(const CudaGptConfig& config) {
 }
 
 std::vector<ArenaRange> GptParameters::buckets() const {
-  std::vector<int64_t> begins = {offsets_.token_table};
-  for (const GptParameterOffsets::Layer& layer : offsets_.layers) begins.push_back(layer.norm1_scale);
-  begins.push_back(elements_);
-  std::vector<ArenaRange> buckets;
-  for (size_t i = 0; i + 1 < begins.size(); ++i) buckets.push_back({begins[i], begins[i + 1]});
+  std::vector<ArenaRange> buckets = {{offsets_.token_table, 0}};
+  for (size_t layer = 0; layer < offsets_.layers.size(); ++layer) {
+    if (!IsFirstLayer(layer)) continue;
+    const int64_t begin = offsets_.layers[layer].norm1_scale;
+    buckets.back().end = begin;
+    buckets.push_back({begin, 0});
+  }
+  buckets.back().end = elements_;
   return buckets;
 }
+
+// Layers 0; 1, 2; 3 .. 6; 7 .. 14: as many as are left in the last.
+size_t GptParameters::BucketOfLayer(size_t layer) { return static_cast<size_t>(std::bit_width(layer + 1)); }
 
 int64_t GptParameters::Add(std::string name, std::vector<int64_t> shape, bool decay, int64_t room) {
   int64_t size = 1;

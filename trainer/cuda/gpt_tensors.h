@@ -38,10 +38,14 @@ class GptParameters {
   const std::vector<Parameter>& list() const { return list_; }
   const GptParameterOffsets& offsets() const { return offsets_; }
   int64_t elements() const { return elements_; }
-  // What becomes complete together: the embeddings, then each layer; the final norm belongs to the last one.
+  // What is exchanged together: the embeddings, the first layer, two, four, and so on; the final norm belongs to the last one. Each
+  // exchange costs both sides the time by which one is ahead of the other, on all multiprocessors that it occupies: the fewer the
+  // better. But nothing hides the last sums of a step nor its first weights: those buckets are small.
   std::vector<ArenaRange> buckets() const;
-  static size_t BucketOfEmbeddings() { return 0; }
-  static size_t BucketOfLayer(size_t layer) { return 1 + layer; }
+  static constexpr size_t kBucketOfEmbeddings = 0;
+  static size_t BucketOfLayer(size_t layer);
+  // Of its bucket; backward comes to it last.
+  static bool IsFirstLayer(size_t layer) { return layer == 0 || BucketOfLayer(layer - 1) != BucketOfLayer(layer); }
 
  private:
   int64_t Add(std::string name, std::vector<int64_t> shape, bool decay, int64_t room);
