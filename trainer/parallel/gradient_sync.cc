@@ -12,6 +12,10 @@ GradientSync::GradientSync(std::unique_ptr<Communicator> communicator, const Clo
                            GradientSyncOptions options)
     : communicator_(std::move(communicator)), clock_(clock), board_(board), options_(options) {
   RM_CHECK(options_.bucket_elements > 0) << "bucket_elements " << options_.bucket_elements;
+  if (board_ == nullptr) return;
+  // Who has entered fewest is found by comparing ranks, some of which have seen other epochs.
+  board_->collective_sequence.store(0, std::memory_order_relaxed);
+  board_->collective_bytes.store(0, std::memory_order_relaxed);
 }
 
 // The board says "entered" before the wait begins and "communication" while it lasts.
