@@ -35,7 +35,7 @@ using trainer::ProfiledWork;
 constexpr int64_t kWarmUpSteps = 5;
 constexpr int64_t kVocabulary = 50257;
 constexpr absl::Duration kTimeout = absl::Seconds(120);  // ranks plan at their own pace
-constexpr double kPeakTflops = 989;  // dense bf16 of H100 SXM and of H200, NVIDIA's data sheets
+constexpr double kPeakTflops = 989;                      // dense bf16 of H100 SXM and of H200, NVIDIA's data sheets
 
 struct NamedModel {
   const char* name;
@@ -168,11 +168,10 @@ class TrainBenchRank {
     }
     double apart = 0;
     RM_RETURN_IF_ERROR(TimeApart(apart));
-    RM_ASSIGN_OR_RETURN(ConnectedDevices connected, ConnectDevices({.device = gpt_->device(),
-                                                                    .unique_name = gpt_->unique_name(),
-                                                                    .nccl = nccl,
-                                                                    .timeout = kTimeout},
-                                                                   host_, rendezvous, clock_));
+    RM_ASSIGN_OR_RETURN(
+        ConnectedDevices connected,
+        ConnectDevices({.device = gpt_->device(), .unique_name = gpt_->unique_name(), .nccl = nccl, .timeout = kTimeout}, host_,
+                       rendezvous, clock_));
     if (connected.communicator == nullptr) {
       return absl::FailedPreconditionError(absl::StrCat(connected.shared, ": --ranks is for as many GPUs"));
     }
@@ -217,12 +216,13 @@ class TrainBenchRank {
   absl::Status Steps(int64_t count, int ranks) {
     const auto scale = static_cast<float>(1.0 / static_cast<double>(rows() * static_cast<size_t>(ranks)));
     for (const int64_t end = number_ + count; number_ < end; ++number_) {
-      RM_ASSIGN_OR_RETURN(const trainer::LossSum sum, gpt_->ForwardBackward(batches_[static_cast<size_t>(number_) % batches_.size()],
-                                                                            scale, /*completes_step=*/true));
+      RM_ASSIGN_OR_RETURN(
+          const trainer::LossSum sum,
+          gpt_->ForwardBackward(batches_[static_cast<size_t>(number_) % batches_.size()], scale, /*completes_step=*/true));
       loss_ = sum.loss / static_cast<double>(sum.units);
       RM_ASSIGN_OR_RETURN(const double norm, gpt_->GradientNorm());
-      RM_RETURN_IF_ERROR(gpt_->Update(
-          {.step = number_, .learning_rate = 3e-4, .weight_decay = 0.1, .gradient_scale = norm > 1 ? 1 / norm : 1}));
+      RM_RETURN_IF_ERROR(
+          gpt_->Update({.step = number_, .learning_rate = 3e-4, .weight_decay = 0.1, .gradient_scale = norm > 1 ? 1 / norm : 1}));
     }
     return gpt_->WaitUntilIdle();
   }
@@ -272,7 +272,8 @@ class TrainBenchRank {
     if (host_.rank() != 0) return absl::OkStatus();
     const double tokens = static_cast<double>(rows()) * ranks / seconds;
     out_ << absl::StrFormat(
-        "%d GPUs%s: step %.2f ms, %.0f tokens/s, %.1f%% of %d times one alone, %.1f%% of %d times the slowest while all work apart, "
+        "%d GPUs%s: step %.2f ms, %.0f tokens/s, %.1f%% of %d times one alone, %.1f%% of %d times the slowest while all work "
+        "apart, "
         "%.3f ms a step of communication not hidden, loss %.3f\n",
         ranks, options_.zero ? " with ZeRO-1" : "", 1e3 * seconds, tokens, 100 * tokens / (ranks * rates.alone), ranks,
         100 * tokens / (ranks * rates.apart), ranks, sums[1] / ranks, sums[0] / ranks);

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""GPT-2's 12 layers (on bytes) trained on two GPUs by whole jobs: the losses of one GPU, the same bits on two runs and on one that lost
-a rank, with and without ZeRO-1; then how long a job takes from the death of a rank to its next step.
-usage: train_group.py DIR TEXT [TRIALS]: DIR holds ringmaster and ringmaster-trainer. Works in a directory of its own under TMPDIR, 25 GB."""
+"""GPT-2's 12 layers (on bytes) trained on two GPUs by whole jobs: the losses of one GPU, the same bits on two runs and on one that
+lost a rank, with and without ZeRO-1; then how long a job takes from the death of a rank to its next step.
+usage: train_group.py DIR TEXT [TRIALS]: DIR holds ringmaster and ringmaster-trainer. Works in a directory of its own under TMPDIR,
+25 GB."""
 import json
 import os
 import re
@@ -87,7 +88,8 @@ class Job:
         if code != 0:
             self.fail(f"exit code {code}")
         found = subprocess.run(f"ls -d checkpoints/{self.name}-*", shell=True, capture_output=True, text=True).stdout.split()[0]
-        listed = subprocess.run([self.ringmaster, "--output", "json", "checkpoints", found], capture_output=True, text=True, check=True)
+        listed = subprocess.run([self.ringmaster, "--output", "json", "checkpoints", found], capture_output=True, text=True,
+                                check=True)
         return max(json.loads(listed.stdout)["checkpoints"], key=lambda c: c["step"])["digest"]
 
     def losses(self):

@@ -2,8 +2,8 @@
 // sharded state the new weights go round in the order in which forward reads them. Collectives run on a stream of their own, of
 // high priority; it and the stream of the passes wait for each other by events alone.
 //
-// One thread. Alone, every call returns at once and enqueues nothing. Errors are DeviceSync's and CUDA's; FAILED_PRECONDITION: state
-// is sharded and the group has gone.
+// One thread. Alone, every call returns at once and enqueues nothing. Errors are DeviceSync's and CUDA's; FAILED_PRECONDITION:
+// state is sharded and the group has gone.
 #ifndef RINGMASTER_TRAINER_CUDA_GPT_EXCHANGE_H_
 #define RINGMASTER_TRAINER_CUDA_GPT_EXCHANGE_H_
 

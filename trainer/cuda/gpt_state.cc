@@ -10,7 +10,8 @@ namespace ringmaster::trainer {
 namespace {
 
 // This rank's piece of one bucket, cut where parameters end.
-void AppendSpans(const std::vector<Parameter>& parameters, const ShardLayout& layout, size_t bucket, std::vector<UpdateSpan>& spans) {
+void AppendSpans(const std::vector<Parameter>& parameters, const ShardLayout& layout, size_t bucket,
+                 std::vector<UpdateSpan>& spans) {
   const ArenaRange& piece = layout.piece(bucket);
   for (const Parameter& parameter : parameters) {
     const int64_t end = std::min(parameter.offset + parameter.size, piece.end);
@@ -108,7 +109,8 @@ absl::Status GptState::FillFrom(int root) {
 
 absl::Status GptState::EnqueueNorm() {
   GptOutput& output = *tensors_.temporaries.output;
-  RM_LAUNCH(SumOfSquares(tensors_.gradients, tensors_.spans, first_spans_.back(), tensors_.norm_partials, &output.squares, parts_.stream));
+  RM_LAUNCH(SumOfSquares(tensors_.gradients, tensors_.spans, first_spans_.back(), tensors_.norm_partials, &output.squares,
+                         parts_.stream));
   RM_RETURN_IF_ERROR(parts_.profile.Mark("norm and update", {.bytes = 4.0 * static_cast<double>(layout_->shard_elements())}));
   RM_RETURN_IF_ERROR(parts_.exchange.SumOverShards(&output.squares));
   RM_LAUNCH(NormOfSquares(&output.squares, &output.norm, parts_.stream));

@@ -59,7 +59,7 @@ class GptState {
   GptTensors& tensors_;
   OwnedEvent idle_;
   std::optional<ShardLayout> layout_;  // of what there is
-  std::vector<int64_t> first_spans_;    // by bucket; behind the last, how many there are
+  std::vector<int64_t> first_spans_;   // by bucket; behind the last, how many there are
 };
 
 }  // namespace ringmaster::trainer

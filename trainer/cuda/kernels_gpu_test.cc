@@ -224,7 +224,8 @@ TEST_F(Kernels, TheNormIsThatOfTheSpansAndNothingBetween) {
   constexpr int64_t kCount = 40000;
   const auto gradients = Normal(11, kCount);
   // The second begins behind three elements that belong to nobody; the last ends before such.
-  const std::vector<UpdateSpan> spans = {{.offset = 0, .count = 4001}, {.offset = 4004, .count = kUpdateSpan}, {.offset = 30000, .count = 7}};
+  const std::vector<UpdateSpan> spans = {
+      {.offset = 0, .count = 4001}, {.offset = 4004, .count = kUpdateSpan}, {.offset = 30000, .count = 7}};
   OnDevice<float> there(gradients);
   OnDevice<UpdateSpan> spans_there(spans);
   OnDevice<double> partials(3), squares(1), norm(1);

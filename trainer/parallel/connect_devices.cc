@@ -45,9 +45,10 @@ absl::StatusOr<ConnectedDevices> ConnectDevices(const DeviceConnection& own, Com
     return absl::FailedPreconditionError(
         absl::StrCat("GPUs exchange gradients through NCCL, which rank ", rank, " does not have: ", all[rank].missing));
   }
-  RM_ASSIGN_OR_RETURN(std::unique_ptr<NcclCommunicator> communicator,
-                      NcclCommunicator::Create({.rank = host.rank(), .size = host.size(), .device = own.device, .reachable = own.reachable},
-                                               **own.nccl, rendezvous, deadline - clock.Now(), clock));
+  RM_ASSIGN_OR_RETURN(
+      std::unique_ptr<NcclCommunicator> communicator,
+      NcclCommunicator::Create({.rank = host.rank(), .size = host.size(), .device = own.device, .reachable = own.reachable},
+                               **own.nccl, rendezvous, deadline - clock.Now(), clock));
   return ConnectedDevices{.communicator = std::move(communicator)};
 }
 

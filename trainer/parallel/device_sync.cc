@@ -13,10 +13,7 @@ Call CallOn(Operation equal, Operation unequal, const DeviceSync::Parts& parts, 
   const int64_t begin = std::accumulate(parts.counts.begin(), parts.counts.begin() + rank, int64_t{0});
   char* const own = static_cast<char*>(parts.values) + begin * static_cast<int64_t>(BytesPerElement(parts.type));
   const bool gathers = equal == Operation::kAllGather;
-  Call call{.operation = equal,
-            .type = parts.type,
-            .send = gathers ? own : parts.values,
-            .receive = gathers ? parts.values : own};
+  Call call{.operation = equal, .type = parts.type, .send = gathers ? own : parts.values, .receive = gathers ? parts.values : own};
   if (std::ranges::adjacent_find(parts.counts, std::not_equal_to<>()) == parts.counts.end()) {
     call.count = parts.counts.front();
   } else {
@@ -27,8 +24,7 @@ Call CallOn(Operation equal, Operation unequal, const DeviceSync::Parts& parts, 
 }
 
 int64_t BytesOf(const DeviceSync::Parts& parts) {
-  return std::accumulate(parts.counts.begin(), parts.counts.end(), int64_t{0}) *
-         static_cast<int64_t>(BytesPerElement(parts.type));
+  return std::accumulate(parts.counts.begin(), parts.counts.end(), int64_t{0}) * static_cast<int64_t>(BytesPerElement(parts.type));
 }
 
 }  // namespace
