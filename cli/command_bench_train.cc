@@ -1,4 +1,6 @@
-// `ringmaster bench train`: one process, one GPU.
+// `ringmaster bench train`: one process, a thread for each GPU.
+#include <cstdlib>
+
 #include "cli/bench/train_bench.h"
 #include "cli/commands.h"
 #include "common/exit_codes.h"
@@ -6,7 +8,7 @@
 namespace ringmaster::cli {
 
 int BenchTrainCommand(const TrainBenchOptions& options, const Surroundings& world) {
-  const absl::Status status = RunTrainBench(options, world.clock, world.out);
+  const absl::Status status = RunTrainBench(options, std::getenv("NCCL_NVLS_ENABLE"), world.clock, world.out);
   if (status.ok()) return kExitSucceeded;
   world.err << "ringmaster: " << status.message() << std::endl;
   return absl::IsInvalidArgument(status) ? kExitUsage : kExitFailed;

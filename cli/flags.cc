@@ -247,7 +247,11 @@ void CommandLine::AddBenchTrain(CLI::App& bench) {
   TrainBenchOptions& options = flags_.bench_train;
   sub->add_option("--model", options.model, "gpt2_124m, gpt2_350m, gpt2_774m or gpt2_1558m")->capture_default_str();
   sub->add_option("--device", options.device, "cuda")->check(CLI::IsMember({"cuda"}))->capture_default_str();
-  sub->add_option("--sequences", options.sequences, "in a step")->check(CLI::Range(1, 4096))->capture_default_str();
+  sub->add_option("--ranks", options.ranks, "GPUs that sum their gradients, compared with one alone")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  sub->add_flag("--zero", options.zero, "with several GPUs: each updates its share of the weights (ZeRO-1)");
+  sub->add_option("--sequences", options.sequences, "in a step of each GPU")->check(CLI::Range(1, 4096))->capture_default_str();
   sub->add_option("--context", options.context, "tokens in a sequence")->check(CLI::Range(64, 65536))->capture_default_str();
   sub->add_option("--steps", options.steps, "to time")->check(CLI::Range(1, 100000))->capture_default_str();
   sub->add_flag("!--no-timed-products", options.timed_products, "take cuBLASLt's first algorithm instead of the fastest");

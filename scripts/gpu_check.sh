@@ -17,7 +17,7 @@ if [ "${1:-}" = pack ]; then
   done
   # What the trainer and its tests load and a machine with GPUs may lack.
   ldd bazel-bin/ringmaster-trainer | awk '/libdnnl|libgomp|libOpenCL/ {print $3}' | xargs -I{} cp -L {} "$to/"
-  cp scripts/gpu_check.sh tests/gpu/torch_all_reduce.py tests/gpu/torch_gpt.py tests/gpu/train_job.sh "$to/"
+  cp scripts/gpu_check.sh tests/gpu/torch_all_reduce.py tests/gpu/torch_gpt.py tests/gpu/train_job.sh tests/gpu/train_group.py "$to/"
   cat README.md docs/*.md > "$to/text.txt"
   ls -l "$to"
   exit 0
@@ -37,6 +37,11 @@ failed=0
 nvidia-smi -L
 for test in gpu_test kernels_gpu_test cuda_gpt_gpu_test; do "$here/$test" || failed=1; done
 "$here/train_job.sh" "$here" "$here/text.txt" || failed=1
+if [ "$gpus" -gt 1 ]; then
+  python3 "$here/train_group.py" "$here" "$here/text.txt" || failed=1
+else
+  echo "SKIPPED: jobs on two GPUs: there is one" >&2
+fi
 summary=
 echo "== GPT-2 124M on one GPU"
 if report=$("$here/ringmaster" bench train --device cuda --sequences 64); then
@@ -47,6 +52,20 @@ else
   summary+="training: FAILED"$'\n'
   failed=1
 fi
+for sequences in 64 8; do
+  [ "$ranks" -gt 1 ] || break
+  for zero in "" --zero; do
+    echo "== GPT-2 124M on $ranks GPUs, $sequences sequences each $zero"
+    if report=$("$here/ringmaster" bench train --device cuda --ranks "$ranks" $zero --sequences $sequences); then
+      echo "$report"
+      summary+="training: $(grep "GPUs" <<<"$report")"$'\n'
+    else
+      echo "$report"
+      summary+="training on $ranks GPUs: FAILED"$'\n'
+      failed=1
+    fi
+  done
+done
 if [ "${RINGMASTER_TORCH:-0}" = 1 ]; then python3 "$here/torch_gpt.py" speed 64 || failed=1; fi
 for op in all_reduce reduce_scatter all_gather all_to_all broadcast; do
   echo "== $op, $ranks ranks"

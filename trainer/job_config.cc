@@ -104,6 +104,9 @@ absl::Status CheckLayout(const v1::JobSpec& spec, int world_size) {
   if (spec.parallel().pipeline() > 1) {
     return Bad("parallel.pipeline", spec.parallel().pipeline(), "1: pipeline parallelism is not built yet");
   }
+  const int zero = spec.parallel().zero();
+  if (zero != 0 && zero != 1) return Bad("parallel.zero", zero, "0 or 1: gradients and weights are not sharded yet");
+  if (zero == 1 && spec.device() != "cuda") return Bad("parallel.zero", zero, "0 on device cpu: only a GPU's state is sharded");
   if (world_size < 1) return Bad("world size", world_size, "1 or more");
   return absl::OkStatus();
 }
@@ -115,6 +118,7 @@ absl::StatusOr<JobConfig> ReadJobConfig(const v1::JobSpec& spec, int world_size)
   const v1::Train& train = spec.train();
   JobConfig config;
   config.device = spec.device() == "cuda" ? TrainDevice::kCuda : TrainDevice::kCpu;
+  config.sharded = spec.parallel().zero() == 1;
   RM_ASSIGN_OR_RETURN(config.model, ReadModel(spec.model()));
   RM_ASSIGN_OR_RETURN(config.optimizer, ReadOptimizer(train.optimizer()));
   RM_ASSIGN_OR_RETURN(config.schedule, ReadSchedule(train.schedule()));

@@ -17,6 +17,7 @@ enum class TrainDevice : uint8_t { kCpu, kCuda };
 
 struct JobConfig {
   TrainDevice device = TrainDevice::kCpu;
+  bool sharded = false;  // parallel.zero 1: optimiser state and masters of the weights
   ModelConfig model;
   OptimizerConfig optimizer;
   Schedule schedule;

@@ -84,6 +84,13 @@ TEST(JobConfig, BadFields_AreNamedWithFoundAndExpected) {
       {"device", "tpu", [](v1::JobSpec& s) { s.set_device("tpu"); }},
       {"parallel.tensor", "2", [](v1::JobSpec& s) { s.mutable_parallel()->set_tensor(2); }},
       {"parallel.pipeline", "2", [](v1::JobSpec& s) { s.mutable_parallel()->set_pipeline(2); }},
+      {"parallel.zero", "2",
+       [](v1::JobSpec& s) {
+         s.set_device("cuda");
+         s.mutable_model()->mutable_gpt();
+         s.mutable_parallel()->set_zero(2);
+       }},
+      {"parallel.zero", "1", [](v1::JobSpec& s) { s.mutable_parallel()->set_zero(1); }},
       {"command", "a program", [](v1::JobSpec& s) { s.add_command("ls"); }},
       {"checkpoint.every_steps", "-3", [](v1::JobSpec& s) { s.mutable_checkpoint()->set_every_steps(-3); }},
       {"collective_timeout", "0", [](v1::JobSpec& s) { s.mutable_collective_timeout()->set_seconds(0); }},

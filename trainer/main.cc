@@ -17,9 +17,11 @@
 #include "absl/strings/str_split.h"
 #include "collectives/create_communicator.h"
 #include "collectives/flight/flight_recorder.h"
+#include "collectives/nccl/nccl_api_loaded.h"
 #include "common/environment.h"
 #include "common/exit_codes.h"
 #include "common/real_clock.h"
+#include "common/status_macros.h"
 #include "common/version.h"
 #include "trainer/chaos/chaos.h"
 #include "trainer/checkpoint/files.h"
@@ -87,6 +89,8 @@ bool AwaitEnvironment() {
 
 int Train() {
   SignalWatcher::BlockSignals();
+  // NVLink multicast stays off, and NCCL reads this when there are threads already.
+  setenv("NCCL_NVLS_ENABLE", "0", /*overwrite=*/0);
   const auto identity = IdentityFromEnvironment([](const char* name) -> const char* { return std::getenv(name); });
   if (!identity.ok()) {
     PrintError(std::string(identity.status().message()));
@@ -130,12 +134,20 @@ int Train() {
   };
   std::function<bool(ChaosPoint, int64_t)> at;
   if (chaos != nullptr) at = [&chaos](ChaosPoint point, int64_t step) { return chaos->At(point, step); };
+  NcclApi* nccl = nullptr;
+  const auto load_nccl = [&nccl]() -> absl::StatusOr<NcclApi*> {
+    if (nccl != nullptr) return nccl;
+    RM_ASSIGN_OR_RETURN(std::unique_ptr<NcclApi> loaded, LoadNcclApi({.nvls_enable = std::getenv("NCCL_NVLS_ENABLE")}));
+    nccl = loaded.release();  // an abort that hangs uses it until the process ends
+    return nccl;
+  };
   TrainLoop loop({.identity = *identity,
                   .link = *link,
                   .clock = clock,
                   .files = *files,
                   .board = (*board)->board(),
                   .connect = connect,
+                  .nccl = load_nccl,
                   .print =
                       [](const std::string& line) {
                         std::puts(line.c_str());

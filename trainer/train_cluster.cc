@@ -225,6 +225,7 @@ TrainResult TrainCluster::RunRank(const TrainerIdentity& identity, int break_aft
                   .files = files,
                   .board = boards_[static_cast<size_t>(rank)],
                   .connect = connect,
+                  .nccl = [] { return absl::UnimplementedError("no GPUs in this test"); },
                   .print = print,
                   .warn = warn});
   return loop.Run();

@@ -10,12 +10,14 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/log.h"
 #include "common/status_macros.h"
 #include "trainer/checkpoint/commit.h"
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/checkpoint/reader.h"
 #include "trainer/checkpoint/saver.h"
 #include "trainer/model_state.h"
+#include "trainer/parallel/connect_devices.h"
 #include "trainer/parallel/gradient_sync.h"
 #include "trainer/resume.h"
 #include "trainer/session/epoch_watch.h"
@@ -28,6 +30,8 @@ namespace {
 constexpr absl::Duration kJoinTimeout = absl::Seconds(60);
 // A rank that kept its state waits as long as there is a coordinator; this is how long one may be away.
 constexpr absl::Duration kNextEpochPatience = absl::Minutes(10);
+// NCCL's own end of a group takes milliseconds, an abort up to a second.
+constexpr absl::Duration kCloseTimeout = absl::Seconds(10);
 constexpr char kSoftwareVersion[] = "ringmaster 0.1";
 
 TrainResult BadInput(const absl::Status& status) { return {TrainEnd::kBadInput, status}; }
@@ -67,18 +71,24 @@ void TrainLoop::Stop(std::string_view reason) {
   MutexLock lock(&mu_);
   if (stopped_.exchange(true)) return;
   stop_reason_ = std::string(reason);
-  if (communicator_ != nullptr) communicator_->Abort(stop_reason_);
+  AbortAll(stop_reason_);
   if (link_ != nullptr) link_->CancelAwaitEpoch();
 }
 
-void TrainLoop::Expose(Communicator* communicator) {
+void TrainLoop::Expose(Reachable which, Communicator* communicator) {
   MutexLock lock(&mu_);
-  communicator_ = communicator;
+  communicators_[which] = communicator;
   if (communicator == nullptr) return;
   if (stopped_) {
     communicator->Abort(stop_reason_);
   } else if (!epoch_over_.empty()) {
     communicator->Abort(epoch_over_);
+  }
+}
+
+void TrainLoop::AbortAll(const std::string& reason) {
+  for (Communicator* const communicator : communicators_) {
+    if (communicator != nullptr) communicator->Abort(reason);
   }
 }
 
@@ -91,7 +101,7 @@ void TrainLoop::ExposeLink(CoordinatorLink* link) {
 void TrainLoop::EndEpoch(const std::string& reason) {
   MutexLock lock(&mu_);
   epoch_over_ = reason.empty() ? "this epoch is over" : reason;
-  if (communicator_ != nullptr) communicator_->Abort(epoch_over_);
+  AbortAll(epoch_over_);
 }
 
 TrainResult TrainLoop::Run() {
@@ -138,7 +148,7 @@ TrainResult TrainLoop::RunEpoch(const Membership& member) {
 
 TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinResponse& join) {
   const Environment& env = environment_;
-  const int rank = member.identity.rank.value();
+  const absl::Time joined = env.clock.Now();
   if (!bench_.has_value()) {
     env.board.phase = TrainerPhase::kLoading;
     auto bench = SetUpWorkbench(join.spec(), join.world_size(), member.identity.local_rank);
@@ -146,6 +156,68 @@ TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinRespons
     bench_ = *std::move(bench);
     ResetBoard(env.board, bench_->config);
   }
+  env.board.phase = TrainerPhase::kJoining;
+  const absl::Time planned = env.clock.Now();
+  auto communicator = env.connect(member.identity, *member.link, join.world_size(), bench_->config.collective_timeout);
+  if (!communicator.ok()) return FromPeers(communicator.status());
+  Expose(kHost, communicator->get());
+  const absl::Time met = env.clock.Now();
+  auto devices = ConnectGpus(member, **communicator);
+  TrainResult result;
+  if (devices.ok()) {
+    LogInfo("job=%s epoch=%d rank=%d planned in %.3f s, met the others in %.3f s, connected GPUs in %.3f s",
+            member.identity.job.value(), member.identity.epoch.value(), member.identity.rank.value(),
+            absl::ToDoubleSeconds(planned - joined), absl::ToDoubleSeconds(met - planned),
+            absl::ToDoubleSeconds(env.clock.Now() - met));
+    result = RunConnected(member, join, *std::move(communicator), devices->get());
+  } else {
+    Expose(kHost, nullptr);
+    result = absl::IsFailedPrecondition(devices.status()) ? BadInput(devices.status()) : FromPeers(devices.status());
+  }
+  if (!devices.ok() || *devices == nullptr) return result;
+  bench_->gpt->Leave();
+  Expose(kDevices, nullptr);
+  // NCCL's own end waits for what peers that are gone would have to do.
+  if (result.end != TrainEnd::kSucceeded) (*devices)->communicator().Abort("this rank's epoch is over");
+  // Behind an abort that hangs, the device would hang too.
+  const absl::Status closed = (*devices)->Close(kCloseTimeout);
+  return absl::IsDeadlineExceeded(closed) ? TrainResult{TrainEnd::kFailed, closed} : result;
+}
+
+absl::StatusOr<std::unique_ptr<DeviceSync>> TrainLoop::ConnectGpus(const Membership& member, Communicator& communicator) {
+  if (bench_->gpt == nullptr) return nullptr;
+  std::unique_ptr<DeviceSync> sync;
+  if (communicator.size() > 1) {
+    const DeviceConnection own = {.device = bench_->gpt->device(),
+                                  .unique_name = bench_->gpt->unique_name(),
+                                  .nccl = environment_.nccl(),
+                                  .timeout = bench_->config.collective_timeout,
+                                  .reachable = [this](Communicator* devices) { Expose(kDevices, devices); }};
+    RM_ASSIGN_OR_RETURN(ConnectedDevices connected, ConnectDevices(own, communicator, *member.link, environment_.clock));
+    if (connected.communicator != nullptr) {
+      sync = std::make_unique<DeviceSync>(std::move(connected.communicator), &environment_.board, own.timeout);
+    } else if (bench_->config.sharded) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("parallel.zero 1 needs a GPU for each rank, and ", connected.shared, ": set it to 0, or use more GPUs"));
+    } else if (communicator.rank() == 0) {
+      environment_.warn(absl::StrCat(connected.shared, ": gradients are summed in host memory, which is slow"));
+    }
+  }
+  const auto is_kept = bench_->gpt->Enter(sync.get());
+  if (!is_kept.ok()) {
+    Expose(kDevices, nullptr);
+    return is_kept.status();
+  }
+  if (!*is_kept) completed_ = kNoState;
+  return sync;
+}
+
+TrainResult TrainLoop::RunConnected(const Membership& member, const v1::JoinResponse& join,
+                                    std::unique_ptr<Communicator> communicator, DeviceSync* devices) {
+  const Environment& env = environment_;
+  const int rank = member.identity.rank.value();
+  // Runs before `communicator` goes; the sync that takes it over has its own.
+  absl::Cleanup hide = [this] { Expose(kHost, nullptr); };
   const JobConfig& config = bench_->config;
   if (!join.checkpoints().empty()) saved_step_ = std::max<int64_t>(saved_step_, join.checkpoints(0).step());
   const std::string root = CheckpointRoot(join.spec(), member.identity.job);
@@ -159,22 +231,15 @@ TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinRespons
     }
   }
 
-  env.board.phase = TrainerPhase::kJoining;
-  auto communicator = env.connect(member.identity, *member.link, join.world_size(), config.collective_timeout);
-  if (!communicator.ok()) return FromPeers(communicator.status());
-  Expose(communicator->get());
-  // Runs before `communicator` goes; the sync that takes it over has its own.
-  absl::Cleanup hide = [this] { Expose(nullptr); };
-
   env.board.phase = TrainerPhase::kLoading;
-  const auto step = FindState(member, join, **communicator);
+  const auto step = FindState(member, join, *communicator, devices);
   if (!step.ok()) return absl::IsInvalidArgument(step.status()) ? BadInput(step.status()) : FromPeers(step.status());
   completed_ = *step;
   env.board.step = *step;
   if (saver != nullptr) saver->Start();
-  GradientSync sync(*std::move(communicator), env.clock, &env.board, {.timeout = config.collective_timeout});
+  GradientSync sync(std::move(communicator), env.clock, &env.board, {.timeout = config.collective_timeout});
   const absl::Cleanup hide_sync = std::move(hide);
-  if (sync.size() > 1) {
+  if (sync.size() > 1 && devices == nullptr) {
     const auto memory = sync.AllocateGradients(static_cast<int64_t>(bench_->model->gradients().size()));
     if (!memory.ok()) return FromPeers(memory.status());
     bench_->model->PlaceGradients(*memory);
@@ -188,6 +253,7 @@ TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinRespons
                      .model = *bench_->model,
                      .optimizer = *bench_->optimizer,
                      .sync = sync,
+                     .device_sync = devices,
                      .saver = saver.get(),
                      .checkpoint_root = root,
                      .saved_step = saved_step_,
@@ -202,21 +268,31 @@ TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinRespons
   return result;
 }
 
-absl::StatusOr<int64_t> TrainLoop::FindState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator) {
+absl::StatusOr<int64_t> TrainLoop::FindState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator,
+                                             DeviceSync* devices) {
   const absl::Duration timeout = bench_->config.collective_timeout;
   RM_ASSIGN_OR_RETURN(const NewestState newest, FindNewestState(communicator, completed_, timeout));
-  if (newest.step == kNoState) return LoadState(member, join, communicator);
-  if (completed_ != newest.step) completed_ = kNoState;
+  // With a rank its shard is gone, and what others have is of no use.
+  const bool is_torn = !newest.is_everywhere && bench_->gpt != nullptr && bench_->gpt->is_sharded();
+  if (is_torn || completed_ != newest.step) completed_ = kNoState;
+  if (is_torn || newest.step == kNoState) return LoadState(member, join, communicator);
   if (!newest.is_everywhere) {
-    RM_RETURN_IF_ERROR(FetchState(*bench_->model, *bench_->optimizer));
-    RM_RETURN_IF_ERROR(FillState(communicator, WholeState(*bench_->model, *bench_->optimizer), newest.rank, timeout));
-    RM_RETURN_IF_ERROR(StoreState(*bench_->model, *bench_->optimizer));
+    RM_RETURN_IF_ERROR(devices != nullptr ? bench_->gpt->FillFrom(newest.rank) : FillOverHost(communicator, newest.rank));
+  } else if (devices != nullptr) {
+    RM_RETURN_IF_ERROR(bench_->gpt->ShareWeights());
   }
   if (communicator.rank() == 0) {
     environment_.print(absl::StrFormat("epoch %d goes on at step %d%s", member.identity.epoch.value(), newest.step,
                                        newest.is_everywhere ? "" : absl::StrCat(" with the state of rank ", newest.rank)));
   }
   return newest.step;
+}
+
+absl::Status TrainLoop::FillOverHost(Communicator& communicator, int root) {
+  RM_RETURN_IF_ERROR(FetchState(*bench_->model, *bench_->optimizer));
+  RM_RETURN_IF_ERROR(
+      FillState(communicator, WholeState(*bench_->model, *bench_->optimizer), root, bench_->config.collective_timeout));
+  return StoreState(*bench_->model, *bench_->optimizer);
 }
 
 absl::StatusOr<int64_t> TrainLoop::LoadState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator) {
@@ -233,6 +309,8 @@ absl::StatusOr<int64_t> TrainLoop::LoadState(const Membership& member, const v1:
   RM_ASSIGN_OR_RETURN(const ResumeChoice choice, ShareChoice(communicator, own_choice, config.collective_timeout));
   if (choice.path.empty()) {
     model.Initialize(config.seed);
+    // An earlier epoch may have left something.
+    for (const OptimizerState& state : bench_->optimizer->state()) std::ranges::fill(state.values, 0.0f);
   } else {
     auto reader = CheckpointReader::Open(choice.path);
     const absl::Status status = reader.ok() ? LoadTensors(*reader, bench_->tensors) : reader.status();

@@ -4,6 +4,7 @@
 #ifndef RINGMASTER_TRAINER_TRAIN_LOOP_H_
 #define RINGMASTER_TRAINER_TRAIN_LOOP_H_
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -20,6 +21,7 @@
 #include "common/mutex.h"
 #include "common/progress_board.h"
 #include "trainer/checkpoint/files.h"
+#include "trainer/parallel/device_sync.h"
 #include "trainer/recovery.h"
 #include "trainer/session/coordinator_link.h"
 #include "trainer/train_end.h"
@@ -39,6 +41,8 @@ class TrainLoop {
     std::function<absl::StatusOr<std::unique_ptr<Communicator>>(const TrainerIdentity& identity, Rendezvous& rendezvous,
                                                                 int world_size, absl::Duration timeout)>
         connect;
+    // NCCL for ranks on GPUs, or why there is none; called when a group of them forms. Lives as long as the process.
+    std::function<absl::StatusOr<NcclApi*>()> nccl;
     std::function<void(const std::string&)> print;  // lines for people, rank 0 alone
     std::function<void(const std::string&)> warn;
     std::function<bool(ChaosPoint point, int64_t step)> chaos = {};  // see Training::Parts
@@ -60,13 +64,21 @@ class TrainLoop {
 
   TrainResult RunEpoch(const Membership& member);
   TrainResult RunJoined(const Membership& member, const v1::JoinResponse& join);
+  TrainResult RunConnected(const Membership& member, const v1::JoinResponse& join, std::unique_ptr<Communicator> communicator,
+                           DeviceSync* devices);
+  // The group of the ranks' GPUs; null: there is none, because ranks share a GPU, or are alone, or not on GPUs.
+  absl::StatusOr<std::unique_ptr<DeviceSync>> ConnectGpus(const Membership& member, Communicator& communicator);
   // Gives this rank, and all others of the new epoch, the newest state that there is; returns its step.
-  absl::StatusOr<int64_t> FindState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator);
+  absl::StatusOr<int64_t> FindState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator,
+                                    DeviceSync* devices);
+  absl::Status FillOverHost(Communicator& communicator, int root);
   absl::StatusOr<int64_t> LoadState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator);
   absl::StatusOr<TrainerIdentity> AwaitNextEpoch(CoordinatorLink& link, const absl::Status& lost);
 
-  // Makes `communicator` reachable for Stop and EndEpoch; nullptr before it goes.
-  void Expose(Communicator* communicator);
+  // Makes a communicator reachable for Stop and EndEpoch; nullptr before it goes.
+  enum Reachable : uint8_t { kHost, kDevices };
+  void Expose(Reachable which, Communicator* communicator);
+  void AbortAll(const std::string& reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ExposeLink(CoordinatorLink* link);
   // The epoch of this link is over: aborts what waits in a collective of it.
   void EndEpoch(const std::string& reason);
@@ -80,8 +92,8 @@ class TrainLoop {
 
   Mutex mu_;
   std::string stop_reason_ ABSL_GUARDED_BY(mu_);
-  // Abort() is called under the lock: it is the guarantee that the communicator still lives, and it takes none of our locks.
-  Communicator* communicator_ ABSL_GUARDED_BY(mu_) = nullptr;
+  // Abort() is called under the lock: it is the guarantee that the communicators still live, and it takes none of our locks.
+  std::array<Communicator*, 2> communicators_ ABSL_GUARDED_BY(mu_) = {};  // by Reachable
   CoordinatorLink* link_ ABSL_GUARDED_BY(mu_) = nullptr;
   std::string epoch_over_ ABSL_GUARDED_BY(mu_);  // empty: it is not
 };

@@ -55,25 +55,31 @@ absl::Status Training::Continue() {
 
 absl::Status Training::Step(int64_t completed) {
   const absl::Time start = parts_.clock.Now();
-  const absl::Duration waited = parts_.sync.counters().waiting;
+  const absl::Duration waited = Waited();
   LossSum loss;
-  RM_RETURN_IF_ERROR(Accumulate(completed, loss));
+  RM_RETURN_IF_ERROR(Together(Accumulate(completed, loss)));
   SetPhase(TrainerPhase::kCommunication);
-  if (parts_.sync.size() > 1) {
-    if (ChaosAt(ChaosPoint::kCollective, completed)) RM_RETURN_IF_ERROR(Together(parts_.sync.Barrier()));
-    RM_RETURN_IF_ERROR(parts_.model.FetchGradients());
-    RM_RETURN_IF_ERROR(Together(parts_.sync.SumGradients(parts_.model.gradients())));
-    RM_RETURN_IF_ERROR(parts_.model.StoreGradients());
-  }
+  if (parts_.sync.size() > 1 && ChaosAt(ChaosPoint::kCollective, completed)) RM_RETURN_IF_ERROR(Together(parts_.sync.Barrier()));
+  RM_RETURN_IF_ERROR(SumGradients());
   double sums[] = {loss.loss, static_cast<double>(loss.units)};
   RM_RETURN_IF_ERROR(Together(parts_.sync.Sum(sums)));
   SetPhase(TrainerPhase::kOptimizer);
   RM_RETURN_IF_ERROR(Update(completed, sums[0] / sums[1]));
-  throughput_.Add(
-      {.duration = parts_.clock.Now() - start, .communication = parts_.sync.counters().waiting - waited, .units = sums[1]});
+  throughput_.Add({.duration = parts_.clock.Now() - start, .communication = Waited() - waited, .units = sums[1]});
   parts_.board.units_per_second.store(throughput_.UnitsPerSecond(), std::memory_order_relaxed);
   parts_.board.communication_share.store(throughput_.CommunicationShare(), std::memory_order_relaxed);
   return absl::OkStatus();
+}
+
+absl::Duration Training::Waited() const {
+  return parts_.device_sync != nullptr ? parts_.device_sync->waiting() : parts_.sync.counters().waiting;
+}
+
+absl::Status Training::SumGradients() {
+  if (parts_.device_sync != nullptr || parts_.sync.size() == 1) return absl::OkStatus();
+  RM_RETURN_IF_ERROR(parts_.model.FetchGradients());
+  RM_RETURN_IF_ERROR(Together(parts_.sync.SumGradients(parts_.model.gradients())));
+  return parts_.model.StoreGradients();
 }
 
 absl::Status Training::Accumulate(int64_t completed, LossSum& loss) {
@@ -86,6 +92,7 @@ absl::Status Training::Accumulate(int64_t completed, LossSum& loss) {
     for (int64_t slot = 0; slot < batch_.samples; ++slot) {
       parts_.dataset.ReadTraining(sampler_.SampleAt(completed, begin + slot), slot, batch_);
     }
+    if (begin + batch_.samples == part_.end) parts_.model.ExpectLastPass();
     SetPhase(TrainerPhase::kForward);
     ChaosAt(ChaosPoint::kCompute, completed);
     RM_ASSIGN_OR_RETURN(const LossSum sum, parts_.model.ForwardBackward(batch_, scale));
@@ -97,7 +104,9 @@ absl::Status Training::Accumulate(int64_t completed, LossSum& loss) {
 
 absl::Status Training::Update(int64_t completed, double loss) {
   // Every rank has the same sums, so this is the norm of the whole gradient, and all ranks decide alike.
-  RM_ASSIGN_OR_RETURN(const double norm, parts_.optimizer.GradientNorm());
+  const auto measured = parts_.optimizer.GradientNorm();
+  if (!measured.ok()) return Together(measured.status());
+  const double norm = *measured;
   if (!std::isfinite(loss) || !std::isfinite(norm)) {
     return Fail(TrainEnd::kDiverged,
                 absl::OutOfRangeError(absl::StrFormat("step %d: loss %g, gradient norm %g: training has diverged; use a lower "
@@ -106,7 +115,7 @@ absl::Status Training::Update(int64_t completed, double loss) {
   }
   const double rate = config_.learning_rate * ScheduleFactor(config_.schedule, completed, config_.steps);
   const double clip = config_.clip_norm > 0 && norm > config_.clip_norm ? config_.clip_norm / norm : 1;
-  RM_RETURN_IF_ERROR(parts_.optimizer.Step(completed + 1, static_cast<float>(rate), static_cast<float>(clip)));
+  RM_RETURN_IF_ERROR(Together(parts_.optimizer.Step(completed + 1, static_cast<float>(rate), static_cast<float>(clip))));
   parts_.board.train_loss.store(loss, std::memory_order_relaxed);
   parts_.board.gradient_norm.store(norm, std::memory_order_relaxed);
   parts_.board.learning_rate.store(rate, std::memory_order_relaxed);
@@ -124,11 +133,11 @@ void Training::Log(int64_t step) {
 absl::Status Training::Validate(int64_t step) {
   if (validated_step_ == step) return absl::OkStatus();
   SetPhase(TrainerPhase::kValidation);
-  RM_ASSIGN_OR_RETURN(const LossSum sum,
-                      ValidatePart(parts_.model, parts_.dataset,
-                                   {.samples = config_.validation_samples, .rank = parts_.sync.rank(), .ranks = parts_.sync.size()},
-                                   config_.micro_batch, batch_));
-  double sums[] = {sum.loss, static_cast<double>(sum.units), static_cast<double>(sum.correct)};
+  const auto sum = ValidatePart(parts_.model, parts_.dataset,
+                                {.samples = config_.validation_samples, .rank = parts_.sync.rank(), .ranks = parts_.sync.size()},
+                                config_.micro_batch, batch_);
+  if (!sum.ok()) return Together(sum.status());
+  double sums[] = {sum->loss, static_cast<double>(sum->units), static_cast<double>(sum->correct)};
   RM_RETURN_IF_ERROR(Together(parts_.sync.Sum(sums)));
   validated_step_ = step;
   const double loss = sums[0] / sums[1];
@@ -154,7 +163,7 @@ absl::Status Training::Checkpoint(int64_t step) {
   RM_RETURN_IF_ERROR(Together(parts_.sync.Min(agreed)));
   parts_.saver->GiveUp(-agreed[1]);
   if (agreed[0] == 1) {
-    RM_RETURN_IF_ERROR(FetchState(parts_.model, parts_.optimizer));
+    RM_RETURN_IF_ERROR(Together(FetchState(parts_.model, parts_.optimizer)));
     parts_.saver->Save(step);
   } else if (is_first()) {
     parts_.warn(absl::StrCat("checkpoint of step ", step, " skipped: the one before is not committed yet"));
@@ -169,6 +178,7 @@ absl::Status Training::FinishCheckpoints(int64_t step, bool is_saved) {
   int64_t failed[] = {-failed_checkpoint_};
   RM_RETURN_IF_ERROR(Together(parts_.sync.Min(failed)));
   parts_.saver->GiveUp(-failed[0]);
+  if (!is_saved) RM_RETURN_IF_ERROR(Together(FetchState(parts_.model, parts_.optimizer)));
   // No collective from here on: ranks may take their time.
   if (!parts_.saver->WaitUntilIdle(kAtTheEnd)) {
     return Fail(TrainEnd::kFailed,
@@ -177,7 +187,6 @@ absl::Status Training::FinishCheckpoints(int64_t step, bool is_saved) {
   RM_RETURN_IF_ERROR(TakeOutcome());
   if (is_saved) return absl::OkStatus();
   const int64_t failures_before = failed_checkpoints_;
-  RM_RETURN_IF_ERROR(FetchState(parts_.model, parts_.optimizer));
   parts_.saver->Save(step);
   if (!parts_.saver->WaitUntilIdle(kAtTheEnd)) {
     return Fail(TrainEnd::kFailed,

@@ -19,6 +19,7 @@
 #include "trainer/job_config.h"
 #include "trainer/models/model.h"
 #include "trainer/optimizer/optimizer.h"
+#include "trainer/parallel/device_sync.h"
 #include "trainer/parallel/gradient_sync.h"
 #include "trainer/throughput.h"
 #include "trainer/train_end.h"
@@ -34,6 +35,7 @@ class Training {
     Model& model;
     Optimizer& optimizer;
     GradientSync& sync;
+    DeviceSync* device_sync;  // where the ranks' devices sum gradients; null: `sync` does
     CheckpointSaver* saver;  // nullptr = no checkpoints
     std::string checkpoint_root;
     int64_t saved_step = -1;  // of the newest checkpoint when this epoch began; -1 = none
@@ -58,6 +60,7 @@ class Training {
   absl::Status Continue();
   absl::Status Step(int64_t completed);
   absl::Status Accumulate(int64_t completed, LossSum& loss);
+  absl::Status SumGradients();
   absl::Status Update(int64_t completed, double loss);
   absl::Status Validate(int64_t step);
   absl::Status Checkpoint(int64_t step);
@@ -65,7 +68,9 @@ class Training {
   absl::Status TakeOutcome();
   void Log(int64_t step);
 
-  // Says what an error of a collective means for this rank.
+  // How long this rank, or its device, has waited for others since the epoch began.
+  absl::Duration Waited() const;
+  // Says what an error of a collective, or of a device that takes part in some, means for this rank.
   absl::Status Together(absl::Status status);
   absl::Status Fail(TrainEnd end, absl::Status status);
   void SetPhase(TrainerPhase phase) { parts_.board.phase.store(phase, std::memory_order_relaxed); }

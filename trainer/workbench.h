@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "proto/job.pb.h"
 #include "trainer/checkpoint/layout.h"
+#include "trainer/cuda/cuda_gpt.h"
 #include "trainer/data/dataset.h"
 #include "trainer/job_config.h"
 #include "trainer/models/model.h"
@@ -20,11 +21,12 @@ struct Workbench {
   std::unique_ptr<Dataset> dataset;
   std::unique_ptr<Model> model;
   std::unique_ptr<Optimizer> optimizer;
+  std::shared_ptr<CudaGpt> gpt;  // on a GPU: what both of them are; else null
   std::vector<GlobalTensor> tensors;  // of model and optimizer, as checkpoints name them
   std::vector<float> own_gradients;   // memory for a rank that was in a group and is alone now
 };
 
-// `local_rank`: among the ranks on this host; on GPUs, which one.
+// `local_rank`: among the ranks on this host; on GPUs, which one, counted round where there are fewer GPUs than ranks.
 // INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED: the field of the spec, or the file, that cannot be had. FAILED_PRECONDITION,
 // UNIMPLEMENTED: the spec asks for a GPU, and there is none or this build cannot use it.
 absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, int world_size, int local_rank);

@@ -1,5 +1,6 @@
-// `ringmaster bench train`: a model's training step on a GPU, on tokens drawn from a seed, with what a user compares: tokens per
-// second, MFU by both formulas in use, memory, and where the step's time goes.
+// `ringmaster bench train`: a model's training step on a GPU, or on several that sum their gradients, on tokens drawn from a seed,
+// with what a user compares: tokens per second, MFU by both formulas in use, scaling, communication that is not hidden, memory, and
+// where the step's time goes.
 #ifndef RINGMASTER_CLI_BENCH_TRAIN_BENCH_H_
 #define RINGMASTER_CLI_BENCH_TRAIN_BENCH_H_
 
@@ -28,8 +29,8 @@ absl::StatusOr<trainer::CudaGptConfig> ConfigOf(const TrainBenchOptions& options
 // run's best product and bytes at the rate of a device copy.
 std::string FormatBreakdown(std::vector<trainer::ProfiledWork> works);
 
-// Writes the report to `out`. Errors: CudaGpt's.
-absl::Status RunTrainBench(const TrainBenchOptions& options, const Clock& clock, std::ostream& out);
+// Writes the report to `out`. `nvls_enable`: NcclLoadOptions. Errors: CudaGpt's, LoadNcclApi's, ConnectDevices'.
+absl::Status RunTrainBench(const TrainBenchOptions& options, const char* nvls_enable, const Clock& clock, std::ostream& out);
 
 }  // namespace ringmaster::cli
 

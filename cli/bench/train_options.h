@@ -10,7 +10,9 @@ namespace ringmaster::cli {
 struct TrainBenchOptions {
   std::string model = "gpt2_124m";
   std::string device = "cuda";
-  int64_t sequences = 64;  // a step
+  int ranks = 1;           // GPUs, from number 0 on; more than one: also one alone, to compare with
+  bool zero = false;       // with several: shard the optimizer's state
+  int64_t sequences = 64;  // a step and GPU
   int64_t context = 1024;
   int64_t steps = 30;  // timed, after a warm-up of kWarmUpSteps
   bool timed_products = true;

@@ -193,6 +193,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadSpec{"RangeUpsideDown", Replace("{data: 2}", "{data: {min: 4, max: 2}}"), "job.yaml:2:19",
                 "expected at most max (2), found 4"},
         BadSpec{"TensorAxis", Replace("{data: 2}", "{data: 2, tensor: 2}"), "job.yaml:2:21", "parallel.tensor: expected 1"},
+        BadSpec{"ZeroOnACpu", Replace("{data: 2}", "{data: 2, zero: 1}"), "job.yaml:2:21", "parallel.zero: expected 0 where device"},
+        BadSpec{"ZeroTwo", Replace("{data: 2}", "{data: 2, zero: 2}"), "job.yaml:2:21", "parallel.zero: expected 0 to 1, found 2"},
         BadSpec{"BatchDoesNotDivide", Replace("global_batch: 24", "global_batch: 25"), "job.yaml:8:3",
                 "expected a multiple of the ranks in parallel.data (2), found 25; 26 is one"},
         BadSpec{"BatchDoesNotDivideInTheRange", Replace("{data: 2}", "{data: {min: 4, max: 5}}"), "job.yaml:8:3",

@@ -144,6 +144,10 @@ void Validator::CheckLayout() {
     if (size < 0) Between(axis, size, 1);
     if (size > 1) Fail(axis, absl::StrCat("expected 1 (this version trains data-parallel), found ", size));
   }
+  const int zero = spec_.parallel().zero();
+  if (Between("parallel.zero", zero, 0, 1) && zero == 1 && spec_.device() != "cuda") {
+    Fail("parallel.zero", "expected 0 where device is not cuda (only a GPU's state is sharded), found 1");
+  }
 }
 
 void Validator::CheckModel() {

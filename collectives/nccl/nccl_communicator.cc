@@ -58,12 +58,19 @@ absl::StatusOr<std::unique_ptr<NcclCommunicator>> NcclCommunicator::Create(const
   RM_RETURN_IF_ERROR(api.SetDevice(options.device));
   RM_ASSIGN_OR_RETURN(const NcclId id, MeetAll(options, api, rendezvous, deadline, clock));
   std::unique_ptr<NcclCommunicator> made(new NcclCommunicator(options, api, clock));
-  RM_RETURN_IF_ERROR(made->Connect(id, deadline));
+  if (options.reachable) options.reachable(made.get());
+  if (absl::Status status = made->Connect(id, deadline); !status.ok()) {
+    if (options.reachable) options.reachable(nullptr);
+    return status;
+  }
   return made;
 }
 
 absl::Status NcclCommunicator::Connect(const NcclId& id, absl::Time deadline) {
-  RM_ASSIGN_OR_RETURN(comm_, api_.Init(options_.size, id, options_.rank));
+  RM_RETURN_IF_ERROR(Use([&]() -> absl::Status {
+    RM_ASSIGN_OR_RETURN(comm_, api_.Init(options_.size, id, options_.rank));
+    return absl::OkStatus();
+  }));
   RM_RETURN_IF_ERROR(WaitUntilReady("ncclCommInitRankConfig", deadline));
   return Use([this] { return MakeOwnStream(); });
 }
@@ -91,7 +98,8 @@ absl::Status NcclCommunicator::Close(absl::Duration timeout) {
   if (std::exchange(closed_, true)) return aborter_.Wait(timeout);
   const absl::Time deadline = clock_.Now() + timeout;
   absl::Status status = comm_ == nullptr ? absl::OkStatus() : Use([this] { return api_.Finalize(comm_); });
-  if (status.ok() && comm_ != nullptr) status = WaitUntilReady("ncclCommFinalize", deadline);
+  // Half of the time is the abort's, should there be one.
+  if (status.ok() && comm_ != nullptr) status = WaitUntilReady("ncclCommFinalize", deadline - timeout / 2);
   bool healthy = false;
   {
     MutexLock lock(&mu_);

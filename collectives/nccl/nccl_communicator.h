@@ -19,6 +19,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "absl/status/status.h"
@@ -39,6 +40,9 @@ struct NcclCommunicatorOptions {
   int device = 0;
   std::string group = "world";  // one name, one communicator in an epoch: keys of the rendezvous begin with nccl/GROUP/
   absl::Duration close_timeout = absl::Seconds(10);  // of the destructor
+  // Told of the communicator before it connects, so that another thread can Abort() a Create that waits for peers; told null, on
+  // the same thread, when that Create fails. May be empty.
+  std::function<void(Communicator*)> reachable = {};
 };
 
 class NcclCommunicator final : public Communicator {
@@ -60,6 +64,8 @@ class NcclCommunicator final : public Communicator {
 
   // Returns when NCCL has taken the operation; `timeout` is for that. An all-to-all is not in place.
   absl::Status Enqueue(const Call& call, CudaStream stream, absl::Duration timeout);
+  // Several at once: NCCL carries them out together.
+  absl::Status EnqueueGroup(std::span<const Call> calls, CudaStream stream, absl::Duration timeout);
   // Returns when everything that `event` was recorded behind is done, or an error of this communicator, which is then aborted.
   absl::Status WaitFor(CudaEvent event, absl::Duration timeout);
 
@@ -80,7 +86,7 @@ class NcclCommunicator final : public Communicator {
   absl::Status FreeOwnStream();
 
   // nccl_enqueue.cc: tells NCCL what to do.
-  absl::Status EnqueueCall(const Call& call, CudaStream stream);
+  absl::Status EnqueueTogether(std::span<const Call> calls, CudaStream stream);
   absl::Status EnqueueParts(const Call& call, CudaStream stream);
   absl::Status SendPart(const Call& call, int64_t begin, int64_t count, int peer, CudaStream stream);
   absl::Status ReceivePart(const Call& call, int64_t begin, int64_t count, int peer, CudaStream stream);

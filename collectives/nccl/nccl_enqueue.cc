@@ -14,6 +14,10 @@ namespace {
 bool IsAllToAll(const Call& call) { return call.operation == Operation::kAllToAll || call.operation == Operation::kAllToAllV; }
 bool IsInPlaceAllToAll(const Call& call) { return IsAllToAll(call) && call.send == call.receive && call.send != nullptr; }
 
+std::string DescribeAll(std::span<const Call> calls, const char* several) {
+  return calls.size() == 1 ? Describe(calls[0]) : absl::StrCat(calls.size(), " ", several);
+}
+
 char* At(void* buffer, int64_t element, DataType type) {
   return static_cast<char*>(buffer) + element * static_cast<int64_t>(BytesPerElement(type));
 }
@@ -24,38 +28,36 @@ const char* At(const void* buffer, int64_t element, DataType type) {
 }  // namespace
 
 absl::Status NcclCommunicator::Enqueue(const Call& call, CudaStream stream, absl::Duration timeout) {
-  RM_RETURN_IF_ERROR(Validate(call, rank(), size()));
-  if (IsInPlaceAllToAll(call)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(ringmaster::Describe(call), " on a stream cannot be in place: give it another receive buffer"));
+  return EnqueueGroup({&call, 1}, stream, timeout);
+}
+
+absl::Status NcclCommunicator::EnqueueGroup(std::span<const Call> calls, CudaStream stream, absl::Duration timeout) {
+  for (const Call& call : calls) {
+    RM_RETURN_IF_ERROR(Validate(call, rank(), size()));
+    if (IsInPlaceAllToAll(call)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(ringmaster::Describe(call), " on a stream cannot be in place: give it another receive buffer"));
+    }
   }
   ++sequence_;
   const absl::Time deadline = clock_.Now() + timeout;
   RM_RETURN_IF_ERROR(Use([&]() -> absl::Status {
     RM_RETURN_IF_ERROR(api_.SetDevice(options_.device));
-    return EnqueueCall(call, stream);
+    return EnqueueTogether(calls, stream);
   }));
-  return WaitUntilReady(ringmaster::Describe(call), deadline);
+  return WaitUntilReady(DescribeAll(calls, "operations"), deadline);
 }
 
 absl::Status NcclCommunicator::Execute(const Call& call, absl::Duration timeout) {
   return RunOnOwnStream(ringmaster::Describe(call), timeout, [&]() -> absl::Status {
-    if (!IsInPlaceAllToAll(call)) return EnqueueCall(call, stream_);
     Call copied = call;
-    RM_RETURN_IF_ERROR(CopyInput(&copied));
-    return EnqueueCall(copied, stream_);
+    if (IsInPlaceAllToAll(call)) RM_RETURN_IF_ERROR(CopyInput(&copied));
+    return EnqueueTogether({&copied, 1}, stream_);
   });
 }
 
 absl::Status NcclCommunicator::ExchangePointToPoint(std::span<const Call> calls, absl::Duration timeout) {
-  const std::string what = calls.size() == 1 ? ringmaster::Describe(calls[0]) : absl::StrCat(calls.size(), " messages");
-  return RunOnOwnStream(what, timeout, [&]() -> absl::Status {
-    RM_RETURN_IF_ERROR(api_.GroupStart());
-    absl::Status status;
-    for (const Call& call : calls) status.Update(EnqueueParts(call, stream_));
-    status.Update(api_.GroupEnd());
-    return status;
-  });
+  return RunOnOwnStream(DescribeAll(calls, "messages"), timeout, [&] { return EnqueueTogether(calls, stream_); });
 }
 
 // An all-to-all in place overwrites what is still to be sent.
@@ -75,9 +77,10 @@ absl::Status NcclCommunicator::CopyInput(Call* call) {
   return absl::OkStatus();
 }
 
-absl::Status NcclCommunicator::EnqueueCall(const Call& call, CudaStream stream) {
+absl::Status NcclCommunicator::EnqueueTogether(std::span<const Call> calls, CudaStream stream) {
   RM_RETURN_IF_ERROR(api_.GroupStart());
-  absl::Status status = EnqueueParts(call, stream);
+  absl::Status status;
+  for (const Call& call : calls) status.Update(EnqueueParts(call, stream));
   status.Update(api_.GroupEnd());
   return status;
 }

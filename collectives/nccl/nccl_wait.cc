@@ -10,8 +10,9 @@
 namespace ringmaster {
 namespace {
 
-// The driver tells of an event's end only to those who ask, or who wait without a bound. At first we ask as fast as we can.
-constexpr int kBusyTurns = 5000;
+// The driver tells of an event's end only to those who ask, or who wait without a bound. We ask as fast as we can for as long as a
+// training step may take: a pause ends when a timer ticks, and the device has nothing to do until then.
+constexpr absl::Duration kBusyTime = absl::Seconds(1);
 constexpr absl::Duration kLongestPause = absl::Microseconds(200);
 
 }  // namespace
@@ -50,7 +51,7 @@ void NcclCommunicator::Abort(std::string_view reason) {
 
 absl::Status NcclCommunicator::WaitUntil(const std::string& what, absl::Time deadline, const Done& done) {
   const absl::Time began = clock_.Now();
-  for (int turn = 0;; ++turn) {
+  while (true) {
     bool is_done = false;
     RM_RETURN_IF_ERROR(Use([&]() -> absl::Status {
       RM_ASSIGN_OR_RETURN(const NcclState state, api_.State(comm_));
@@ -65,7 +66,7 @@ absl::Status NcclCommunicator::WaitUntil(const std::string& what, absl::Time dea
           ", not done after ", absl::FormatDuration(now - began),
           "; NCCL does not say whom it waits for: compare the ranks' sequence numbers (ringmaster flight-record)")));
     }
-    if (turn < kBusyTurns) {
+    if (now - began < kBusyTime) {
       std::this_thread::yield();
       continue;
     }

@@ -38,12 +38,12 @@ CheckpointSaver::CheckpointSaver(Options options, std::vector<GlobalTensor> tens
       ranges_(RangesOfRank(tensors_, options_.rank, options_.manifest.world_size())),
       files_(files),
       link_(link),
-      clock_(clock),
-      snapshot_(static_cast<size_t>(ElementsOf(ranges_))) {}
+      clock_(clock) {}
 
 CheckpointSaver::~CheckpointSaver() { Stop(); }
 
 absl::Status CheckpointSaver::Prepare() {
+  RM_ASSIGN_OR_RETURN(snapshot_, Arena::Create(ElementsOf(ranges_)));
   RM_RETURN_IF_ERROR(CheckWritable(files_, options_.root, options_.rank));
   if (options_.rank != 0) return absl::OkStatus();
   return RemoveLeftovers(files_, options_.root, options_.manifest.epoch());
@@ -143,7 +143,7 @@ absl::Status CheckpointSaver::Write(int64_t step, int64_t& bytes) {
 absl::StatusOr<v1::ManifestShard> CheckpointSaver::WriteThisShard(int64_t step, const std::string& directory) {
   RM_RETURN_IF_ERROR(files_.MakeDirectories(directory));
   const std::string name = ShardName(options_.rank, options_.manifest.world_size());
-  RM_ASSIGN_OR_RETURN(v1::ManifestShard shard, WriteShard(files_, directory, name, tensors_, ranges_, snapshot_));
+  RM_ASSIGN_OR_RETURN(v1::ManifestShard shard, WriteShard(files_, directory, name, tensors_, ranges_, snapshot_.values()));
   RM_RETURN_IF_ERROR(files_.SyncDirectory(directory));
   return shard;
 }

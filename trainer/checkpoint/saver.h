@@ -20,6 +20,7 @@
 #include "trainer/checkpoint/files.h"
 #include "trainer/checkpoint/layout.h"
 #include "trainer/session/coordinator_link.h"
+#include "trainer/tensor/arena.h"
 
 namespace ringmaster::trainer {
 
@@ -33,12 +34,13 @@ class CheckpointSaver {
     absl::Duration coordinator_patience = absl::Minutes(10);  // how long a coordinator may be away before a checkpoint fails
   };
 
-  // `tensors` point to what is saved and outlive the saver. All memory is taken here.
+  // `tensors` point to what is saved and outlive the saver.
   CheckpointSaver(Options options, std::vector<GlobalTensor> tensors, CheckpointFiles& files, CoordinatorLink& link,
                   const Clock& clock);
   ~CheckpointSaver();  // Stop()
 
-  // Proves that this rank can write; rank 0 also removes what earlier epochs left. Errors name the directory and errno's text.
+  // Takes all memory and proves that this rank can write; rank 0 also removes what earlier epochs left. Errors name the directory and
+  // errno's text. RESOURCE_EXHAUSTED: there is not so much memory.
   absl::Status Prepare();
 
   void Start();
@@ -86,7 +88,7 @@ class CheckpointSaver {
   CheckpointFiles& files_;
   CoordinatorLink& link_;
   const Clock& clock_;
-  std::vector<float> snapshot_;  // handed over by the change of stage_
+  Arena snapshot_;  // handed over by the change of stage_
   std::atomic<int64_t> given_up_{-1};
   std::thread thread_;
 

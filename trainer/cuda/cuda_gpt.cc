@@ -5,13 +5,16 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/status_macros.h"
 #include "trainer/cuda/cuda_status.h"
 #include "trainer/cuda/embedding_order.h"
 #include "trainer/cuda/gemm_plans.h"
+#include "trainer/cuda/gpt_exchange.h"
 #include "trainer/cuda/gpt_passes.h"
+#include "trainer/cuda/gpt_state.h"
 #include "trainer/cuda/gpt_tensors.h"
 #include "trainer/cuda/step_profile.h"
 
@@ -41,18 +44,6 @@ absl::Status CheckConfig(const CudaGptConfig& config) {
   return absl::OkStatus();
 }
 
-std::vector<UpdateSpan> SpansOf(const std::vector<Parameter>& parameters) {
-  std::vector<UpdateSpan> spans;
-  for (const Parameter& parameter : parameters) {
-    for (int64_t begin = 0; begin < parameter.size; begin += kUpdateSpan) {
-      spans.push_back({.offset = parameter.offset + begin,
-                       .count = static_cast<int32_t>(std::min(kUpdateSpan, parameter.size - begin)),
-                       .decay = parameter.decay ? 1 : 0});
-    }
-  }
-  return spans;
-}
-
 CudaAdamW FactorsOf(const AdamWUpdate& update) {
   const auto step = static_cast<double>(update.step);
   return {.gradient_scale = static_cast<float>(update.gradient_scale),
@@ -72,16 +63,18 @@ class CudaGptOnDevice final : public CudaGpt {
       : config_(config),
         rows_(config.max_samples * config.context),
         parameters_(config_),
-        spans_(SpansOf(parameters_.list())),
-        tensors_(config_, parameters_, static_cast<int64_t>(spans_.size())),
+        tensors_(config_, parameters_),
         order_(config.vocabulary) {}
 
   absl::Status SetUp() {
-    RM_CUDA(cudaSetDevice(config_.device));
-    RM_CUDA(cudaGetDeviceProperties(&device_, config_.device));
+    int devices = 0;
+    RM_CUDA(cudaGetDeviceCount(&devices));
+    number_ = config_.device % devices;
+    RM_CUDA(cudaSetDevice(number_));
+    RM_CUDA(cudaGetDeviceProperties(&device_, number_));
     if (device_.major != 9 || device_.minor != 0) {
       return absl::FailedPreconditionError(
-          absl::StrFormat("GPU %d, %s, has compute capability %d.%d: this executable has kernels for 9.0 (Hopper)", config_.device,
+          absl::StrFormat("GPU %d, %s, has compute capability %d.%d: this executable has kernels for 9.0 (Hopper)", number_,
                           device_.name, device_.major, device_.minor));
     }
     RM_ASSIGN_OR_RETURN(stream_, CreateStream());
@@ -92,21 +85,51 @@ class CudaGptOnDevice final : public CudaGpt {
     }
     RM_ASSIGN_OR_RETURN(output_, AllocatePinned(sizeof(GptOutput), "pinned memory for losses"));
     RM_RETURN_IF_ERROR(tensors_.Allocate());
-    RM_CUDA(cudaMemcpy(tensors_.temporaries.spans, spans_.data(), spans_.size() * sizeof(UpdateSpan), cudaMemcpyDefault));
     const auto choice = config_.timed_products ? GemmPlans::Choice::kTimed : GemmPlans::Choice::kFirst;
     RM_ASSIGN_OR_RETURN(products_, GemmPlans::Create(choice, stream_.get()));
     profile_ = std::make_unique<StepProfile>(stream_.get());
+    RM_ASSIGN_OR_RETURN(exchange_, GptExchange::Create({.parameters = parameters_,
+                                                        .tensors = tensors_,
+                                                        .profile = *profile_,
+                                                        .passes = stream_.get(),
+                                                        .sharded = config_.sharded}));
+    state_ = std::make_unique<GptState>(GptState::Parts{.parameters = parameters_,
+                                                        .tensors = tensors_,
+                                                        .exchange = *exchange_,
+                                                        .profile = *profile_,
+                                                        .stream = stream_.get()});
+    RM_RETURN_IF_ERROR(state_->SetUp());
+    RM_RETURN_IF_ERROR(state_->Fit().status());
     passes_ = std::make_unique<GptPasses>(GptPasses::Parts{.config = config_,
                                                            .offsets = parameters_.offsets(),
                                                            .tensors = tensors_,
                                                            .products = *products_,
                                                            .profile = *profile_,
+                                                           .exchange = *exchange_,
                                                            .stream = stream_.get()});
     return PrepareProducts();
   }
 
   const std::vector<Parameter>& parameters() const override { return parameters_.list(); }
   int64_t arena_elements() const override { return parameters_.elements(); }
+
+  absl::StatusOr<bool> Enter(DeviceSync* sync) override {
+    // What broke off with the last group has been aborted: it ends.
+    RM_CUDA(cudaDeviceSynchronize());
+    has_gradients_ = false;
+    has_summed_ = false;
+    exchange_->Enter(sync);
+    return state_->Fit();
+  }
+  void Leave() override { exchange_->Leave(); }
+  absl::Status ShareWeights() override { return state_->ShareWeights(); }
+  absl::Status FillFrom(int root) override { return state_->FillFrom(root); }
+  bool is_sharded() const override { return exchange_->is_sharded(); }
+
+  int device() const override { return number_; }
+  std::string unique_name() const override {
+    return absl::StrCat("GPU-", absl::BytesToHexString(absl::string_view(device_.uuid.bytes, sizeof(device_.uuid.bytes))));
+  }
 
   absl::Status Pin(std::span<float> memory) override {
     RM_CUDA(cudaHostRegister(memory.data(), memory.size_bytes(), cudaHostRegisterDefault));
@@ -116,25 +139,21 @@ class CudaGptOnDevice final : public CudaGpt {
 
   absl::Status SetArena(CudaArena arena, std::span<const float> values) override {
     RM_RETURN_IF_ERROR(CheckArena(values.size()));
-    RM_CUDA(cudaMemcpyAsync(ArenaOf(arena), values.data(), values.size_bytes(), cudaMemcpyDefault, stream_.get()));
-    if (arena == CudaArena::kWeights) {
-      RM_LAUNCH(RoundToBf16(tensors_.weights, parameters_.elements(), tensors_.rounded, stream_.get()));
-    }
-    return WaitUntilIdle();
+    return state_->Set(arena, values);
   }
 
   absl::Status GetArena(CudaArena arena, std::span<float> values) override {
     RM_RETURN_IF_ERROR(CheckArena(values.size()));
-    RM_CUDA(cudaMemcpyAsync(values.data(), ArenaOf(arena), values.size_bytes(), cudaMemcpyDefault, stream_.get()));
-    return WaitUntilIdle();
+    return state_->Get(arena, values);
   }
 
-  absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale) override {
+  absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale, bool completes_step) override {
     RM_RETURN_IF_ERROR(CheckBatch(batch));
     RM_RETURN_IF_ERROR(SendBatch(batch));
     RM_RETURN_IF_ERROR(EnqueueLoss(batch, /*gradient=*/true, gradient_scale));
-    RM_RETURN_IF_ERROR(passes_->Backward(/*accumulate=*/has_gradients_));
+    RM_RETURN_IF_ERROR(passes_->Backward({.accumulate = has_gradients_, .sum = completes_step}));
     has_gradients_ = true;
+    has_summed_ = completes_step;
     return ReadLoss(batch);
   }
 
@@ -146,28 +165,22 @@ class CudaGptOnDevice final : public CudaGpt {
   }
 
   absl::StatusOr<double> GradientNorm() override {
-    RM_RETURN_IF_ERROR(EnqueueNorm());
+    RM_RETURN_IF_ERROR(SumRest());
+    RM_RETURN_IF_ERROR(exchange_->AwaitSums());
+    RM_RETURN_IF_ERROR(state_->EnqueueNorm());
     RM_CUDA(cudaMemcpyAsync(&Output().norm, &tensors_.temporaries.output->norm, sizeof(double), cudaMemcpyDefault, stream_.get()));
     RM_RETURN_IF_ERROR(WaitUntilIdle());
+    RM_RETURN_IF_ERROR(exchange_->CountWaiting());
     return Output().norm;
   }
 
   absl::Status Update(const AdamWUpdate& update) override {
     has_gradients_ = false;
-    RM_LAUNCH(UpdateAdamW(FactorsOf(update), tensors_.temporaries.spans, static_cast<int64_t>(spans_.size()),
-                          {.weights = tensors_.weights,
-                           .gradients = tensors_.gradients,
-                           .m = tensors_.first_moments,
-                           .v = tensors_.second_moments,
-                           .rounded = tensors_.rounded},
-                          &tensors_.temporaries.output->norm, stream_.get()));
-    return profile_->Mark("norm and update", {.bytes = 34.0 * static_cast<double>(parameters_.elements())});
+    has_summed_ = false;
+    return state_->EnqueueUpdate(FactorsOf(update));
   }
 
-  absl::Status WaitUntilIdle() override {
-    RM_CUDA(cudaStreamSynchronize(stream_.get()));
-    return absl::OkStatus();
-  }
+  absl::Status WaitUntilIdle() override { return state_->WaitUntilIdle(); }
 
   absl::StatusOr<std::vector<ProfiledWork>> ProfileStep(const Batch& batch, const AdamWUpdate& update) override {
     RM_RETURN_IF_ERROR(CheckBatch(batch));
@@ -175,13 +188,15 @@ class CudaGptOnDevice final : public CudaGpt {
     RM_RETURN_IF_ERROR(WaitUntilIdle());
     RM_RETURN_IF_ERROR(profile_->Begin());
     RM_RETURN_IF_ERROR(EnqueueLoss(batch, /*gradient=*/true, 1.0f / static_cast<float>(rows_)));
-    RM_RETURN_IF_ERROR(passes_->Backward(/*accumulate=*/false));
-    RM_RETURN_IF_ERROR(EnqueueNorm());
+    RM_RETURN_IF_ERROR(passes_->Backward({.accumulate = false, .sum = true}));
+    RM_RETURN_IF_ERROR(exchange_->AwaitSums());
+    RM_RETURN_IF_ERROR(state_->EnqueueNorm());
     RM_RETURN_IF_ERROR(Update(update));
     const auto bytes = static_cast<size_t>(rows_ * config_.channels) * 8;
     RM_CUDA(cudaMemcpyAsync(tensors_.temporaries.d_wide, tensors_.activations.layers[0].hidden, bytes, cudaMemcpyDefault,
                             stream_.get()));
     RM_RETURN_IF_ERROR(profile_->Mark("device copy", {.bytes = 2.0 * static_cast<double>(bytes)}));
+    RM_RETURN_IF_ERROR(WaitUntilIdle());
     return profile_->End();
   }
 
@@ -198,16 +213,6 @@ class CudaGptOnDevice final : public CudaGpt {
   };
 
   GptOutput& Output() const { return *static_cast<GptOutput*>(output_.get()); }
-
-  float* ArenaOf(CudaArena arena) const {
-    switch (arena) {
-      case CudaArena::kWeights: return tensors_.weights;
-      case CudaArena::kGradients: return tensors_.gradients;
-      case CudaArena::kFirstMoments: return tensors_.first_moments;
-      case CudaArena::kSecondMoments: return tensors_.second_moments;
-    }
-    return nullptr;
-  }
 
   absl::Status CheckArena(size_t elements) const {
     if (static_cast<int64_t>(elements) == parameters_.elements()) return absl::OkStatus();
@@ -256,7 +261,7 @@ class CudaGptOnDevice final : public CudaGpt {
   absl::Status SendBatch(const Batch& batch) {
     Staging& staging = staging_[next_staging_];
     next_staging_ = 1 - next_staging_;
-    RM_CUDA(cudaEventSynchronize(staging.copied.get()));
+    RM_RETURN_IF_ERROR(exchange_->WaitFor(staging.copied.get()));
     const GptInput input(static_cast<char*>(staging.memory.get()), rows_);
     const auto rows = static_cast<size_t>(rows_);
     const std::span<int32_t> tokens(input.tokens, rows);
@@ -283,20 +288,26 @@ class CudaGptOnDevice final : public CudaGpt {
   }
 
   absl::StatusOr<LossSum> ReadLoss(const Batch& batch) {
-    RM_CUDA(cudaEventSynchronize(loss_read_.get()));
+    RM_RETURN_IF_ERROR(exchange_->WaitFor(loss_read_.get()));
     return LossSum{.loss = Output().loss.loss, .units = batch.samples * config_.context, .correct = Output().loss.correct};
   }
 
-  absl::Status EnqueueNorm() {
-    RM_LAUNCH(::ringmaster::trainer::GradientNorm(tensors_.gradients, parameters_.elements(), tensors_.temporaries.norm_partials,
-                                                  &tensors_.temporaries.output->norm, stream_.get()));
+  // A rank whose share of a step is empty takes part in the sums with nothing.
+  absl::Status SumRest() {
+    if (has_summed_) return absl::OkStatus();
+    has_summed_ = true;
+    if (!has_gradients_) {
+      RM_CUDA(cudaMemsetAsync(tensors_.gradients, 0, static_cast<size_t>(parameters_.elements()) * sizeof(float), stream_.get()));
+    }
+    // In backward's order.
+    for (size_t bucket = parameters_.buckets().size(); bucket-- > 0;) RM_RETURN_IF_ERROR(exchange_->SumBucket(bucket));
     return absl::OkStatus();
   }
 
   const CudaGptConfig config_;
   const int64_t rows_;
   const GptParameters parameters_;
-  const std::vector<UpdateSpan> spans_;
+  int number_ = 0;
   cudaDeviceProp device_ = {};
   OwnedStream stream_;
   OwnedEvent loss_read_;
@@ -307,9 +318,12 @@ class CudaGptOnDevice final : public CudaGpt {
   EmbeddingOrder order_;
   std::unique_ptr<GemmPlans> products_;
   std::unique_ptr<StepProfile> profile_;
+  std::unique_ptr<GptExchange> exchange_;
+  std::unique_ptr<GptState> state_;
   std::unique_ptr<GptPasses> passes_;
   std::vector<std::unique_ptr<void, Unpin>> pinned_;
   bool has_gradients_ = false;  // of passes since the last update
+  bool has_summed_ = false;     // over ranks, or has begun to
 };
 
 }  // namespace

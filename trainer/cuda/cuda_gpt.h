@@ -1,11 +1,15 @@
 // GPT-2's training step on one GPU: bf16 passes over fp32 master weights, AdamW on the device. The same function as Gpt
 // (trainer/models/gpt.h), which is its oracle; parameters have the same names and shapes, so checkpoints serve both.
 //
-// One thread calls it. Everything is allocated and planned in Create. Calls return when their work is enqueued, unless they give a
-// result, for which they wait; the device works alone, so a wait ends unless the device itself fails. Given the same weights,
-// batches and algorithms of cuBLASLt (GemmPlans::Choice) the results are the same bits.
+// One thread calls it. Everything is allocated and planned in Create, but for the state of a group that shards it. Calls return
+// when their work is enqueued, unless they give a result, for which they wait: alone, a wait ends unless the device itself fails; in
+// a group it has the deadline of its DeviceSync. Given the same weights, batches, ranks and algorithms of cuBLASLt
+// (GemmPlans::Choice) the results are the same bits.
 //
-// Errors of all calls: INTERNAL, CUDA's or cuBLASLt's words; the device is then lost to this process.
+// In a group (Enter) the gradients of a step are summed over ranks on the devices while backward goes on. Then the passes that
+// complete a step, GradientNorm, Update and, with sharded state, GetArena are collective.
+//
+// Errors of all calls: INTERNAL, CUDA's or cuBLASLt's words; the device is then lost to this process. In a group also DeviceSync's.
 #ifndef RINGMASTER_TRAINER_CUDA_CUDA_GPT_H_
 #define RINGMASTER_TRAINER_CUDA_CUDA_GPT_H_
 
@@ -19,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "trainer/data/batch.h"
 #include "trainer/models/model.h"
+#include "trainer/parallel/device_sync.h"
 
 namespace ringmaster::trainer {
 
@@ -29,8 +34,10 @@ struct CudaGptConfig {
   int64_t context = 0;   // a multiple of 64
   int64_t vocabulary = 0;
   int64_t max_samples = 0;  // sequences in a micro-batch
-  int device = 0;
+  int device = 0;  // counted round, where there are fewer
   bool timed_products = false;  // GemmPlans::Choice::kTimed
+  // ZeRO-1: in a group each rank keeps weights and moments in fp32 of its share of the parameters alone, and updates it.
+  bool sharded = false;
 };
 
 struct AdamWUpdate {
@@ -70,6 +77,19 @@ class CudaGpt {
   virtual const std::vector<Parameter>& parameters() const = 0;
   virtual int64_t arena_elements() const = 0;
 
+  // The group of the steps from here on, until Leave; null: alone, as after Create. What passes have left is dropped. False: the
+  // state is not what it was, because another part of it belongs to this rank; it is zero.
+  virtual absl::StatusOr<bool> Enter(DeviceSync* sync) = 0;
+  // `sync` is about to go. Nothing but Enter after this.
+  virtual void Leave() = 0;
+  // Collective, when ranks have kept their state from an earlier group: of all ranks, or, where it is not sharded, of `root`.
+  virtual absl::Status ShareWeights() = 0;
+  virtual absl::Status FillFrom(int root) = 0;
+  virtual bool is_sharded() const = 0;
+  // The device's number, and "GPU-" and 32 digits: its name among the devices of all hosts.
+  virtual int device() const = 0;
+  virtual std::string unique_name() const = 0;
+
   // Copies from and to this memory go faster from here on; it must outlive this.
   virtual absl::Status Pin(std::span<float> memory) = 0;
 
@@ -78,10 +98,11 @@ class CudaGpt {
   virtual absl::Status GetArena(CudaArena arena, std::span<float> values) = 0;
 
   // The gradients of gradient_scale * the sum of losses; added to what the passes since the last Update have left. Waits for the
-  // loss while backward runs.
-  virtual absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale) = 0;
+  // loss while backward runs. `completes_step`: GradientNorm follows, and sums over ranks may begin.
+  virtual absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale, bool completes_step) = 0;
   virtual absl::StatusOr<LossSum> Evaluate(const Batch& batch) = 0;
 
+  // Of the sum over all ranks.
   virtual absl::StatusOr<double> GradientNorm() = 0;
   // After GradientNorm. Changes nothing when the norm was not finite.
   virtual absl::Status Update(const AdamWUpdate& update) = 0;

@@ -90,7 +90,7 @@ TEST_F(CudaGptTest, LossAndGradientsOfAnAccumulatedStepAreTheCpus) {
   constexpr float kScale = 1.0f / (5 * kContext);
   for (const Batch* batch : {&full, &part}) {
     ASSERT_OK_AND_ASSIGN(const LossSum expected, cpu_->ForwardBackward(*batch, kScale));
-    ASSERT_OK_AND_ASSIGN(const LossSum found, gpu_->ForwardBackward(*batch, kScale));
+    ASSERT_OK_AND_ASSIGN(const LossSum found, gpu_->ForwardBackward(*batch, kScale, /*completes_step=*/batch == &part));
     EXPECT_EQ(found.units, expected.units);
     EXPECT_NEAR(found.loss / static_cast<double>(found.units), expected.loss / static_cast<double>(expected.units), 2e-3);
   }
@@ -107,7 +107,7 @@ TEST_F(CudaGptTest, TrainsAsTheCpuDoes) {
   for (int64_t step = 1; step <= 20; ++step) {
     const Batch batch = SomeBatch(3, static_cast<uint32_t>(step));
     ASSERT_OK_AND_ASSIGN(const LossSum expected, cpu_->ForwardBackward(batch, kScale));
-    ASSERT_OK_AND_ASSIGN(const LossSum found, gpu_->ForwardBackward(batch, kScale));
+    ASSERT_OK_AND_ASSIGN(const LossSum found, gpu_->ForwardBackward(batch, kScale, true));
     last = found.loss / static_cast<double>(found.units);
     if (step == 1) first = last;
     EXPECT_NEAR(last, expected.loss / static_cast<double>(expected.units), 1e-2) << "step " << step;
@@ -127,7 +127,7 @@ TEST_F(CudaGptTest, GivesTheSameBitsAgain) {
   for (int64_t step = 1; step <= 3; ++step) {
     const Batch batch = SomeBatch(3, static_cast<uint32_t>(step));
     for (CudaGpt* gpt : {gpu_.get(), other.get()}) {
-      ASSERT_OK(gpt->ForwardBackward(batch, 0.01f).status());
+      ASSERT_OK(gpt->ForwardBackward(batch, 0.01f, true).status());
       ASSERT_OK(gpt->GradientNorm().status());
       ASSERT_OK(gpt->Update({.step = step, .learning_rate = 1e-3, .weight_decay = 0.1}));
     }
@@ -138,7 +138,7 @@ TEST_F(CudaGptTest, GivesTheSameBitsAgain) {
 
 TEST_F(CudaGptTest, EvaluateLeavesGradientsAlone) {
   const Batch batch = SomeBatch(3, 1);
-  ASSERT_OK(gpu_->ForwardBackward(batch, 0.01f).status());
+  ASSERT_OK(gpu_->ForwardBackward(batch, 0.01f, true).status());
   const std::vector<float> before = Arena(*gpu_, CudaArena::kGradients);
   ASSERT_OK_AND_ASSIGN(const LossSum expected, cpu_->Evaluate(batch));
   ASSERT_OK_AND_ASSIGN(const LossSum found, gpu_->Evaluate(batch));
@@ -155,7 +155,7 @@ TEST_F(CudaGptTest, RefusesWhatTheKernelsCannotDo) {
   EXPECT_THAT(CudaGpt::Create(config), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("multiple of 64")));
   Batch batch = SomeBatch(3, 1);
   batch.targets[5] = kVocabulary;
-  EXPECT_THAT(gpu_->ForwardBackward(batch, 1.0f), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("token 300")));
+  EXPECT_THAT(gpu_->ForwardBackward(batch, 1.0f, true), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("token 300")));
 }
 
 }  // namespace

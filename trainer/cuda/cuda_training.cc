@@ -4,7 +4,6 @@
 
 #include "common/check.h"
 #include "common/status_macros.h"
-#include "trainer/cuda/cuda_gpt.h"
 #include "trainer/tensor/arena.h"
 
 namespace ringmaster::trainer {
@@ -14,6 +13,25 @@ std::span<float> Part(std::span<float> arena, const Parameter& parameter) {
   return arena.subspan(static_cast<size_t>(parameter.offset), static_cast<size_t>(parameter.size));
 }
 
+// An arena's copy on the host. It is pinned when it is first read from the device, which a rank that is filled in by others does
+// not wait for.
+class HostCopy {
+ public:
+  absl::Status Allocate(int64_t elements) {
+    RM_ASSIGN_OR_RETURN(arena_, Arena::Create(elements));
+    return absl::OkStatus();
+  }
+  absl::Status Fetch(CudaGpt& gpt, CudaArena from) {
+    if (!std::exchange(is_pinned_, true)) RM_RETURN_IF_ERROR(gpt.Pin(values()));
+    return gpt.GetArena(from, values());
+  }
+  std::span<float> values() const { return arena_.values(); }
+
+ private:
+  Arena arena_;
+  bool is_pinned_ = false;
+};
+
 class CudaGptModel final : public Model {
  public:
   CudaGptModel(std::shared_ptr<CudaGpt> gpt, std::string fingerprint, std::vector<PlannedParameter> planned)
@@ -22,10 +40,9 @@ class CudaGptModel final : public Model {
   }
 
   absl::Status Allocate() {
-    RM_ASSIGN_OR_RETURN(host_weights_, Arena::Create(gpt_->arena_elements()));
+    RM_RETURN_IF_ERROR(host_weights_.Allocate(gpt_->arena_elements()));
     weights_ = host_weights_.values();
-    RM_RETURN_IF_ERROR(gpt_->Pin(weights_));
-    // Touched in a group alone, and then it is the group's memory.
+    // Touched where ranks share a GPU alone, and then it is the group's memory.
     RM_ASSIGN_OR_RETURN(host_gradients_, Arena::Create(gpt_->arena_elements()));
     gradients_ = host_gradients_.values();
     return absl::OkStatus();
@@ -45,13 +62,14 @@ class CudaGptModel final : public Model {
     gradients_ = memory;
   }
 
-  absl::Status FetchWeights() override { return gpt_->GetArena(CudaArena::kWeights, weights_); }
+  absl::Status FetchWeights() override { return host_weights_.Fetch(*gpt_, CudaArena::kWeights); }
   absl::Status StoreWeights() override { return gpt_->SetArena(CudaArena::kWeights, weights_); }
   absl::Status FetchGradients() override { return gpt_->GetArena(CudaArena::kGradients, gradients_); }
   absl::Status StoreGradients() override { return gpt_->SetArena(CudaArena::kGradients, gradients_); }
 
+  void ExpectLastPass() override { is_last_pass_ = true; }
   absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale) override {
-    return gpt_->ForwardBackward(batch, gradient_scale);
+    return gpt_->ForwardBackward(batch, gradient_scale, std::exchange(is_last_pass_, false));
   }
   absl::StatusOr<LossSum> Evaluate(const Batch& batch) override { return gpt_->Evaluate(batch); }
 
@@ -59,7 +77,8 @@ class CudaGptModel final : public Model {
   const std::shared_ptr<CudaGpt> gpt_;
   const std::string fingerprint_;
   const std::vector<PlannedParameter> planned_;
-  Arena host_weights_;
+  bool is_last_pass_ = false;
+  HostCopy host_weights_;
   Arena host_gradients_;
 };
 
@@ -68,11 +87,8 @@ class CudaAdamWOptimizer final : public Optimizer {
   CudaAdamWOptimizer(std::shared_ptr<CudaGpt> gpt, const AdamWConfig& config) : gpt_(std::move(gpt)), config_(config) {}
 
   absl::Status Allocate() {
-    for (Arena* arena : {&first_moments_, &second_moments_}) {
-      RM_ASSIGN_OR_RETURN(*arena, Arena::Create(gpt_->arena_elements()));
-      RM_RETURN_IF_ERROR(gpt_->Pin(arena->values()));
-    }
-    return absl::OkStatus();
+    RM_RETURN_IF_ERROR(first_moments_.Allocate(gpt_->arena_elements()));
+    return second_moments_.Allocate(gpt_->arena_elements());
   }
 
   absl::StatusOr<double> GradientNorm() override { return gpt_->GradientNorm(); }
@@ -92,8 +108,8 @@ class CudaAdamWOptimizer final : public Optimizer {
   }
 
   absl::Status FetchState() override {
-    RM_RETURN_IF_ERROR(gpt_->GetArena(CudaArena::kFirstMoments, first_moments_.values()));
-    return gpt_->GetArena(CudaArena::kSecondMoments, second_moments_.values());
+    RM_RETURN_IF_ERROR(first_moments_.Fetch(*gpt_, CudaArena::kFirstMoments));
+    return second_moments_.Fetch(*gpt_, CudaArena::kSecondMoments);
   }
   absl::Status StoreState() override {
     RM_RETURN_IF_ERROR(gpt_->SetArena(CudaArena::kFirstMoments, first_moments_.values()));
@@ -103,27 +119,28 @@ class CudaAdamWOptimizer final : public Optimizer {
  private:
   const std::shared_ptr<CudaGpt> gpt_;
   const AdamWConfig config_;
-  Arena first_moments_;
-  Arena second_moments_;
+  HostCopy first_moments_;
+  HostCopy second_moments_;
 };
 
 }  // namespace
 
-absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const SampleShape& shape, int64_t max_samples,
-                                                const AdamWConfig& optimizer, int device) {
+absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const SampleShape& shape,
+                                                const CudaTrainingOptions& options) {
   RM_ASSIGN_OR_RETURN(std::vector<PlannedParameter> planned, PlanGptParameters(config, shape));
   RM_ASSIGN_OR_RETURN(std::shared_ptr<CudaGpt> gpt, CudaGpt::Create({.layers = config.layers,
                                                                      .heads = config.heads,
                                                                      .channels = config.channels,
                                                                      .context = config.context,
                                                                      .vocabulary = shape.vocabulary,
-                                                                     .max_samples = max_samples,
-                                                                     .device = device}));
+                                                                     .max_samples = options.max_samples,
+                                                                     .device = options.device,
+                                                                     .sharded = options.sharded}));
   auto model = std::make_unique<CudaGptModel>(gpt, GptFingerprint(config, shape.vocabulary), std::move(planned));
   RM_RETURN_IF_ERROR(model->Allocate());
-  auto adamw = std::make_unique<CudaAdamWOptimizer>(gpt, optimizer);
+  auto adamw = std::make_unique<CudaAdamWOptimizer>(gpt, options.optimizer);
   RM_RETURN_IF_ERROR(adamw->Allocate());
-  return CudaTraining{std::move(model), std::move(adamw)};
+  return CudaTraining{std::move(model), std::move(adamw), std::move(gpt)};
 }
 
 }  // namespace ringmaster::trainer

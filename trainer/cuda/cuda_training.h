@@ -1,5 +1,5 @@
-// CudaGpt as the train loop knows a model and its optimizer: weights, optimiser state and, in a group, gradients have copies on the
-// host, where checkpoints, recovery and collectives read and write them. One thread.
+// CudaGpt as the train loop knows a model and its optimizer: weights, optimiser state and, for ranks that share a GPU, gradients have
+// copies on the host, where checkpoints, recovery and collectives read and write them. One thread.
 #ifndef RINGMASTER_TRAINER_CUDA_CUDA_TRAINING_H_
 #define RINGMASTER_TRAINER_CUDA_CUDA_TRAINING_H_
 
@@ -7,22 +7,31 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "trainer/cuda/cuda_gpt.h"
 #include "trainer/models/create_model.h"
 #include "trainer/models/model.h"
 #include "trainer/optimizer/optimizer.h"
 
 namespace ringmaster::trainer {
 
-// Both share the device's memory; either may go first.
+// All share the device's memory; any may go first. `gpt` joins and leaves groups.
 struct CudaTraining {
   std::unique_ptr<Model> model;
   std::unique_ptr<Optimizer> optimizer;
+  std::shared_ptr<CudaGpt> gpt;
+};
+
+struct CudaTrainingOptions {
+  int64_t max_samples = 0;
+  AdamWConfig optimizer;
+  int device = 0;        // counted round, where there are fewer
+  bool sharded = false;  // CudaGptConfig::sharded
 };
 
 // Products are cuBLASLt's first choice, so that runs and resumed runs give the same bits. Errors: CudaGpt::Create's and
 // CreateModel's.
-absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const SampleShape& shape, int64_t max_samples,
-                                                const AdamWConfig& optimizer, int device);
+absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const SampleShape& shape,
+                                                const CudaTrainingOptions& options);
 
 }  // namespace ringmaster::trainer
 

@@ -34,6 +34,15 @@ absl::StatusOr<OwnedStream> CreateStream() {
   return OwnedStream(stream);
 }
 
+absl::StatusOr<OwnedStream> CreateUrgentStream() {
+  int least = 0;
+  int greatest = 0;
+  RM_CUDA(cudaDeviceGetStreamPriorityRange(&least, &greatest));
+  cudaStream_t stream = nullptr;
+  RM_CUDA(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, greatest));
+  return OwnedStream(stream);
+}
+
 absl::StatusOr<OwnedEvent> CreateEvent(bool timed) {
   cudaEvent_t event = nullptr;
   RM_CUDA(cudaEventCreateWithFlags(&event, timed ? cudaEventDefault : cudaEventDisableTiming));

@@ -36,6 +36,8 @@ using OwnedEvent = std::unique_ptr<CUevent_st, DestroyEvent>;
 absl::StatusOr<DeviceMemory> AllocateOnDevice(int64_t bytes, const std::string& what);
 absl::StatusOr<PinnedMemory> AllocatePinned(int64_t bytes, const std::string& what);
 absl::StatusOr<OwnedStream> CreateStream();
+// Of the highest priority: its kernels get a multiprocessor as soon as one is free.
+absl::StatusOr<OwnedStream> CreateUrgentStream();
 absl::StatusOr<OwnedEvent> CreateEvent(bool timed);
 
 // One allocation for everything of a kind: tensors are added, then placed one behind the other, in their order.

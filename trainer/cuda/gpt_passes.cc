@@ -12,6 +12,7 @@ GptPasses::GptPasses(const Parts& parts)
       brief_(parts.tensors.temporaries),
       products_(parts.products),
       profile_(parts.profile),
+      exchange_(parts.exchange),
       stream_(parts.stream),
       rows_(config_.max_samples * config_.context),
       input_(brief_.input, rows_),
@@ -119,6 +120,7 @@ absl::Status GptPasses::NormBackward(const Norm& norm, bool overwrite, int64_t e
 absl::Status GptPasses::ForwardLayer(size_t index) {
   const GptActivations::Layer& layer = tensors_.activations.layers[index];
   const GptParameterOffsets::Layer& offset = offsets_.layers[index];
+  if (!is_preparing_) RM_RETURN_IF_ERROR(exchange_.AwaitWeights(GptParameters::BucketOfLayer(index)));
   const Bf16* const before = index == 0 ? layer.stream : tensors_.activations.layers[index - 1].middle;
   RM_RETURN_IF_ERROR(NormForward({offset.norm1_scale, offset.norm1_shift, layer.stream, layer.mean1, layer.reciprocal1}, before,
                                  index == 0 ? nullptr : brief_.branch, layer.stream, layer.normed1));
@@ -162,6 +164,7 @@ absl::Status GptPasses::BackwardLayer(size_t index) {
 absl::Status GptPasses::Forward() {
   const GptActivations& kept = tensors_.activations;
   if (!is_preparing_) {
+    RM_RETURN_IF_ERROR(exchange_.AwaitWeights(GptParameters::kBucketOfEmbeddings));
     RM_LAUNCH(EmbeddingForward(embedding_, input_.tokens, Weights(offsets_.token_table), Weights(offsets_.position_table),
                                kept.layers[0].stream, stream_));
     RM_RETURN_IF_ERROR(profile_.Mark("embedding", {.bytes = Bytes(2)}));
@@ -182,28 +185,34 @@ absl::Status GptPasses::Loss(int64_t used, bool gradient, float gradient_scale) 
                        {.bytes = (gradient ? 4.0 : 2.0) * static_cast<double>(rows_ * PaddedVocabulary(config_.vocabulary))});
 }
 
-absl::Status GptPasses::Backward(bool accumulate) {
+absl::Status GptPasses::Backward(const BackwardOptions& options) {
   const GptActivations& kept = tensors_.activations;
-  accumulate_ = accumulate;
+  accumulate_ = options.accumulate;
   RM_RETURN_IF_ERROR(LinearWeight(Head(), kept.final_normed, kept.logits));
   RM_RETURN_IF_ERROR(LinearInput(Head(), kept.logits, brief_.d_norm));
   RM_RETURN_IF_ERROR(
       NormBackward({offsets_.final_scale, offsets_.final_shift, kept.final_stream, kept.final_mean, kept.final_reciprocal},
                    /*overwrite=*/true, offsets_.layers.back().contract_bias));
-  for (size_t i = kept.layers.size(); i-- > 0;) RM_RETURN_IF_ERROR(BackwardLayer(i));
+  for (size_t i = kept.layers.size(); i-- > 0;) {
+    RM_RETURN_IF_ERROR(BackwardLayer(i));
+    if (options.sum && GptParameters::IsFirstLayer(i)) {
+      RM_RETURN_IF_ERROR(exchange_.SumBucket(GptParameters::BucketOfLayer(i)));
+    }
+  }
   if (is_preparing_) return absl::OkStatus();
-  RM_LAUNCH(PositionBackward(embedding_, brief_.d_stream, accumulate, Gradients(offsets_.position_table), stream_));
+  RM_LAUNCH(PositionBackward(embedding_, brief_.d_stream, options.accumulate, Gradients(offsets_.position_table), stream_));
   // The head has written the same table's gradient.
   RM_LAUNCH(TokenBackward(config_.channels, {input_.order, input_.chunks, input_.groups, input_.counts}, brief_.d_stream,
                           brief_.partials, Gradients(offsets_.token_table), stream_));
-  return profile_.Mark("embedding", {.bytes = Bytes(2)});
+  RM_RETURN_IF_ERROR(profile_.Mark("embedding", {.bytes = Bytes(2)}));
+  return options.sum ? exchange_.SumBucket(GptParameters::kBucketOfEmbeddings) : absl::OkStatus();
 }
 
 absl::Status GptPasses::Prepare() {
   is_preparing_ = true;
   RM_RETURN_IF_ERROR(Forward());
-  RM_RETURN_IF_ERROR(Backward(/*accumulate=*/false));
-  RM_RETURN_IF_ERROR(Backward(/*accumulate=*/true));
+  RM_RETURN_IF_ERROR(Backward({.accumulate = false}));
+  RM_RETURN_IF_ERROR(Backward({.accumulate = true}));
   is_preparing_ = false;
   return absl::OkStatus();
 }

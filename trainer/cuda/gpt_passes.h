@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "trainer/cuda/gemm_plans.h"
+#include "trainer/cuda/gpt_exchange.h"
 #include "trainer/cuda/gpt_tensors.h"
 #include "trainer/cuda/step_profile.h"
 
@@ -20,6 +21,7 @@ class GptPasses {
     const GptTensors& tensors;
     GemmPlans& products;
     StepProfile& profile;
+    GptExchange& exchange;
     cudaStream_t stream;
   };
 
@@ -32,8 +34,13 @@ class GptPasses {
   absl::Status Forward();
   // Of the first `used` rows: row losses, added up in the output; with `gradient`, the logits become their gradient.
   absl::Status Loss(int64_t used, bool gradient, float gradient_scale);
-  // From the logits' gradient to all gradients, added to or written.
-  absl::Status Backward(bool accumulate);
+  // From the logits' gradient to all gradients, added to or written; with `sum` they are summed with those of the group's other
+  // ranks as soon as they are complete.
+  struct BackwardOptions {
+    bool accumulate = false;
+    bool sum = false;
+  };
+  absl::Status Backward(const BackwardOptions& options);
 
  private:
   struct Product {
@@ -93,6 +100,7 @@ class GptPasses {
   const GptTemporaries& brief_;
   GemmPlans& products_;
   StepProfile& profile_;
+  GptExchange& exchange_;
   const cudaStream_t stream_;
   const int64_t rows_;
   const GptInput input_;

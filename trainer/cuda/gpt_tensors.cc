@@ -1,6 +1,7 @@
 #include "trainer/cuda/gpt_tensors.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -65,6 +66,21 @@ GptParameters::GptParameters(const CudaGptConfig& config) {
   offsets_.final_shift = AddVector("ln_f.bias", channels);
 }
 
+std::vector<ArenaRange> GptParameters::buckets() const {
+  std::vector<ArenaRange> buckets = {{offsets_.token_table, 0}};
+  for (size_t layer = 0; layer < offsets_.layers.size(); ++layer) {
+    if (!IsFirstLayer(layer)) continue;
+    const int64_t begin = offsets_.layers[layer].norm1_scale;
+    buckets.back().end = begin;
+    buckets.push_back({begin, 0});
+  }
+  buckets.back().end = elements_;
+  return buckets;
+}
+
+// Layers 0; 1, 2; 3 .. 6; 7 .. 14: as many as are left in the last.
+size_t GptParameters::BucketOfLayer(size_t layer) { return static_cast<size_t>(std::bit_width(layer + 1)); }
+
 int64_t GptParameters::Add(std::string name, std::vector<int64_t> shape, bool decay, int64_t room) {
   int64_t size = 1;
   for (const int64_t extent : shape) size *= extent;
@@ -92,13 +108,10 @@ GptInput::GptInput(char* memory, int64_t rows) {
 
 int64_t InputBytes(int64_t rows) { return InputLayout(rows).total; }
 
-GptTensors::GptTensors(const CudaGptConfig& config, const GptParameters& parameters, int64_t spans) {
+GptTensors::GptTensors(const CudaGptConfig& config, const GptParameters& parameters) {
   const int64_t rows = config.max_samples * config.context;
   const int64_t wide = rows * config.channels;
-  weight_arena_.Add(&weights, parameters.elements());
   gradient_arena_.Add(&gradients, parameters.elements());
-  moment_arena_.Add(&first_moments, parameters.elements());
-  moment_arena_.Add(&second_moments, parameters.elements());
   rounded_arena_.Add(&rounded, parameters.elements());
 
   activations.layers.resize(static_cast<size_t>(config.layers));
@@ -124,24 +137,28 @@ GptTensors::GptTensors(const CudaGptConfig& config, const GptParameters& paramet
   brief.Add(&temporaries.row_losses, rows);
   brief.Add(&temporaries.row_hits, rows);
   brief.Add(&temporaries.partials, PartialElements(config));
-  brief.Add(&temporaries.norm_partials, kNormPartials);
   brief.Add(&temporaries.input, InputBytes(rows));
   brief.Add(&temporaries.output, 1);
-  brief.Add(&temporaries.spans, spans);
 }
 
 absl::Status GptTensors::Allocate() {
-  for (DeviceArena* arena :
-       {&weight_arena_, &gradient_arena_, &moment_arena_, &rounded_arena_, &activation_arena_, &temporary_arena_}) {
+  for (DeviceArena* arena : {&gradient_arena_, &rounded_arena_, &activation_arena_, &temporary_arena_}) {
     RM_RETURN_IF_ERROR(arena->Allocate());
   }
   return absl::OkStatus();
 }
 
+absl::Status GptTensors::AllocateState(int64_t elements, int64_t span_count) {
+  state_arena_ = DeviceArena("weights and moments (fp32)");
+  for (float** tensor : {&weights, &first_moments, &second_moments}) state_arena_.Add(tensor, elements);
+  state_arena_.Add(&spans, span_count);
+  state_arena_.Add(&norm_partials, span_count);
+  return state_arena_.Allocate();
+}
+
 std::vector<DeviceBytes> GptTensors::memory() const {
   std::vector<DeviceBytes> table;
-  for (const DeviceArena* arena :
-       {&weight_arena_, &gradient_arena_, &moment_arena_, &rounded_arena_, &activation_arena_, &temporary_arena_}) {
+  for (const DeviceArena* arena : {&state_arena_, &gradient_arena_, &rounded_arena_, &activation_arena_, &temporary_arena_}) {
     table.push_back({arena->kind(), arena->bytes()});
   }
   return table;

@@ -11,6 +11,7 @@
 #include "trainer/cuda/cuda_gpt.h"
 #include "trainer/cuda/device_memory.h"
 #include "trainer/cuda/kernels.h"
+#include "trainer/parallel/shard_layout.h"
 
 namespace ringmaster::trainer {
 
@@ -37,6 +38,14 @@ class GptParameters {
   const std::vector<Parameter>& list() const { return list_; }
   const GptParameterOffsets& offsets() const { return offsets_; }
   int64_t elements() const { return elements_; }
+  // What is exchanged together: the embeddings, the first layer, two, four, and so on; the final norm belongs to the last one. Each
+  // exchange costs both sides the time by which one is ahead of the other, on all multiprocessors that it occupies: the fewer the
+  // better. But nothing hides the last sums of a step nor its first weights: those buckets are small.
+  std::vector<ArenaRange> buckets() const;
+  static constexpr size_t kBucketOfEmbeddings = 0;
+  static size_t BucketOfLayer(size_t layer);
+  // Of its bucket; backward comes to it last.
+  static bool IsFirstLayer(size_t layer) { return layer == 0 || BucketOfLayer(layer - 1) != BucketOfLayer(layer); }
 
  private:
   int64_t Add(std::string name, std::vector<int64_t> shape, bool decay, int64_t room);
@@ -66,7 +75,8 @@ int64_t InputBytes(int64_t rows);
 // What the host reads back.
 struct GptOutput {
   LossOnDevice loss;
-  double norm = 0;  // of the gradients
+  double squares = 0;  // of the gradients that this rank updates with, added up
+  double norm = 0;     // of all gradients
 };
 
 struct GptActivations {
@@ -99,29 +109,33 @@ struct GptTemporaries {
   float* row_losses;    // (rows)
   int32_t* row_hits;    // (rows)
   float* partials;      // of any sum over rows
-  double* norm_partials;
-  char* input;  // GptInput
+  char* input;      // GptInput
   GptOutput* output;
-  UpdateSpan* spans;
 };
 
 struct GptTensors {
-  GptTensors(const CudaGptConfig& config, const GptParameters& parameters, int64_t spans);
+  GptTensors(const CudaGptConfig& config, const GptParameters& parameters);
+  // All but the state.
   absl::Status Allocate();
+  // The state of so many elements in so many spans, zeroed; what was there before is gone.
+  absl::Status AllocateState(int64_t elements, int64_t span_count);
   std::vector<DeviceBytes> memory() const;
 
+  // The state: of all parameters, or of this rank's shard of them.
   float* weights = nullptr;
-  float* gradients = nullptr;
   float* first_moments = nullptr;
   float* second_moments = nullptr;
+  UpdateSpan* spans = nullptr;
+  double* norm_partials = nullptr;  // (spans)
+
+  float* gradients = nullptr;
   Bf16* rounded = nullptr;  // weights as the passes read them
   GptActivations activations;
   GptTemporaries temporaries;
 
  private:
-  DeviceArena weight_arena_{"weights (fp32)"};
+  DeviceArena state_arena_{""};
   DeviceArena gradient_arena_{"gradients (fp32)"};
-  DeviceArena moment_arena_{"moments (fp32)"};
   DeviceArena rounded_arena_{"weights (bf16)"};
   DeviceArena activation_arena_{"activations"};
   DeviceArena temporary_arena_{"temporaries"};

@@ -97,18 +97,22 @@ int AddLosses(int64_t used, const float* row_losses, const int32_t* row_hits, bo
               cudaStream_t stream);
 
 // ---- update.cu
-inline constexpr int64_t kNormPartials = 1056;
-
-// *norm of the gradients. partials (kNormPartials) is scratch.
-int GradientNorm(const float* gradients, int64_t count, double* partials, double* norm, cudaStream_t stream);
-
-// A range of the arenas with one decay; at most kUpdateSpan elements, so that one block does one.
+// A range of the parameters with one decay; at most kUpdateSpan elements, so that one block does one. Begins at a multiple of 4 and
+// is padded to one, in the arenas and in the state, which may be a shard.
 inline constexpr int64_t kUpdateSpan = 16384;
 struct UpdateSpan {
-  int64_t offset = 0;
+  int64_t offset = 0;  // in the gradients and the rounded weights
+  int64_t state = 0;   // in weights and moments
   int32_t count = 0;
   int32_t decay = 0;  // not 0: weights decay
 };
+
+// *squares = the sum of the squares of the gradients in the spans. partials (span_count) is scratch.
+int SumOfSquares(const float* gradients, const UpdateSpan* spans, int64_t span_count, double* partials, double* squares,
+                 cudaStream_t stream);
+// *norm = the root of *squares.
+int NormOfSquares(const double* squares, double* norm, cudaStream_t stream);
+
 struct CudaAdamW {
   float gradient_scale = 1;
   float beta1 = 0;
@@ -121,7 +125,7 @@ struct CudaAdamW {
   float keep = 1;  // 1 - learning rate * weight decay, where weights decay
 };
 struct AdamWArenas {
-  float* weights = nullptr;
+  float* weights = nullptr;  // m and v alike: the state
   const float* gradients = nullptr;
   float* m = nullptr;
   float* v = nullptr;

@@ -220,26 +220,55 @@ TEST_P(AttentionKernels, ForwardAndBackwardAreTheCpus) {
 
 INSTANTIATE_TEST_SUITE_P(Contexts, AttentionKernels, ::testing::Values(64, 128, 192, 1024));
 
+TEST_F(Kernels, TheNormIsThatOfTheSpansAndNothingBetween) {
+  constexpr int64_t kCount = 40000;
+  const auto gradients = Normal(11, kCount);
+  // The second begins behind three elements that belong to nobody; the last ends before such.
+  const std::vector<UpdateSpan> spans = {
+      {.offset = 0, .count = 4001}, {.offset = 4004, .count = kUpdateSpan}, {.offset = 30000, .count = 7}};
+  OnDevice<float> there(gradients);
+  OnDevice<UpdateSpan> spans_there(spans);
+  OnDevice<double> partials(3), squares(1), norm(1);
+  double expected = 0;
+  for (const UpdateSpan& span : spans) {
+    for (int64_t i = span.offset; i < span.offset + span.count; ++i) expected += static_cast<double>(gradients[i]) * gradients[i];
+  }
+  ASSERT_EQ(SumOfSquares(there.get(), spans_there.get(), 3, partials.get(), squares.get(), nullptr), 0);
+  ASSERT_EQ(NormOfSquares(squares.get(), norm.get(), nullptr), 0);
+  EXPECT_NEAR(squares.Read()[0], expected, 1e-6 * expected);
+  EXPECT_NEAR(norm.Read()[0], std::sqrt(expected), 1e-6 * std::sqrt(expected));
+}
+
 TEST_F(Kernels, AnInfiniteNormStopsTheUpdate) {
   constexpr int64_t kCount = 40000;
   auto gradients = Normal(11, kCount);
-  OnDevice<float> there(gradients), weights(std::vector<float>(kCount, 1.0f)), m(kCount), v(kCount);
-  OnDevice<Bf16> rounded(kCount);
-  OnDevice<double> partials(kNormPartials);
-  OnDevice<double> norm(1);
-  double squares = 0;
-  for (const float g : gradients) squares += static_cast<double>(g) * g;
-  ASSERT_EQ(GradientNorm(there.get(), kCount, partials.get(), norm.get(), nullptr), 0);
-  EXPECT_NEAR(norm.Read()[0], std::sqrt(squares), 1e-5 * std::sqrt(squares));
-
   gradients[12345] = INFINITY;
-  OnDevice<float> infinite(gradients);
+  OnDevice<float> infinite(gradients), weights(std::vector<float>(kCount, 1.0f)), m(kCount), v(kCount);
+  OnDevice<Bf16> rounded(kCount);
+  OnDevice<double> partials(1), squares(1), norm(1);
   OnDevice<UpdateSpan> spans(std::vector<UpdateSpan>{{.offset = 0, .count = kUpdateSpan, .decay = 1}});
-  ASSERT_EQ(GradientNorm(infinite.get(), kCount, partials.get(), norm.get(), nullptr), 0);
+  ASSERT_EQ(SumOfSquares(infinite.get(), spans.get(), 1, partials.get(), squares.get(), nullptr), 0);
+  ASSERT_EQ(NormOfSquares(squares.get(), norm.get(), nullptr), 0);
   ASSERT_EQ(UpdateAdamW({.step_size = 1, .keep = 0.5f}, spans.get(), 1,
                         {weights.get(), infinite.get(), m.get(), v.get(), rounded.get()}, norm.get(), nullptr),
             0);
   EXPECT_EQ(weights.ReadFloats(), std::vector<float>(kCount, 1.0f));
+}
+
+// Weights and moments of a shard lie elsewhere than its gradients and rounded weights.
+TEST_F(Kernels, AShardIsUpdatedInItsOwnPlace) {
+  constexpr int64_t kCount = 64;
+  OnDevice<float> gradients(Normal(5, kCount)), weights(std::vector<float>(8, 1.0f)), m(8), v(8);
+  OnDevice<Bf16> rounded(kCount);
+  OnDevice<double> norm(std::vector<double>{1.0});
+  OnDevice<UpdateSpan> spans(std::vector<UpdateSpan>{{.offset = 40, .state = 4, .count = 4, .decay = 1}});
+  ASSERT_EQ(UpdateAdamW({.epsilon = 1, .keep = 0.5f}, spans.get(), 1,
+                        {weights.get(), gradients.get(), m.get(), v.get(), rounded.get()}, norm.get(), nullptr),
+            0);
+  EXPECT_EQ(weights.ReadFloats(), (std::vector<float>{1, 1, 1, 1, 0.5f, 0.5f, 0.5f, 0.5f}));
+  std::vector<float> expected(kCount, 0.0f);
+  std::fill_n(expected.begin() + 40, 4, 0.5f);
+  EXPECT_EQ(rounded.ReadFloats(), expected);
 }
 
 }  // namespace

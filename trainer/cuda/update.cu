@@ -19,34 +19,34 @@ __device__ double SumBlock(double mine, double* shared) {
   return shared[0];
 }
 
-__global__ void SumSquares(const float4* gradients, int64_t vectors, double* partials) {
+__global__ void __launch_bounds__(kThreads)
+    SumSquares(const float* gradients, const UpdateSpan* spans, double* partials) {
   __shared__ double shared[kThreads];
-  float total = 0;
+  const UpdateSpan span = spans[blockIdx.x];
+  const float* const begin = gradients + span.offset;
   double sum = 0;
-  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
-  int since = 0;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < vectors; i += step) {
-    const float4 g = gradients[i];
-    total += g.x * g.x + g.y * g.y + g.z * g.z + g.w * g.w;
-    if (++since == 8) {
-      sum += total;
-      total = 0;
-      since = 0;
-    }
+  for (int64_t i = threadIdx.x * 4; i < span.count; i += kThreads * 4) {
+    const float4 g = *reinterpret_cast<const float4*>(begin + i);
+    // What lies between the end of a parameter and the next multiple of 4 is nobody's.
+    float squares = g.x * g.x;
+    if (i + 1 < span.count) squares += g.y * g.y;
+    if (i + 2 < span.count) squares += g.z * g.z;
+    if (i + 3 < span.count) squares += g.w * g.w;
+    sum += squares;
   }
-  sum += total;
   const double all = SumBlock(sum, shared);
   if (threadIdx.x == 0) partials[blockIdx.x] = all;
 }
 
-__global__ void FinishNorm(const double* partials, double* norm) {
+__global__ void AddSquares(const double* partials, int64_t count, double* squares) {
   __shared__ double shared[kThreads];
   double sum = 0;
-  for (int64_t i = threadIdx.x; i < kNormPartials; i += kThreads) sum += partials[i];
-  const double all = sqrt(SumBlock(sum, shared));
-  if (threadIdx.x != 0) return;
-  *norm = all;
+  for (int64_t i = threadIdx.x; i < count; i += kThreads) sum += partials[i];
+  const double all = SumBlock(sum, shared);
+  if (threadIdx.x == 0) *squares = all;
 }
+
+__global__ void Root(const double* squares, double* norm) { *norm = sqrt(*squares); }
 
 __device__ float Update(const CudaAdamW& factors, float keep, float gradient, float weight, float& m, float& v) {
   m = factors.beta1 * m + factors.one_minus_beta1 * gradient;
@@ -61,9 +61,9 @@ __global__ void __launch_bounds__(kThreads)
   const float keep = span.decay != 0 ? factors.keep : 1.0f;
   // Spans begin at multiples of 4 and are padded to them.
   for (int64_t i = threadIdx.x * 4; i < span.count; i += kThreads * 4) {
-    const int64_t at = span.offset + i;
+    const int64_t at = span.state + i;
     float4 w = *reinterpret_cast<float4*>(arenas.weights + at);
-    const float4 g = *reinterpret_cast<const float4*>(arenas.gradients + at);
+    const float4 g = *reinterpret_cast<const float4*>(arenas.gradients + span.offset + i);
     float4 m = *reinterpret_cast<float4*>(arenas.m + at);
     float4 v = *reinterpret_cast<float4*>(arenas.v + at);
     w.x = Update(factors, keep, factors.gradient_scale * g.x, w.x, m.x, v.x);
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kThreads)
     *reinterpret_cast<float4*>(arenas.weights + at) = w;
     *reinterpret_cast<float4*>(arenas.m + at) = m;
     *reinterpret_cast<float4*>(arenas.v + at) = v;
-    *reinterpret_cast<uint2*>(arenas.rounded + at) = {PackPair(w.x, w.y), PackPair(w.z, w.w)};
+    *reinterpret_cast<uint2*>(arenas.rounded + span.offset + i) = {PackPair(w.x, w.y), PackPair(w.z, w.w)};
   }
 }
 
@@ -103,15 +103,21 @@ __global__ void Fill(T* x, int64_t count, float deviation) {
 
 }  // namespace
 
-int GradientNorm(const float* gradients, int64_t count, double* partials, double* norm, cudaStream_t stream) {
-  SumSquares<<<static_cast<unsigned>(kNormPartials), kThreads, 0, stream>>>(reinterpret_cast<const float4*>(gradients), count / 4,
-                                                                            partials);
-  FinishNorm<<<1, kThreads, 0, stream>>>(partials, norm);
+int SumOfSquares(const float* gradients, const UpdateSpan* spans, int64_t span_count, double* partials, double* squares,
+                 cudaStream_t stream) {
+  if (span_count > 0) SumSquares<<<static_cast<unsigned>(span_count), kThreads, 0, stream>>>(gradients, spans, partials);
+  AddSquares<<<1, kThreads, 0, stream>>>(partials, span_count, squares);
+  return static_cast<int>(cudaGetLastError());
+}
+
+int NormOfSquares(const double* squares, double* norm, cudaStream_t stream) {
+  Root<<<1, 1, 0, stream>>>(squares, norm);
   return static_cast<int>(cudaGetLastError());
 }
 
 int UpdateAdamW(const CudaAdamW& factors, const UpdateSpan* spans, int64_t span_count, const AdamWArenas& arenas,
                 const double* norm, cudaStream_t stream) {
+  if (span_count == 0) return 0;
   UpdateSpans<<<static_cast<unsigned>(span_count), kThreads, 0, stream>>>(factors, spans, arenas, norm);
   return static_cast<int>(cudaGetLastError());
 }

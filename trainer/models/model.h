@@ -61,6 +61,10 @@ class Model {
   // Fills the weights; a function of (seed, parameter, index inside it) alone.
   virtual void Initialize(uint64_t seed) = 0;
 
+  // The next ForwardBackward is the last before the optimizer's step. A model on a GPU that shares its gradients with others' begins
+  // to sum them while it runs.
+  virtual void ExpectLastPass() {}
+
   // Adds gradient_scale * d(sum of losses)/d(weights) to the gradients.
   // INTERNAL: the maths library failed; its text is in the message.
   virtual absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale) = 0;

@@ -21,6 +21,10 @@ GradientSync::GradientSync(std::unique_ptr<Communicator> communicator, const Clo
                            GradientSyncOptions options)
     : communicator_(std::move(communicator)), clock_(clock), board_(board), options_(options) {
   RM_CHECK(options_.bucket_elements > 0) << "bucket_elements " << options_.bucket_elements;
+  if (board_ == nullptr) return;
+  // Who has entered fewest is found by comparing ranks, some of which have seen other epochs.
+  board_->collective_sequence.store(0, std::memory_order_relaxed);
+  board_->collective_bytes.store(0, std::memory_order_relaxed);
 }
 
 // The board says "entered" before the wait begins and "communication" while it lasts.
@@ -30,8 +34,8 @@ absl::Status GradientSync::Measure(Operation operation, DataType type, size_t by
   counters_.bytes += bytes;
   TrainerPhase phase = TrainerPhase::kStarting;
   if (board_ != nullptr) {
-    board_->collective_sequence.store(counters_.collectives, std::memory_order_relaxed);
-    board_->collective_bytes.store(counters_.bytes, std::memory_order_relaxed);
+    board_->collective_sequence.fetch_add(1, std::memory_order_relaxed);
+    board_->collective_bytes.fetch_add(bytes, std::memory_order_relaxed);
     board_->waits_for.store(-1, std::memory_order_relaxed);
     board_->last_call.store(NumberOf(operation, type, bytes), std::memory_order_relaxed);
     phase = board_->phase.exchange(TrainerPhase::kCommunication, std::memory_order_relaxed);

@@ -33,7 +33,8 @@ class GradientSync {
     absl::Duration waiting;  // time spent inside collectives
   };
 
-  // `communicator` null: a group of one. `board` may be null; it and `clock` must outlive this.
+  // `communicator` null: a group of one. `board` may be null; it and `clock` must outlive this. The board's counters, which are also
+  // DeviceSync's, begin again at 0.
   GradientSync(std::unique_ptr<Communicator> communicator, const Clock& clock, ProgressBoard* board, GradientSyncOptions options);
 
   int rank() const { return communicator_ == nullptr ? 0 : communicator_->rank(); }

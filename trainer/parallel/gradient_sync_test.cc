@@ -54,6 +54,15 @@ TEST_F(GradientSyncTest, SumsGradientsAcrossBucketBorders) {
   }
 }
 
+TEST_F(GradientSyncTest, ANewGroupCountsFromZeroAgain) {
+  ProgressBoard board;
+  board.collective_sequence = 512;
+  board.collective_bytes = 4096;
+  const GradientSync sync(nullptr, clock_, &board, {});
+  EXPECT_EQ(board.collective_sequence, 0u);
+  EXPECT_EQ(board.collective_bytes, 0u);
+}
+
 TEST_F(GradientSyncTest, GivesZeroedMemoryThatItSums) {
   auto ranks = Make(2, {.bucket_elements = 16});
   OnAll(ranks, [&](GradientSync& sync) {

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""GPT-2's 12 layers (on bytes) trained on two GPUs by whole jobs: the losses of one GPU, the same bits on two runs and on one that
+lost a rank, with and without ZeRO-1; then how long a job takes from the death of a rank to its next step.
+usage: train_group.py DIR TEXT [TRIALS]: DIR holds ringmaster and ringmaster-trainer. Works in a directory of its own under TMPDIR,
+25 GB."""
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+JOB = """name: {name}
+parallel: {{data: {ranks}, zero: {zero}}}
+device: cuda
+model: {{gpt: {{layers: 12, heads: 12, channels: 768, context: 1024}}}}
+data: {{text: {{files: [{text}], validation_fraction: 0.1}}}}
+train:
+  steps: {steps}
+  global_batch: 32
+  micro_batch: 16
+  optimizer: {{adamw: {{learning_rate: 3.0e-4, weight_decay: 0.1}}}}
+  schedule: {{constant: {{warmup_steps: 20}}}}
+  clip_norm: 1.0
+  seed: 1
+  log_every: 1
+  validation_samples: 64
+checkpoint: {{directory: ./checkpoints, every_steps: {every}, keep: 2}}
+restart: {{max_failures: 100, backoff: 0.1s}}
+"""
+STEP = re.compile(r"step (\d+)/\d+ loss ([\d.]+).* ([\d.]+) tokens/s comm (\d+)%")
+
+
+class Job:
+    """A running job; `steps` are (time, step, loss, tokens/s, comm %) as its lines come."""
+
+    def __init__(self, ringmaster, text, name, ranks, zero=0, steps=121, every=40):
+        self.ringmaster, self.name = ringmaster, name
+        with open(f"{name}.yaml", "w") as out:
+            out.write(JOB.format(name=name, ranks=ranks, zero=zero, text=text, steps=steps, every=every))
+        self.process = subprocess.Popen([ringmaster, "run", f"{name}.yaml", "--state-dir", f"state-{name}"],
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.steps, self.lines, self.changed = [], [], threading.Condition()
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            now, found = time.monotonic(), STEP.search(line)
+            with self.changed:
+                self.lines.append((now, line.rstrip()))
+                if found and "validation" not in line:
+                    self.steps.append((now, int(found[1]), float(found[2]), float(found[3]), int(found[4])))
+                self.changed.notify_all()
+
+    def fail(self, what):
+        print("\n".join(line for _, line in self.lines if " loss " not in line))
+        self.process.kill()
+        raise SystemExit(f"{self.name}: {what}")
+
+    def wait_for(self, done, what, seconds=120):
+        with self.changed:
+            if not self.changed.wait_for(done, timeout=seconds):
+                self.fail(f"no {what} in {seconds} s")
+
+    def reach(self, step):
+        self.wait_for(lambda: (self.steps and self.steps[-1][1] >= step) or self.process.poll() is not None, f"step {step}")
+        if not self.steps or self.steps[-1][1] < step:
+            self.fail(f"ended before step {step}")
+
+    def kill_rank(self, rank):
+        status = subprocess.run([self.ringmaster, "status", "--state-dir", f"state-{self.name}", "--output", "json"],
+                                capture_output=True, text=True, check=True)
+        pid = next(r["pid"] for r in json.loads(status.stdout)["jobs"][0]["ranks"] if r["rank"] == rank)
+        os.kill(pid, signal.SIGKILL)
+        return time.monotonic()
+
+    def finish(self):
+        try:
+            code = self.process.wait(timeout=300)
+        except subprocess.TimeoutExpired:
+            self.fail("does not end")
+        self.reader.join()
+        if code != 0:
+            self.fail(f"exit code {code}")
+        found = subprocess.run(f"ls -d checkpoints/{self.name}-*", shell=True, capture_output=True, text=True).stdout.split()[0]
+        listed = subprocess.run([self.ringmaster, "--output", "json", "checkpoints", found], capture_output=True, text=True,
+                                check=True)
+        return max(json.loads(listed.stdout)["checkpoints"], key=lambda c: c["step"])["digest"]
+
+    def losses(self):
+        return {step: loss for _, step, loss, _, _ in self.steps}
+
+    def speed(self):
+        return f"{self.steps[-1][3]:.0f} tokens/s, {self.steps[-1][4]} % of the time exposed communication"
+
+
+def recovery(job, trials, resumes):
+    """Seconds from the death of a rank, in turn of either, to the next completed step."""
+    times = []
+    for trial in range(trials):
+        with job.changed:
+            begun = len(job.lines)
+        job.reach(job.steps[-1][1] + 60 if job.steps else 60)
+        job.wait_for(lambda: any("checkpoint step" in line for _, line in job.lines[begun:]), "checkpoint")
+        with job.changed:
+            marker = len(job.lines)
+            killed = job.kill_rank(1 - trial % 2)
+        found = {}
+
+        def after(pattern, begin):
+            return next((i for i in range(begin, len(job.lines)) if re.search(pattern, job.lines[i][1])), None)
+
+        def back():
+            epoch = after(r"^epoch \d+:", marker)
+            found["step"] = None if epoch is None else after(STEP, epoch)
+            return found["step"] is not None
+
+        job.wait_for(back, "step of a new epoch")
+        times.append(job.lines[found["step"]][0] - killed)
+        if after(resumes, marker) is None:
+            job.fail(f"no '{resumes}' after the death of a rank")
+    return times
+
+
+def main():
+    here, text = os.path.realpath(sys.argv[1]), os.path.realpath(sys.argv[2])
+    trials = int(sys.argv[3]) if len(sys.argv) > 3 else 6
+    ringmaster = os.path.join(here, "ringmaster")
+    with tempfile.TemporaryDirectory() as work:
+        os.chdir(work)
+        one = Job(ringmaster, text, "one", 1)
+        one.finish()
+        print("one GPU:", one.speed(), flush=True)
+        for zero in (0, 1):
+            kind = "ZeRO-1" if zero else "data parallel"
+            digests = {}
+            for name in ("first", "second", "killed"):
+                job = Job(ringmaster, text, f"{name}{zero}", 2, zero)
+                if name == "killed":
+                    job.reach(70)
+                    job.kill_rank(1)
+                digests[name] = job.finish()
+                if name == "first":
+                    print(f"two GPUs, {kind}:", job.speed(), flush=True)
+                worst = max(abs(loss - job.losses()[step]) for step, loss in one.losses().items())
+                print(f"{kind}, {name}: digest {digests[name]}, loss differs from one GPU's by at most {worst:.4f}", flush=True)
+                if worst > 1e-2:
+                    raise SystemExit("that is too much")
+            if len(set(digests.values())) != 1:
+                raise SystemExit(f"{kind}: {digests}: the bits differ")
+            job = Job(ringmaster, text, f"trials{zero}", 2, zero, steps=1000000, every=50)
+            times = recovery(job, trials, "from step" if zero else "goes on at step")
+            job.process.send_signal(signal.SIGTERM)
+            job.process.wait(timeout=60)
+            print(f"{kind}: from the death of a rank to the next step {', '.join(f'{t:.2f}' for t in times)} s, "
+                  f"median {statistics.median(times):.2f} s", flush=True)
+            if "RINGMASTER_SHOW_RECOVERY" in os.environ:
+                print("\n".join(f"{at - job.lines[0][0]:.3f} {line}" for at, line in job.lines if " loss " not in line))
+        os.chdir("/")
+    print("two GPUs train as one does, and go on when one of them is lost")
+
+
+if __name__ == "__main__":
+    main()

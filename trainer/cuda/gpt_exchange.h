@@ -1,0 +1,109 @@
+// What the GPUs of a group do together in a step of GPT-2: gradients are summed bucket by bucket while backward goes on, and with
+// sharded state the new weights go round in the order in which forward reads them. Collectives run on a stream of their own, of
+// high priority; it and the stream of the passes wait for each other by events alone.
+//
+// One thread. Alone, every call returns at once and enqueues nothing. Errors are DeviceSync's and CUDA's; FAILED_PRECONDITION:
+// state is sharded and the group has gone.
+#ifndef RINGMASTER_TRAINER_CUDA_GPT_EXCHANGE_H_
+#define RINGMASTER_TRAINER_CUDA_GPT_EXCHANGE_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "trainer/cuda/device_memory.h"
+#include "trainer/cuda/gpt_tensors.h"
+#include "trainer/cuda/step_profile.h"
+#include "trainer/parallel/device_sync.h"
+#include "trainer/parallel/shard_layout.h"
+
+namespace ringmaster::trainer {
+
+class GptExchange {
+ public:
+  // All must outlive this.
+  struct Parts {
+    const GptParameters& parameters;
+    const GptTensors& tensors;
+    StepProfile& profile;
+    cudaStream_t passes;
+    bool sharded = false;  // each rank keeps and updates a piece of every bucket
+  };
+
+  static absl::StatusOr<std::unique_ptr<GptExchange>> Create(const Parts& parts);
+
+  // The group from here on; null: alone. What the last group left on the device is over.
+  void Enter(DeviceSync* sync);
+  // The group is about to go.
+  void Leave() { sync_ = nullptr; }
+
+  // Of the state that this rank keeps: everything unless it is sharded.
+  const ShardLayout& layout() const { return layout_; }
+  DeviceSync* sync() const { return sync_; }
+  bool is_sharded() const { return layout_.ranks() > 1; }
+
+  // Backward has enqueued all of what goes into the gradients of this bucket.
+  absl::Status SumBucket(size_t bucket);
+  // What is enqueued on the passes' stream from here on finds all sums.
+  absl::Status AwaitSums();
+  // The sum of one number over shards.
+  absl::Status SumOverShards(double* value);
+  // The passes' stream has enqueued the update of this bucket's weights.
+  absl::Status HandRound(size_t bucket);
+  // What is enqueued on the passes' stream from here on finds the new weights of this bucket.
+  absl::Status AwaitWeights(size_t bucket);
+
+  // Every rank's piece of an arena in its place, the whole of it on all ranks.
+  absl::Status Gather(void* arena, DataType type);
+  absl::Status Broadcast(float* arena, int root);
+
+  // Returns when `event`, recorded on the passes' stream, is done.
+  absl::Status WaitFor(cudaEvent_t event);
+  // Adds up how long the passes' stream has waited in this step. After WaitFor of something behind AwaitSums.
+  absl::Status CountWaiting();
+
+ private:
+  // Two events around a place where the passes' stream waits for the other one.
+  struct TimedWait {
+    OwnedEvent before;
+    OwnedEvent after;
+    bool used = false;
+  };
+
+  explicit GptExchange(const Parts& parts);
+  absl::Status SetUp();
+  absl::Status Follow();  // the collectives' stream: after what is on the passes' stream now
+  absl::Status Await(cudaEvent_t event, TimedWait& wait);
+  absl::Status AwaitAll(TimedWait& wait);  // that is enqueued so far
+  absl::Status CheckGroup() const;
+  DeviceSync::Parts PartsOf(size_t bucket, void* arena, DataType type) const;
+  CudaStream stream() const { return reinterpret_cast<CudaStream>(stream_.get()); }
+
+  const GptTensors& tensors_;
+  const std::vector<ArenaRange> buckets_;
+  StepProfile& profile_;
+  const cudaStream_t passes_;
+  const bool sharded_;
+  DeviceSync* sync_ = nullptr;
+  ShardLayout layout_;
+
+  OwnedStream stream_;
+  OwnedEvent reached_;  // by the passes' stream
+  OwnedEvent done_;     // what the passes' stream awaits
+  struct Handing {      // of a bucket's weights
+    OwnedEvent done;
+    TimedWait wait;
+    bool is_awaited = true;
+  };
+  std::vector<Handing> handings_;  // by bucket
+  TimedWait sum_wait_;
+  TimedWait number_wait_;
+};
+
+}  // namespace ringmaster::trainer
+
+#endif  // RINGMASTER_TRAINER_CUDA_GPT_EXCHANGE_H_

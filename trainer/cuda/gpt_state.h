@@ -1,0 +1,67 @@
+// What of GPT-2 outlives a step on the device: fp32 master weights and AdamW's moments, whole or, in a group that shards them, this
+// rank's pieces; the norm of the gradients, the update, and the way from and to the host and the other ranks.
+//
+// One thread; work goes to the passes' stream. Calls that move whole arenas wait for the device; with sharded state Get,
+// ShareWeights and every step are collective. Errors: GptExchange's, CUDA's.
+#ifndef RINGMASTER_TRAINER_CUDA_GPT_STATE_H_
+#define RINGMASTER_TRAINER_CUDA_GPT_STATE_H_
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "trainer/cuda/cuda_gpt.h"
+#include "trainer/cuda/gpt_exchange.h"
+#include "trainer/cuda/gpt_tensors.h"
+
+namespace ringmaster::trainer {
+
+class GptState {
+ public:
+  // All must outlive this.
+  struct Parts {
+    const GptParameters& parameters;
+    GptTensors& tensors;
+    GptExchange& exchange;
+    StepProfile& profile;
+    cudaStream_t stream;
+  };
+
+  explicit GptState(const Parts& parts) : parts_(parts), tensors_(parts.tensors) {}
+  absl::Status SetUp();
+
+  // Makes room for what the exchange's layout gives this rank. True: that is what there was, and it is kept.
+  absl::StatusOr<bool> Fit();
+
+  // The whole arena. With sharded state, what gradients there are is lost.
+  absl::Status Set(CudaArena arena, std::span<const float> values);
+  absl::Status Get(CudaArena arena, std::span<float> values);
+
+  // The passes' weights of all ranks from the masters, where an exchange of them may have broken off.
+  absl::Status ShareWeights();
+  // All of the state is `root`'s. Not with sharded state.
+  absl::Status FillFrom(int root);
+
+  absl::Status EnqueueNorm();
+  // Nothing changes when the norm is not finite.
+  absl::Status EnqueueUpdate(const CudaAdamW& factors);
+
+  absl::Status WaitUntilIdle();
+
+ private:
+  float* StateOf(CudaArena arena) const;
+  absl::Status Round(const float* weights, int64_t count, Bf16* rounded);
+
+  const Parts parts_;
+  GptTensors& tensors_;
+  OwnedEvent idle_;
+  std::optional<ShardLayout> layout_;  // of what there is
+  std::vector<int64_t> first_spans_;   // by bucket; behind the last, how many there are
+};
+
+}  // namespace ringmaster::trainer
+
+#endif  // RINGMASTER_TRAINER_CUDA_GPT_STATE_H_
