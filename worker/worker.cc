@@ -43,7 +43,7 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const WorkerOptions& optio
   RM_ASSIGN_OR_RETURN(std::unique_ptr<CoordinatorStream> stream, CreateGrpcCoordinatorStream(options.coordinator));
   RM_ASSIGN_OR_RETURN(HeldPort port, HeldPort::Take());
   const Incarnation incarnation(absl::Uniform<uint64_t>(absl::IntervalClosed, absl::BitGen(), 1, ~uint64_t{0}));
-  RM_ASSIGN_OR_RETURN(std::unique_ptr<TrainerRelay> relay, CreateTrainerRelay(absl::StrCat("ringmaster-relay-", incarnation.value())));
+  RM_ASSIGN_OR_RETURN(std::unique_ptr<TrainerRelay> relay, CreateTrainerRelay(absl::StrCat("ringmaster-relay-", incarnation.value()), clock));
 
   const std::string worker_id = options.worker_id.empty() ? HostName() : options.worker_id;
   DeviceInventory devices = ReadDeviceInventory("/proc/self/cgroup", "/sys/fs/cgroup");

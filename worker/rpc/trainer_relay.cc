@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <deque>
 #include <map>
@@ -16,6 +15,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "absl/time/time.h"
 #include "common/file_descriptor.h"
 #include "common/mutex.h"
 
@@ -24,7 +24,7 @@ namespace {
 
 constexpr char kService[] = "/ringmaster.v1.TrainerService/";
 constexpr size_t kBytesPerMessage = 1 << 20;  // unless one call alone is longer
-constexpr std::chrono::seconds kShutdownGrace(1);
+constexpr absl::Duration kShutdownGrace = absl::Seconds(1);
 constexpr int kFastestPingMs = 1000;
 
 std::string BytesOf(grpc::ByteBuffer& buffer) {
@@ -68,7 +68,8 @@ class RelayedCall final : public grpc::ServerGenericBidiReactor {
 
 class GrpcTrainerRelay final : public TrainerRelay, public grpc::CallbackGenericService {
  public:
-  GrpcTrainerRelay(std::string address, FileDescriptor ready) : address_(std::move(address)), ready_(std::move(ready)) {}
+  GrpcTrainerRelay(std::string address, FileDescriptor ready, const Clock& clock)
+      : address_(std::move(address)), ready_(std::move(ready)), clock_(clock) {}
 
   ~GrpcTrainerRelay() override {
     if (server_ == nullptr) return;
@@ -77,7 +78,7 @@ class GrpcTrainerRelay final : public TrainerRelay, public grpc::CallbackGeneric
       stopping_ = true;
     }
     FailAll(absl::UnavailableError("the worker is stopping"));
-    server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);
+    server_->Shutdown(absl::ToChronoTime(clock_.WallNow() + kShutdownGrace));
     server_->Wait();
     server_.reset();
   }
@@ -180,6 +181,7 @@ class GrpcTrainerRelay final : public TrainerRelay, public grpc::CallbackGeneric
 
   const std::string address_;
   const FileDescriptor ready_;
+  const Clock& clock_;
   std::unique_ptr<grpc::Server> server_;
 
   Mutex mu_;
@@ -200,11 +202,11 @@ void RelayedCall::OnCancel() {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TrainerRelay>> CreateTrainerRelay(const std::string& name) {
+absl::StatusOr<std::unique_ptr<TrainerRelay>> CreateTrainerRelay(const std::string& name, const Clock& clock) {
   FileDescriptor ready(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!ready.valid()) return absl::ResourceExhaustedError(absl::StrCat("eventfd: ", std::strerror(errno)));
   // No file: nothing is left behind by a worker that was killed.
-  auto relay = std::make_unique<GrpcTrainerRelay>(absl::StrCat("unix-abstract:", name), std::move(ready));
+  auto relay = std::make_unique<GrpcTrainerRelay>(absl::StrCat("unix-abstract:", name), std::move(ready), clock);
   if (absl::Status status = relay->Listen(); !status.ok()) return status;
   return relay;
 }

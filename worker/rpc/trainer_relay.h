@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/clock.h"
 #include "proto/worker_service.pb.h"
 
 namespace ringmaster {
@@ -31,8 +32,8 @@ class TrainerRelay {
   virtual void FailAll(const absl::Status& status) = 0;
 };
 
-// `name` is of this worker alone on this host. RESOURCE_EXHAUSTED: no descriptors. UNAVAILABLE: the socket is taken.
-absl::StatusOr<std::unique_ptr<TrainerRelay>> CreateTrainerRelay(const std::string& name);
+// `name` is of this worker alone on this host; the clock outlives the relay. RESOURCE_EXHAUSTED: no descriptors. UNAVAILABLE: the socket is taken.
+absl::StatusOr<std::unique_ptr<TrainerRelay>> CreateTrainerRelay(const std::string& name, const Clock& clock);
 
 }  // namespace ringmaster
 

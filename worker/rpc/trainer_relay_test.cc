@@ -3,11 +3,11 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <string>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "common/real_clock.h"
 #include "common/status_matchers.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
@@ -23,7 +23,7 @@ class TrainerRelayTest : public ::testing::Test {
  protected:
   void SetUp() override {
     name_ = absl::StrCat("ringmaster-relay-test-", getpid(), "-", ::testing::UnitTest::GetInstance()->current_test_info()->name());
-    ASSERT_OK_AND_ASSIGN(relay_, CreateTrainerRelay(name_));
+    ASSERT_OK_AND_ASSIGN(relay_, CreateTrainerRelay(name_, clock_));
     channel_ = grpc::CreateChannel(relay_->address(), grpc::InsecureChannelCredentials());
   }
 
@@ -35,7 +35,7 @@ class TrainerRelayTest : public ::testing::Test {
     std::thread thread;
   };
   void Ask(Trainer& trainer, std::string key) {
-    trainer.context->set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+    trainer.context->set_deadline(absl::ToChronoTime(clock_.WallNow() + absl::Seconds(30)));
     trainer.thread = std::thread([this, &trainer, key = std::move(key)] {
       v1::AwaitRequest request;
       request.set_key(key);
@@ -66,6 +66,7 @@ class TrainerRelayTest : public ::testing::Test {
     return answers;
   }
 
+  const RealClock clock_{};
   std::string name_;
   std::unique_ptr<TrainerRelay> relay_;
   std::shared_ptr<grpc::Channel> channel_;
@@ -162,7 +163,7 @@ TEST_F(TrainerRelayTest, OtherServicesAreNotPassedOn) {
 }
 
 TEST_F(TrainerRelayTest, ANameThatIsTakenIsAnError) {
-  EXPECT_THAT(CreateTrainerRelay(name_), StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr(name_)));
+  EXPECT_THAT(CreateTrainerRelay(name_, clock_), StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr(name_)));
 }
 
 TEST_F(TrainerRelayTest, ItsEndIsTheEndOfThoseThatWait) {
