@@ -67,7 +67,7 @@ std::optional<Verdict> JudgeRunning(const Turn& turn, const Job& job, const JobL
   const absl::Duration patience = std::max(kStandstill, 4 * longest);
   if (turn.now - observed.moved_at >= patience) {
     if (const auto verdict = Judge(views, turn.now, patience); verdict.has_value()) return verdict;
-    if (longest == absl::ZeroDuration()) return std::nullopt;
+    if (!observed.steps.any()) return std::nullopt;
     return JudgeAlone(views, turn.now, std::max(kStandstillAlone, 20 * longest));
   }
   const std::optional<Verdict> slow = JudgePace(views, turn.now);

@@ -27,6 +27,7 @@ class StepTimes {
     }
   }
 
+  bool any() const { return longest_ > absl::ZeroDuration(); }
   // Once is no rule: of one long step (somebody stood still for a while) the next hang must not be hidden by it.
   absl::Duration usual_longest() const { return second_; }
 

@@ -7,7 +7,10 @@ namespace {
 
 TEST(StepTimes, OneLongStepIsNoRule_ASecondIs) {
   StepTimes times;
+  EXPECT_FALSE(times.any());
   times.Took(1, 11, absl::Seconds(1));
+  EXPECT_TRUE(times.any());
+  EXPECT_EQ(times.usual_longest(), absl::ZeroDuration());
   times.Took(11, 12, absl::Seconds(2));
   EXPECT_EQ(times.usual_longest(), absl::Milliseconds(100));
   times.Took(12, 14, absl::Seconds(3));
