@@ -65,6 +65,13 @@ def pid_alive(pid):
         return False
 
 
+def readable(fd, timeout):
+    """Whether there is something to read, or its end, within this many seconds. (select() knows descriptors below 1024 alone.)"""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(max(0, timeout) * 1000))
+
+
 def wait_dead(pid, timeout):
     """Waits for the end of any process, child or not. Returns the seconds it took; fails after `timeout`."""
     began = time.monotonic()
@@ -73,7 +80,7 @@ def wait_dead(pid, timeout):
     except ProcessLookupError:
         return 0.0
     try:
-        ready, _, _ = select.select([fd], [], [], timeout)
+        ready = readable(fd, timeout)
         if not ready:
             raise AssertionError(f"pid {pid} still alive after {timeout} s")
     finally:
@@ -111,8 +118,7 @@ class Process:
         """The next line of its stdout, None at its end."""
         deadline = time.monotonic() + timeout
         while b"\n" not in self.buffer:
-            ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
-            if not ready:
+            if not readable(self.process.stdout.fileno(), deadline - time.monotonic()):
                 raise AssertionError(f"{self.name}: no output for {timeout} s; log: {self.log.name}\n{self.log_tail()}")
             chunk = os.read(self.process.stdout.fileno(), 65536)
             if not chunk:
