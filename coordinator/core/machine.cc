@@ -81,6 +81,7 @@ void Handle(Turn& turn, const Restarted&) {
 void Handle(Turn& turn, const Resumed&) {
   turn.membership.Extend(turn.now);
   for (const JobId& id : turn.jobs.order) {
+    turn.observed(id).ranks.clear();  // old boards, and heartbeats that come all at once, do not say that a rank stands still
     if (turn.jobs.Find(id)->live.missing.empty()) continue;
     for (auto& [rank, time] : turn.live(id).missing) time = std::max(time, turn.now + kExitReportWindow);
   }
