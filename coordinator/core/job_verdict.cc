@@ -12,8 +12,6 @@ namespace ringmaster::coordinator {
 Remedy RemedyFor(const JobSpec& spec, Fault fault) {
   if (const auto found = spec.remedies.find(fault); found != spec.remedies.end()) return found->second;
   switch (fault) {
-    case Fault::kBadInput:
-    case Fault::kGaveUp: return Remedy::kFail;
     case Fault::kSlow:
     case Fault::kNetwork:
     case Fault::kDiskFull:
