@@ -172,6 +172,19 @@ void Reader::ReadMessageField(const YAML::Node& value, const std::string& path, 
   ReadFields(value, path, child);
 }
 
+// Of a map of names to text: the one that is there, or a new one.
+Message* EntryOf(const std::string& key, const FieldDescriptor& field, Message* message) {
+  const google::protobuf::Reflection& reflection = *message->GetReflection();
+  const FieldDescriptor* const key_field = field.message_type()->map_key();
+  for (int i = 0; i < reflection.FieldSize(*message, &field); ++i) {
+    Message* const entry = reflection.MutableRepeatedMessage(message, &field, i);
+    if (entry->GetReflection()->GetString(*entry, key_field) == key) return entry;
+  }
+  Message* const entry = reflection.AddMessage(message, &field);
+  entry->GetReflection()->SetString(entry, key_field, key);
+  return entry;
+}
+
 void Reader::ReadMap(const YAML::Node& value, const std::string& path, const FieldDescriptor& field, Message* message) {
   if (!value.IsMap()) return Fail(value, path, "a map of names to text");
   const Descriptor& entry_type = *field.message_type();
@@ -339,14 +352,14 @@ void ReadOverride(std::string_view assignment, const std::string& source, Messag
         reader.ReadField(value, place, walked, *field, message);
         return;
       }
-      if (field->is_map()) {  // env.NAME=VALUE: the rest is the key
+      if (field->is_map()) {  // env.NAME=VALUE, restart.remedies.FAULT=WHAT: the rest is the key
         const std::string key = absl::StrJoin(names.begin() + static_cast<std::ptrdiff_t>(i) + 1, names.end(), ".");
         if (!value.IsScalar()) {
           diagnostics->Add(place, absl::StrCat(path, ": expected text, found ", Describe(value)));
           return;
         }
-        v1::JobSpec* spec = dynamic_cast<v1::JobSpec*>(message);
-        (*spec->mutable_env())[key] = value.Scalar();
+        Message* const entry = EntryOf(key, *field, message);
+        entry->GetReflection()->SetString(entry, field->message_type()->map_value(), value.Scalar());
         (*locations)[absl::StrCat(walked, ".", key)] = place;
         return;
       }

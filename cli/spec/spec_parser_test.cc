@@ -276,7 +276,7 @@ SpecSource WithAssignments(std::vector<std::string> assignments) {
 TEST(Overrides, ReplaceFieldsOfAnyKind) {
   ASSERT_OK_AND_ASSIGN(const v1::JobSpec spec,
                        ParseJobSpec(WithAssignments({"train.steps=100", "train.seed=7", "train.optimizer.adamw.beta1=0.8",
-                                                     "data.text.files=[x, y, z]", "restart.backoff=2s", "env.A_B=c=d",
+                                                     "data.text.files=[x, y, z]", "restart.backoff=2s", "env.A_B=first", "env.A_B=c=d", "restart.remedies.stopped=report",
                                                      "checkpoint.keep=5", "train.steps=200"})));
   EXPECT_EQ(spec.train().steps(), 200) << "the last one wins";
   EXPECT_EQ(spec.train().seed(), 7u);
@@ -285,6 +285,8 @@ TEST(Overrides, ReplaceFieldsOfAnyKind) {
   EXPECT_EQ(spec.data().text().files_size(), 3);
   EXPECT_EQ(spec.restart().backoff().seconds(), 2);
   EXPECT_EQ(spec.env().at("A_B"), "c=d");
+  EXPECT_EQ(spec.restart().remedies().at("stopped"), "report") << "every map of names to text";
+  EXPECT_FALSE(spec.env().contains("stopped"));
   EXPECT_EQ(spec.checkpoint().keep(), 5);
 }
 
