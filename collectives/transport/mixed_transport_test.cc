@@ -119,15 +119,18 @@ void SendAll(Transport& transport, int peer, const std::string& data) {
   }
 }
 
+// Until so many bytes have come or the peer has closed.
 std::string ReceiveAll(Transport& transport, int peer, size_t bytes) {
-  std::string data;
-  while (data.size() < bytes) {
-    const std::string more = ReceiveText(transport, peer, std::min(bytes - data.size(), 777 + data.size() % 3000));
-    data += more;
-    if (!more.empty()) continue;
-    if (IsClosed(transport, peer)) break;
-    AwaitPeer(transport, peer, {.receive = true});
+  std::string data(bytes, 0);
+  size_t received = 0;
+  while (received < bytes) {
+    const iovec part{data.data() + received, std::min(bytes - received, 777 + received % 3000)};
+    const Transfer transfer = transport.Receive(peer, {&part, 1});
+    if (transfer.closed) break;
+    received += transfer.bytes;
+    if (transfer.bytes == 0) AwaitPeer(transport, peer, {.receive = true});
   }
+  data.resize(received);
   return data;
 }
 
