@@ -114,7 +114,8 @@ int Train() {
   }
   const std::unique_ptr<CheckpointFiles> files = chaos == nullptr ? NewPosixFiles() : NewChaosFiles(NewPosixFiles(), *chaos);
   const std::unique_ptr<CoordinatorLink> link = CreateGrpcCoordinatorLink(*identity, clock);
-  const auto connect = [&](const TrainerIdentity& member, Rendezvous& rendezvous, int world_size, absl::Duration timeout) {
+  const auto connect = [&](const TrainerIdentity& member, Rendezvous& rendezvous, int world_size, absl::Duration timeout,
+                           int cancel_fd) {
     const CommunicatorOptions options = {.mesh = {.rank = member.rank.value(),
                                                   .size = world_size,
                                                   .group = "world",
@@ -122,7 +123,8 @@ int Train() {
                                                   .epoch = member.epoch.value(),
                                                   .host = member.host,
                                                   .pid = getpid(),
-                                                  .listen_address = member.address},
+                                                  .listen_address = member.address,
+                                                  .cancel_fd = cancel_fd},
                                          .ranks_on_host = LocalRanks()};
     auto communicator = CreateCommunicator(options, rendezvous, timeout, clock);
     if (!communicator.ok() || world_size == 1) return communicator;

@@ -147,6 +147,7 @@ std::vector<TrainResult> TrainCluster::RunWithDeath(int victim, int reductions) 
       if (rank == victim) {
         result = RunRank(identity, reductions, Break::kDeath);
         EXPECT_EQ(result.end, TrainEnd::kFailed) << result.status;
+        if (reductions == kBeforeItConnects) coordinator_.OpenEpoch(Epoch(epoch_ + 1));  // the others do not know
         const auto next = coordinator_.LinkFor(identity)->AwaitEpoch({}, absl::Seconds(20));
         if (!next.ok()) {
           result = {TrainEnd::kFailed, next.status()};
@@ -192,8 +193,9 @@ TrainResult TrainCluster::RunRank(const TrainerIdentity& identity, int break_aft
     return file_hook_ ? file_hook_(rank, operation, path) : absl::OkStatus();
   });
   int breaks = break_after;
+  int dies_at = how == Break::kDeath ? break_after : -1;
   const auto connect = [&](const TrainerIdentity& member, Rendezvous& rendezvous, int world_size,
-                           absl::Duration timeout) -> absl::StatusOr<std::unique_ptr<Communicator>> {
+                           absl::Duration timeout, int cancel_fd) -> absl::StatusOr<std::unique_ptr<Communicator>> {
     const CommunicatorOptions options = {.mesh = {.rank = rank,
                                                   .size = world_size,
                                                   .group = "world",
@@ -201,8 +203,16 @@ TrainResult TrainCluster::RunRank(const TrainerIdentity& identity, int break_aft
                                                   .epoch = member.epoch.value(),
                                                   .host = "local",
                                                   .pid = 1,
-                                                  .listen_address = "127.0.0.1"},
+                                                  .listen_address = "127.0.0.1",
+                                                  .cancel_fd = cancel_fd},
                                          .ranks_on_host = 8};
+    if (std::exchange(dies_at, -1) == kBeforeItConnects) {
+      RM_RETURN_IF_ERROR(rendezvous.Publish(absl::StrCat("collectives/world/", rank), "127.0.0.1 1 42 - - 1 local"));
+      for (int other = 0; other < world_size; ++other) {
+        RM_RETURN_IF_ERROR(rendezvous.Await(absl::StrCat("collectives/world/", other), timeout).status());
+      }
+      return absl::InternalError("killed by the test");
+    }
     auto communicator = CreateCommunicator(options, rendezvous, timeout, clock_);
     if (!communicator.ok()) return communicator.status();
     return std::make_unique<BreakingCommunicator>(*std::move(communicator), std::exchange(breaks, -1),

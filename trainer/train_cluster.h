@@ -35,6 +35,7 @@ class TrainCluster {
 
   // One epoch in which `victim` dies at its all-reduce number `reductions`, and the next, in which the others go on and a newcomer
   // takes its place. Results of the survivors and of the newcomer.
+  static constexpr int kBeforeItConnects = -2;  // as `reductions`: the others wait for it
   std::vector<TrainResult> RunWithDeath(int victim, int reductions);
 
   // Before each file operation of a rank: an error takes its place. Set between epochs; called from many threads.

@@ -70,6 +70,7 @@ v1::Manifest ManifestOf(const v1::JoinResponse& join, const TrainerIdentity& ide
 void TrainLoop::Stop(std::string_view reason) {
   MutexLock lock(&mu_);
   if (stopped_.exchange(true)) return;
+  cancel_.Set();
   stop_reason_ = std::string(reason);
   AbortAll(stop_reason_);
   if (link_ != nullptr) link_->CancelAwaitEpoch();
@@ -101,6 +102,7 @@ void TrainLoop::ExposeLink(CoordinatorLink* link) {
 void TrainLoop::EndEpoch(const std::string& reason) {
   MutexLock lock(&mu_);
   epoch_over_ = reason.empty() ? "this epoch is over" : reason;
+  cancel_.Set();
   AbortAll(epoch_over_);
 }
 
@@ -137,6 +139,7 @@ TrainResult TrainLoop::RunEpoch(const Membership& member) {
   {
     MutexLock lock(&mu_);
     epoch_over_.clear();
+    if (!stopped_) cancel_.Clear();
   }
   environment_.board.phase = TrainerPhase::kJoining;
   const auto join = member.link->Join(kJoinTimeout);
@@ -158,7 +161,7 @@ TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinRespons
   }
   env.board.phase = TrainerPhase::kJoining;
   const absl::Time planned = env.clock.Now();
-  auto communicator = env.connect(member.identity, *member.link, join.world_size(), bench_->config.collective_timeout);
+  auto communicator = env.connect(member.identity, *member.link, join.world_size(), bench_->config.collective_timeout, cancel_.fd());
   if (!communicator.ok()) return FromPeers(communicator.status());
   Expose(kHost, communicator->get());
   const absl::Time met = env.clock.Now();

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "collectives/communicator.h"
+#include "common/cancel_event.h"
 #include "common/chaos_plan.h"
 #include "common/clock.h"
 #include "common/mutex.h"
@@ -37,9 +38,9 @@ class TrainLoop {
     const Clock& clock;
     CheckpointFiles& files;
     ProgressBoard& board;
-    // Connects a rank with the others of its epoch.
+    // Connects a rank with the others of its epoch, unless `cancel_fd` becomes readable (TcpMeshOptions).
     std::function<absl::StatusOr<std::unique_ptr<Communicator>>(const TrainerIdentity& identity, Rendezvous& rendezvous,
-                                                                int world_size, absl::Duration timeout)>
+                                                                int world_size, absl::Duration timeout, int cancel_fd)>
         connect;
     // NCCL for ranks on GPUs, or why there is none; called when a group of them forms. Lives as long as the process.
     std::function<absl::StatusOr<NcclApi*>()> nccl;
@@ -80,10 +81,11 @@ class TrainLoop {
   void Expose(Reachable which, Communicator* communicator);
   void AbortAll(const std::string& reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ExposeLink(CoordinatorLink* link);
-  // The epoch of this link is over: aborts what waits in a collective of it.
+  // The epoch of this link is over: aborts what waits in a collective of it, or for the others to come.
   void EndEpoch(const std::string& reason);
 
   const Environment environment_;
+  CancelEvent cancel_;  // of the wait for others: Stop or EndEpoch was called
   std::atomic<bool> stopped_{false};
   std::optional<Workbench> bench_;
   int64_t completed_ = kNoState;   // steps that the state in bench_ has completed

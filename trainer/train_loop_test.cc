@@ -18,6 +18,7 @@ namespace {
 
 using ::ringmaster::testing::StatusIs;
 using ::testing::HasSubstr;
+using ::testing::Not;
 namespace fs = std::filesystem;
 
 void ExpectSucceeded(const std::vector<TrainResult>& results) {
@@ -121,6 +122,17 @@ TEST(TrainLoop, ADeathAnywhere_CostsNoStepAndNoBit) {
       EXPECT_EQ(cluster.board(victim).step.load(), 12);
     }
   }
+}
+
+// Connections are made by the higher rank: the others wait until it calls.
+TEST(TrainLoop, ADeathBeforeTheGroupForms_IsNotWaitedFor) {
+  v1::JobSpec spec = TinyGpt(FreshDirectory("early_death"));
+  spec.mutable_train()->set_global_batch(6);
+  TrainCluster cluster(spec, 3);
+
+  ExpectSucceeded(cluster.RunWithDeath(/*victim=*/2, TrainCluster::kBeforeItConnects));
+
+  EXPECT_THAT(cluster.warnings(), Not(HasSubstr("within the time given")));
 }
 
 TEST(TrainLoop, OneTwoAndFourRanks_ReachTheSameValidationLoss) {

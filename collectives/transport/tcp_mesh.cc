@@ -220,15 +220,20 @@ class Mesh {
     return absl::OkStatus();
   }
 
+  std::string Absent() const {
+    std::vector<std::string> absent;
+    for (int peer = 0; peer < options_.size; ++peer) {
+      if (peer != options_.rank && !peers_[peer].socket.valid()) absent.push_back(peers_[peer].name);
+    }
+    return absl::StrJoin(absent, ", ");
+  }
+
   absl::Status WaitForEvents() {
     if (Remaining() <= absl::ZeroDuration()) {
-      std::vector<std::string> absent;
-      for (int peer = 0; peer < options_.size; ++peer) {
-        if (peer != options_.rank && !peers_[peer].socket.valid()) absent.push_back(peers_[peer].name);
-      }
-      return absl::DeadlineExceededError(absl::StrCat("no connection within the time given: ", absl::StrJoin(absent, ", ")));
+      return absl::DeadlineExceededError(absl::StrCat("no connection within the time given: ", Absent()));
     }
     polled_.clear();
+    polled_.push_back({.fd = options_.cancel_fd, .events = POLLIN, .revents = 0});
     polled_.push_back({.fd = listener_.get(), .events = POLLIN, .revents = 0});
     polled_.push_back({.fd = local_listener_.get(), .events = POLLIN, .revents = 0});  // poll() skips it where there is none
     for (const Pending& pending : pending_) {
@@ -237,6 +242,9 @@ class Mesh {
     }
     const timespec limit = absl::ToTimespec(Remaining());
     ppoll(polled_.data(), polled_.size(), &limit, nullptr);
+    if (polled_[0].revents != 0) {
+      return absl::AbortedError(absl::StrCat("group ", options_.group, " is given up; there was no connection yet with ", Absent()));
+    }
     return absl::OkStatus();
   }
 

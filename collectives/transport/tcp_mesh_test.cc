@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "collectives/memory_rendezvous.h"
+#include "common/cancel_event.h"
 #include "common/file_descriptor.h"
 #include "common/real_clock.h"
 #include "common/status_matchers.h"
@@ -287,6 +288,20 @@ TEST_F(TcpMeshTest, TheEndOfTheEpochEndsTheWait) {
   });
   EXPECT_THAT(Connect(Options(0, 2)), StatusIs(absl::StatusCode::kAborted, HasSubstr("epoch is over")));
   ender.join();
+}
+
+TEST_F(TcpMeshTest, CancellingEndsTheWaitForCallersAndNamesThem) {
+  CancelEvent cancel;
+  TcpMeshOptions options = Options(0, 2);
+  options.cancel_fd = cancel.fd();
+  ASSERT_OK(rendezvous_.Publish("collectives/world/1", "127.0.0.1 1 42 - - 101 host-1"));
+  std::thread other([&] {
+    PublishedBy(0);
+    cancel.Set();
+  });
+  EXPECT_THAT(ConnectTcpMesh(options, rendezvous_, kLong, clock_),
+              StatusIs(absl::StatusCode::kAborted, AllOf(HasSubstr("world is given up"), HasSubstr("rank 1 (host host-1, pid 101)"))));
+  other.join();
 }
 
 TEST_F(TcpMeshTest, GarbageInTheRendezvousIsRefusedWithItsText) {

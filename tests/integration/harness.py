@@ -100,15 +100,42 @@ def processes_of_job(job):
     return found
 
 
-class Process:
-    """A long-running ringmaster command whose output lines are read as they come."""
+class Lines:
+    """The lines of a pipe as they come; with `copy` also written to that file."""
 
-    def __init__(self, *arguments, log, prefix=(), cwd=None, env=None):
+    def __init__(self, fd, copy=None):
+        self.fd = fd
+        self.copy = copy
+        self.buffer = b""
+
+    def next(self, timeout):
+        """The next line, None at the end. TimeoutError: there was none within so many seconds."""
+        deadline = time.monotonic() + timeout
+        while b"\n" not in self.buffer:
+            if not readable(self.fd, deadline - time.monotonic()):
+                raise TimeoutError(f"no line for {timeout} s")
+            chunk = os.read(self.fd, 65536)
+            if not chunk:
+                return None
+            self.buffer += chunk
+            if self.copy:
+                self.copy.write(chunk)
+                self.copy.flush()
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return line.decode(errors="replace")
+
+
+class Process:
+    """A long-running ringmaster command whose output lines are read as they come; with follow_log its log's lines too, as `log_lines`."""
+
+    def __init__(self, *arguments, log, prefix=(), cwd=None, env=None, follow_log=False):
         self.name = " ".join(map(str, arguments))
         self.log = open(log, "ab")
-        self.process = subprocess.Popen([*prefix, RINGMASTER, *map(str, arguments)], stdout=subprocess.PIPE, stderr=self.log, cwd=cwd,
+        self.process = subprocess.Popen([*prefix, RINGMASTER, *map(str, arguments)], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE if follow_log else self.log, cwd=cwd,
                                         stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
-        self.buffer = b""
+        self.output = Lines(self.process.stdout.fileno())
+        self.log_lines = Lines(self.process.stderr.fileno(), copy=self.log) if follow_log else None
 
     @property
     def pid(self):
@@ -116,16 +143,10 @@ class Process:
 
     def line(self, timeout):
         """The next line of its stdout, None at its end."""
-        deadline = time.monotonic() + timeout
-        while b"\n" not in self.buffer:
-            if not readable(self.process.stdout.fileno(), deadline - time.monotonic()):
-                raise AssertionError(f"{self.name}: no output for {timeout} s; log: {self.log.name}\n{self.log_tail()}")
-            chunk = os.read(self.process.stdout.fileno(), 65536)
-            if not chunk:
-                return None
-            self.buffer += chunk
-        line, self.buffer = self.buffer.split(b"\n", 1)
-        return line.decode()
+        try:
+            return self.output.next(timeout)
+        except TimeoutError:
+            raise AssertionError(f"{self.name}: no output for {timeout} s; log: {self.log.name}\n{self.log_tail()}") from None
 
     def events(self, timeout):
         """JSON objects of its stdout until it ends; `timeout` bounds the gap between two."""
@@ -141,6 +162,10 @@ class Process:
         return last, self.process.wait(timeout)
 
     def log_tail(self):
+        if self.log_lines:
+            with contextlib.suppress(TimeoutError):
+                while self.log_lines.next(0) is not None:
+                    pass
         return pathlib.Path(self.log.name).read_text(errors="replace")[-4000:]
 
     def kill(self, number=signal.SIGKILL):
