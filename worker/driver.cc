@@ -307,7 +307,7 @@ void WorkerDriver::Do(const worker_effect::Accepted& effect) {
 }
 
 void WorkerDriver::Do(const worker_effect::Keep& effect) {
-  LogInfo("job=%s epoch=%d rank=%d state=Kept pid=%d of_epoch=%d", effect.to.job.value(), effect.to.epoch.value(),
+  LogInfo("job=%s epoch=%d rank=%d pid=%d state=Kept of_epoch=%d", effect.to.job.value(), effect.to.epoch.value(),
           effect.to.rank.value(), host_->PidOf(effect.from), effect.from.epoch.value());
   host_->Keep(effect.from, effect.to);
 }
@@ -336,20 +336,13 @@ void WorkerDriver::Do(const worker_effect::Destroy& effect) {
 }
 
 void WorkerDriver::Do(const worker_effect::SendStarted& effect) {
-  LogInfo("job=%s epoch=%d rank=%d pid=%d state=Started", effect.rank.key.job.value(), effect.rank.key.epoch.value(),
-          effect.rank.key.rank.value(), host_->PidOf(effect.rank.key));
   stream_->Send(host_->StartedMessage(effect.rank));
 }
 
 void WorkerDriver::Do(const worker_effect::SendExit& effect) {
-  v1::WorkerMessage message = host_->ExitedMessage(effect.rank);
-  const v1::RankExited& exited = message.rank_exited();
-  LogInfo("job=%s epoch=%d rank=%d pid=%d state=Exited exit_code=%d signal=%d reason=\"%s\"", effect.rank.key.job.value(),
-          effect.rank.key.epoch.value(), effect.rank.key.rank.value(), exited.rank().pid(), exited.exit_code(), exited.signal(),
-          exited.error());
   // Its last lines first: whoever follows the logs stops when the job has ended.
   FlushLogs();
-  stream_->Send(std::move(message));
+  stream_->Send(host_->ExitedMessage(effect.rank));
 }
 
 void WorkerDriver::Do(const worker_effect::RecordNeverStarted& effect) { host_->RecordNeverStarted(effect); }

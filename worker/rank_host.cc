@@ -107,7 +107,7 @@ absl::StatusOr<bool> RankHost::StartRank(const v1::Assign& assign, const v1::Ass
   }
   ids_[key] = id;
   if (spare.has_value()) {
-    process.pid = spare->pid;
+    OnStarted(process, spare->pid);
     return true;
   }
   runner_->Start(id, spec);
@@ -179,7 +179,7 @@ void RankHost::RecordNeverStarted(const worker_effect::RecordNeverStarted& recor
   *exited.mutable_rank() = ToHostedRank(record.rank, 0);
   exited.set_exit_code(kExitFailed);
   exited.set_error(record.reason);
-  exits_[record.rank.key] = std::move(exited);
+  RecordExit(record.rank.key, std::move(exited));
 }
 
 void RankHost::PollProcesses(const std::function<void(WorkerEvent)>& feed) {
@@ -192,7 +192,7 @@ void RankHost::PollProcesses(const std::function<void(WorkerEvent)>& feed) {
     Process& process = found->second;
     const RankKey key = process.rank.key;
     if (const auto* started = std::get_if<process_event::Started>(&event.what)) {
-      process.pid = started->pid;
+      OnStarted(process, started->pid);
       feed(worker_event::ProcessStarted{key});
     } else if (const auto* output = std::get_if<process_event::Output>(&event.what)) {
       OnOutput(process, *output);
@@ -203,6 +203,13 @@ void RankHost::PollProcesses(const std::function<void(WorkerEvent)>& feed) {
       feed(worker_event::ProcessGone{key});
     }
   }
+}
+
+// This line and that of its end are of the moment at which it happened; the coordinator may be away, and hear of it later.
+void RankHost::OnStarted(Process& process, int64_t pid) {
+  process.pid = pid;
+  const RankKey& key = process.rank.key;
+  LogInfo("job=%s epoch=%d rank=%d pid=%d state=Started", key.job.value(), key.epoch.value(), key.rank.value(), pid);
 }
 
 void RankHost::OnOutput(Process& process, const process_event::Output& output) {
@@ -224,7 +231,13 @@ void RankHost::OnExited(Process& process, const process_event::Exited& exited) {
   message.set_error(exited.error);
   for (const std::string& line : process.output.StderrTail()) message.add_stderr_tail(line);
   *message.mutable_last_progress() = process.board->Read();
-  exits_[process.rank.key] = std::move(message);
+  RecordExit(process.rank.key, std::move(message));
+}
+
+void RankHost::RecordExit(const RankKey& key, v1::RankExited exited) {
+  LogInfo("job=%s epoch=%d rank=%d pid=%d state=Exited exit_code=%d signal=%d reason=\"%s\"", key.job.value(), key.epoch.value(),
+          key.rank.value(), exited.rank().pid(), exited.exit_code(), exited.signal(), exited.error());
+  exits_[key] = std::move(exited);
 }
 
 void RankHost::Forward(const Process& process, bool is_stderr, std::vector<std::string> lines) {

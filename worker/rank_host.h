@@ -94,8 +94,10 @@ class RankHost {
   void KeepSpares(const v1::Assign& assign);
   ProcessSpec MakeSpec(const v1::Assign& assign, const v1::AssignedRank& assigned) const;
   Environment EnvironmentOf(const v1::Assign& assign, const v1::AssignedRank& assigned) const;
+  void OnStarted(Process& process, int64_t pid);
   void OnOutput(Process& process, const process_event::Output& output);
   void OnExited(Process& process, const process_event::Exited& exited);
+  void RecordExit(const RankKey& key, v1::RankExited exited);
   void Forward(const Process& process, bool is_stderr, std::vector<std::string> lines);
 
   const RankHostOptions options_;

@@ -23,7 +23,7 @@ SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 NAMES = ["h1", "h2", "h3"]
 # A child in a session of its own whose parent is gone: only a subreaper can find it.
 DOUBLE_FORK = "import os,time\nif os.fork()==0:\n  os.setsid()\n  if os.fork()==0:\n    time.sleep(100000)\n  os._exit(0)\ntime.sleep(100000)"
-RANK_LINE = re.compile(r"(\S+) info job=(\S+) epoch=\d+ rank=\d+ pid=(\d+) state=(Started|Exited)")
+RANK_LINE = re.compile(r"(\S+) info job=(\S+) epoch=\d+ rank=\d+ pid=(\d+) state=(Started|Kept|Exited)")
 
 
 def percentile(values, share):
@@ -59,7 +59,7 @@ class Ranks:
                     if not (match := RANK_LINE.match(line)):
                         continue
                     time_text, job, pid, state = match[1], match[2], int(match[3]), match[4]
-                    if state == "Started":
+                    if state != "Exited":
                         self.live[pid] = (host, job)
                     else:
                         self.live.pop(pid, None)
