@@ -42,9 +42,7 @@ Labels With(Labels labels, const Labels& more) {
 }
 
 // "running"
-std::string Name(v1::JobState state) {
-  return absl::AsciiStrToLower(absl::StripPrefix(v1::JobState_Name(state), "JOB_STATE_"));
-}
+std::string Name(v1::JobState state) { return absl::AsciiStrToLower(absl::StripPrefix(v1::JobState_Name(state), "JOB_STATE_")); }
 
 template <typename Faults>
 std::map<std::string, int> CountByClass(const Faults& faults) {
@@ -83,13 +81,19 @@ std::vector<MetricFamily> JobMetrics(const std::vector<v1::JobStatus>& jobs) {
   for (const v1::JobStatus& job : jobs) state.Add(With(Of(job), {{"state", Name(job.state())}}), 1);
   families.push_back(state.Take());
 
-  gauge("job_epoch", "Epoch of the job: how often its ranks were put together.", [](const v1::JobStatus& job) { return double(job.epoch()); });
+  gauge("job_epoch", "Epoch of the job: how often its ranks were put together.",
+        [](const v1::JobStatus& job) { return double(job.epoch()); });
   gauge("job_world_size", "Ranks of the current epoch.", [](const v1::JobStatus& job) { return double(job.world_size()); });
-  gauge("job_step", "Training steps that all ranks have completed.", [](const v1::JobStatus& job) { return double(job.progress().step()); });
-  gauge("job_steps", "Training steps that the job is to make.", [](const v1::JobStatus& job) { return double(job.progress().total_steps()); });
-  gauge("job_tokens_per_second", "Tokens of all ranks; 0 for models that read samples.", [](const v1::JobStatus& job) { return job.progress().tokens_per_second(); });
-  gauge("job_samples_per_second", "Samples of all ranks; 0 for models that read tokens.", [](const v1::JobStatus& job) { return job.progress().samples_per_second(); });
-  gauge("job_communication_ratio", "Share of a step that is spent waiting in collectives.", [](const v1::JobStatus& job) { return job.progress().communication_share(); });
+  gauge("job_step", "Training steps that all ranks have completed.",
+        [](const v1::JobStatus& job) { return double(job.progress().step()); });
+  gauge("job_steps", "Training steps that the job is to make.",
+        [](const v1::JobStatus& job) { return double(job.progress().total_steps()); });
+  gauge("job_tokens_per_second", "Tokens of all ranks; 0 for models that read samples.",
+        [](const v1::JobStatus& job) { return job.progress().tokens_per_second(); });
+  gauge("job_samples_per_second", "Samples of all ranks; 0 for models that read tokens.",
+        [](const v1::JobStatus& job) { return job.progress().samples_per_second(); });
+  gauge("job_communication_ratio", "Share of a step that is spent waiting in collectives.",
+        [](const v1::JobStatus& job) { return job.progress().communication_share(); });
 
   Family train_loss(MetricType::Gauge, "job_train_loss", "Loss of the last step that was logged.");
   Family validation_loss(MetricType::Gauge, "job_validation_loss", "Loss of the last validation.");
@@ -124,15 +128,16 @@ std::vector<MetricFamily> WorkerMetrics(const std::vector<v1::WorkerStatus>& wor
   std::vector<MetricFamily> families;
   const auto gauge = [&](const char* name, const char* help, double (*value)(const v1::WorkerStatus&)) {
     Family family(MetricType::Gauge, name, help);
-    AddAll<v1::WorkerStatus>(family, workers, value, [](const v1::WorkerStatus& worker) { return Labels{{"host", worker.worker_id()}}; });
+    AddAll<v1::WorkerStatus>(family, workers, value, [](const v1::WorkerStatus& worker) {
+      return Labels{{"host", worker.worker_id()}};
+    });
     families.push_back(family.Take());
   };
   gauge("worker_up", "1 while the worker is heard of.", [](const v1::WorkerStatus& worker) { return worker.alive() ? 1.0 : 0.0; });
   gauge("worker_slots", "Ranks that the worker can hold.", [](const v1::WorkerStatus& worker) { return double(worker.slots()); });
   gauge("worker_free_slots", "Slots without a rank.", [](const v1::WorkerStatus& worker) { return double(worker.free_slots()); });
-  gauge("worker_silent_seconds", "Time since the worker was last heard of.", [](const v1::WorkerStatus& worker) {
-    return double(worker.last_heard().seconds()) + 1e-9 * worker.last_heard().nanos();
-  });
+  gauge("worker_silent_seconds", "Time since the worker was last heard of.",
+        [](const v1::WorkerStatus& worker) { return double(worker.last_heard().seconds()) + 1e-9 * worker.last_heard().nanos(); });
   return families;
 }
 

@@ -211,7 +211,8 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   digits_command.add_option("--seed", digits.seed, "The same seed draws the same images");
 
-  const CLI::App& await_command = *app.add_subcommand("await", "Be a warm spare: the worker tells on standard input which rank it is");
+  const CLI::App& await_command =
+      *app.add_subcommand("await", "Be a warm spare: the worker tells on standard input which rank it is");
 
   try {
     app.parse(argc, argv);

@@ -194,8 +194,8 @@ TrainResult TrainCluster::RunRank(const TrainerIdentity& identity, int break_aft
   });
   int breaks = break_after;
   int dies_at = how == Break::kDeath ? break_after : -1;
-  const auto connect = [&](const TrainerIdentity& member, Rendezvous& rendezvous, int world_size,
-                           absl::Duration timeout, int cancel_fd) -> absl::StatusOr<std::unique_ptr<Communicator>> {
+  const auto connect = [&](const TrainerIdentity& member, Rendezvous& rendezvous, int world_size, absl::Duration timeout,
+                           int cancel_fd) -> absl::StatusOr<std::unique_ptr<Communicator>> {
     const CommunicatorOptions options = {.mesh = {.rank = rank,
                                                   .size = world_size,
                                                   .group = "world",

@@ -257,7 +257,6 @@ void OpenEpoch(Turn& turn, const JobId& id, std::vector<RankPlace> ranks) {
       Observed{.ranks = {}, .steps = {}, .progress = live.observed->progress, .best_step = live.observed->best_step});
   live.verdict.reset();
   live.verdict_text.clear();
-  if (!live.verdicts.empty() && !live.verdicts.back().over.has_value()) live.verdicts.back().over = turn.wall;
   live.missing.clear();
   live.cause_deadline.reset();
   live.restart_at.reset();

@@ -33,13 +33,19 @@ void BlameOddCall(Epoch epoch, std::vector<Failure>* failures) {
 // "A peer was lost" is no failure of its own when anything else is known of the same epoch.
 void AddFailure(const Failure& failure, std::vector<Failure>* failures) {
   if (failure.exit_code != kExitPeerLost) {
-    std::erase_if(*failures, [&](const Failure& other) { return other.epoch == failure.epoch && other.exit_code == kExitPeerLost; });
+    std::erase_if(*failures,
+                  [&](const Failure& other) { return other.epoch == failure.epoch && other.exit_code == kExitPeerLost; });
   }
   failures->push_back(failure);
   if (failure.fault == Fault::kMismatchedCall) BlameOddCall(failure.epoch, failures);
 }
 
+void EndVerdict(Job& job, absl::Time time) {
+  if (!job.verdicts.empty() && !job.verdicts.back().over.has_value()) job.verdicts.back().over = time;
+}
+
 void Fold(const StateChanged& record, Job& job) {
+  if (record.state != JobState::kRunning) EndVerdict(job, record.time);
   job.state = record.state;
   job.reason = record.reason;
   job.progress = record.progress;
@@ -60,6 +66,7 @@ void Fold(const StateChanged& record, Job& job) {
 }
 
 void Fold(const EpochOpened& record, Job& job) {
+  EndVerdict(job, record.time);
   job.state = JobState::kStarting;
   job.reason = record.reason;
   job.epoch = record.epoch;
@@ -112,7 +119,21 @@ void Fold(const ShardReported& record, Job& job) {
 
 void Fold(const CheckpointCommitted& record, Job& job) { job.ledger.Commit(record.checkpoint, job.spec.keep_checkpoints); }
 void Fold(const CheckpointRefused& record, Job& job) { job.ledger.Refuse(record.path); }
+
+void Fold(const VerdictGiven& record, Job& job) {
+  EndVerdict(job, record.time);
+  if (job.verdicts.size() == kMostVerdicts) job.verdicts.erase(job.verdicts.begin());
+  job.verdicts.push_back(record.verdict);
+  job.verdict_counts[record.verdict.fault] = record.of_class;
+}
+
+void Fold(const VerdictOver& record, Job& job) {
+  if (const GivenVerdict* held = HeldVerdict(job); held != nullptr && held->number == record.number) EndVerdict(job, record.time);
+}
+
 void Fold(const JobAccepted&, Job&) {}
+
+bool IsForgotten(const Job& job, int64_t verdict) { return !job.verdicts.empty() && verdict < job.verdicts.front().number; }
 
 }  // namespace
 
@@ -156,6 +177,10 @@ const JobId& JobOf(const Record& record) {
   return std::visit([](const auto& one) -> const JobId& { return one.job; }, record);
 }
 
+const GivenVerdict* HeldVerdict(const Job& job) {
+  return job.verdicts.empty() || job.verdicts.back().over.has_value() ? nullptr : &job.verdicts.back();
+}
+
 bool IsSuperseded(const Record& record, const Jobs& jobs) {
   const JobEntry* entry = jobs.Find(JobOf(record));
   if (entry == nullptr) return true;
@@ -169,6 +194,11 @@ bool IsSuperseded(const Record& record, const Jobs& jobs) {
           return one.epoch != job.epoch || IsFinished(job.state) || one.step <= job.ledger.latest_step();
         } else if constexpr (std::is_same_v<T, RankStartedRecord> || std::is_same_v<T, RankJoinedRecord>) {
           return one.epoch != job.epoch;
+        } else if constexpr (std::is_same_v<T, VerdictGiven>) {
+          // The newest of its class has the count.
+          return IsForgotten(job, one.verdict.number) && one.of_class != job.verdict_counts.at(one.verdict.fault);
+        } else if constexpr (std::is_same_v<T, VerdictOver>) {
+          return IsForgotten(job, one.number);
         } else {
           return false;
         }
@@ -181,7 +211,8 @@ bool AllRanksEnded(const Job& job) {
 }
 
 bool AnyRankStays(const Job& job) {
-  return std::any_of(job.ranks.begin(), job.ranks.end(), [](const RankPlace& place) { return !IsEnded(place.state) && place.stays; });
+  return std::any_of(job.ranks.begin(), job.ranks.end(),
+                     [](const RankPlace& place) { return !IsEnded(place.state) && place.stays; });
 }
 
 std::optional<Rank> RankOf(const Job& job, Incarnation incarnation, Rank guess) {

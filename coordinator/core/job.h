@@ -19,6 +19,8 @@
 
 namespace ringmaster::coordinator {
 
+inline constexpr size_t kMostVerdicts = 32;
+
 // What the records say.
 struct Job {
   JobId id;
@@ -44,6 +46,9 @@ struct Job {
   JobState outcome = JobState::kPending;  // how it will end, once Draining
   int exit_code = 0;
 
+  std::vector<GivenVerdict> verdicts;       // the newest kMostVerdicts, oldest first; all but the last are over
+  std::map<Fault, int64_t> verdict_counts;  // ever given
+
   RendezvousKeys keys;
   CheckpointLedger ledger;
 
@@ -52,27 +57,14 @@ struct Job {
 
 // What heartbeats told. True whether or not a step is taken back, so copies of the job share it: a heartbeat copies nothing.
 struct Observed {
-  std::map<Rank, RankView> ranks;  // of this epoch
-  StepTimes steps;                 // of this epoch
+  std::map<Rank, RankView> ranks;              // of this epoch
+  StepTimes steps;                             // of this epoch
   absl::Time moved_at = absl::InfinitePast();  // when a rank was last seen to get on
   std::optional<Progress> progress;
   int64_t best_step = 0;
   absl::Time joined_at = absl::InfinitePast();  // when the last rank joined
   std::optional<Rank> slowest = {};             // a straggler, as far as the last heartbeats tell
   absl::Time slowest_since = {};
-};
-
-// A verdict as it was given, for people to read.
-struct GivenVerdict {
-  Fault fault = Fault::kNone;
-  Epoch epoch;
-  Rank rank;
-  WorkerId host;
-  int slot = 0;
-  int64_t pid = 0;
-  std::string text;  // with the rank's name
-  absl::Time since;  // calendar
-  std::optional<absl::Time> over;  // calendar; nothing: it holds
 };
 
 // What is told again after a restart.
@@ -95,19 +87,18 @@ struct JobLive {
   };
 
   std::shared_ptr<Observed> observed = std::make_shared<Observed>();
-  std::optional<Verdict> verdict;   // why it does not step, while it does not
-  std::string verdict_text;         // with the rank's name; empty = it steps
-  std::vector<GivenVerdict> verdicts;  // the newest kMostVerdicts, oldest first
-  std::string waiting_reason;  // why no epoch can be opened now
+  std::optional<Verdict> verdict;  // why it does not step, while it does not
+  std::string verdict_text;        // with the rank's name; empty = it steps
+  std::string waiting_reason;      // why no epoch can be opened now
   std::optional<absl::Time> time_limit_at;
-  std::optional<absl::Time> cause_deadline;  // Recovering: until then a better cause than "a peer was lost" may come
-  absl::Time opened_at = absl::InfinitePast();   // the current epoch
-  std::optional<absl::Time> gather_until;    // elastic: until then more slots may come than there are
-  std::optional<absl::Time> restart_at;      // Recovering: back-off
-  bool stop_sent = false;                    // ranks of this epoch were told to stop
-  std::map<Rank, absl::Time> missing;        // its worker came back without it: its exit is reported by then, or it is lost
+  std::optional<absl::Time> cause_deadline;     // Recovering: until then a better cause than "a peer was lost" may come
+  absl::Time opened_at = absl::InfinitePast();  // the current epoch
+  std::optional<absl::Time> gather_until;       // elastic: until then more slots may come than there are
+  std::optional<absl::Time> restart_at;         // Recovering: back-off
+  bool stop_sent = false;                       // ranks of this epoch were told to stop
+  std::map<Rank, absl::Time> missing;           // its worker came back without it: its exit is reported by then, or it is lost
   absl::Time cool_down_until = absl::InfinitePast();  // a host that was left out may be used again
-  std::map<Rank, std::string> lost_contact;  // of this epoch: who lost the others, and why
+  std::map<Rank, std::string> lost_contact;           // of this epoch: who lost the others, and why
   std::vector<EpochWaiter> epoch_waiters;
   std::vector<KeyWaiter> key_waiters;
   std::vector<ShardWaiter> shard_waiters;
@@ -135,9 +126,12 @@ void Apply(const Record& record, Jobs* jobs);
 
 const JobId& JobOf(const Record& record);
 
-// Whether replaying the log without this record gives the same jobs: keys, shards and per-rank notes of epochs that are over.
+// Whether replaying the log without this record gives the same jobs: keys, shards and per-rank notes of epochs that are over, old
+// verdicts.
 bool IsSuperseded(const Record& record, const Jobs& jobs);
 
+// The verdict that holds; null when there is none.
+const GivenVerdict* HeldVerdict(const Job& job);
 bool AllRanksEnded(const Job& job);
 // Whether a rank lives whose process goes on in the next epoch.
 bool AnyRankStays(const Job& job);

@@ -29,7 +29,6 @@ inline constexpr absl::Duration kStandstillAlone = absl::Seconds(5);
 inline constexpr absl::Duration kArrival = absl::Milliseconds(1200);
 // How long a rank must be the slowest.
 inline constexpr absl::Duration kSlowFor = absl::Seconds(1);
-inline constexpr size_t kMostVerdicts = 32;
 // How long an elastic job that could start waits for slots for all its ranks.
 inline constexpr absl::Duration kGatherWindow = absl::Seconds(1);
 // How long an epoch lasts at least before it makes room for more ranks.

@@ -44,8 +44,7 @@ std::optional<Verdict> JudgeStarting(const Turn& turn, const Job& job, const Job
     const auto view = observed.ranks.find(rank);
     if (job.ranks[i].state == RankState::kStarted && view != observed.ranks.end()) absent.emplace(rank, view->second);
   }
-  const absl::Duration patience =
-      joined == 0 ? kStandstillAlone : std::max(kArrival, 3 * (observed.joined_at - live.opened_at));
+  const absl::Duration patience = joined == 0 ? kStandstillAlone : std::max(kArrival, 3 * (observed.joined_at - live.opened_at));
   return JudgeArrivals(absent, joined, turn.now, patience);
 }
 
@@ -82,24 +81,34 @@ std::optional<Verdict> JudgeRunning(const Turn& turn, const Job& job, const JobL
 void Give(Turn& turn, const JobId& id, const Verdict& verdict) {
   const Job& job = turn.job(id);
   const RankPlace& place = job.ranks[verdict.rank.value()];
+  JobLive& live = turn.live(id);
+  const bool is_first = !live.verdict.has_value();
+  live.verdict = verdict;
+  turn.changed[id] = true;
+  // Given before this coordinator was started.
+  if (const GivenVerdict* held = HeldVerdict(job);
+      is_first && held != nullptr && held->fault == verdict.fault && held->pid == place.pid) {
+    live.verdict_text = held->text;
+    return;
+  }
   const std::string text =
       absl::StrCat("rank ", verdict.rank.value(), " (", place.worker.value(), ", pid ", place.pid, ") ", verdict.text);
   turn.Say(absl::StrCat("job=", id.value(), " epoch=", job.epoch.value(), " verdict=\"", Name(verdict.fault), "\" ", text));
-  JobLive& live = turn.live(id);
-  live.verdict = verdict;
   live.verdict_text = text;
-  if (!live.verdicts.empty() && !live.verdicts.back().over.has_value()) live.verdicts.back().over = turn.wall;
-  if (live.verdicts.size() == kMostVerdicts) live.verdicts.erase(live.verdicts.begin());
-  live.verdicts.push_back({.fault = verdict.fault,
-                           .epoch = job.epoch,
-                           .rank = verdict.rank,
-                           .host = place.worker,
-                           .slot = place.slot,
-                           .pid = place.pid,
-                           .text = text,
-                           .since = turn.wall - (turn.now - verdict.since),
-                           .over = {}});
-  turn.changed[id] = true;
+  const auto count = job.verdict_counts.find(verdict.fault);
+  turn.Emit(VerdictGiven{.job = id,
+                         .verdict = {.number = job.verdicts.empty() ? 1 : job.verdicts.back().number + 1,
+                                     .fault = verdict.fault,
+                                     .epoch = job.epoch,
+                                     .rank = verdict.rank,
+                                     .host = place.worker,
+                                     .slot = place.slot,
+                                     .pid = place.pid,
+                                     .text = text,
+                                     .since = turn.wall - (turn.now - verdict.since),
+                                     .over = {}},
+                         .of_class = count == job.verdict_counts.end() ? 1 : count->second + 1,
+                         .time = turn.wall});
 }
 
 }  // namespace
@@ -110,20 +119,23 @@ void SettleVerdict(Turn& turn, const JobId& id) {
   std::optional<Verdict> verdict;
   if (job.state == JobState::kStarting) verdict = JudgeStarting(turn, job, seen);
   if (job.state == JobState::kRunning) verdict = JudgeRunning(turn, job, seen);
-  if (!verdict.has_value() && !seen.verdict.has_value()) return;
+  const GivenVerdict* held = HeldVerdict(job);
+  // One that was given before this coordinator was started holds until it is given again or the job steps.
+  if (!verdict.has_value() && !seen.verdict.has_value() && (held == nullptr || !seen.observed->steps.any())) return;
   if (!verdict.has_value()) {
     turn.Say(absl::StrCat("job=", id.value(), " epoch=", job.epoch.value(), " verdict=none",
                           job.state == JobState::kRunning ? " it steps again" : ""));
     JobLive& live = turn.live(id);
     live.verdict.reset();
     live.verdict_text.clear();
-    live.verdicts.back().over = turn.wall;
     turn.changed[id] = true;
+    if (held != nullptr) turn.Emit(VerdictOver{id, held->number, turn.wall});
     return;
   }
   if (!seen.verdict.has_value() || !seen.verdict->IsSame(*verdict)) Give(turn, id, *verdict);
   if (RemedyFor(job.spec, verdict->fault) == Remedy::kReport) return;
-  if (verdict->fault == Fault::kNetwork || !job.spec.hang_after.has_value() || turn.now - verdict->since < *job.spec.hang_after) return;
+  if (verdict->fault == Fault::kNetwork || !job.spec.hang_after.has_value() || turn.now - verdict->since < *job.spec.hang_after)
+    return;
   const RankPlace hung = job.ranks[verdict->rank.value()];
   NoteRankEnded(turn, id,
                 {.rank = verdict->rank,

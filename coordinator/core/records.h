@@ -109,8 +109,38 @@ struct CheckpointRefused {
   bool operator==(const CheckpointRefused&) const = default;
 };
 
+// A verdict as it was given, for people to read.
+struct GivenVerdict {
+  int64_t number = 0;  // of the job: 1, 2, 3
+  Fault fault = Fault::kNone;
+  Epoch epoch;
+  Rank rank;
+  WorkerId host;
+  int slot = 0;
+  int64_t pid = 0;
+  std::string text;                // with the rank's name
+  absl::Time since;                // calendar
+  std::optional<absl::Time> over;  // calendar; nothing: it holds
+  bool operator==(const GivenVerdict&) const = default;
+};
+
+struct VerdictGiven {
+  JobId job;
+  GivenVerdict verdict;
+  int64_t of_class = 0;  // how many of its class there have been, with this one
+  absl::Time time;       // when the one before is over, if it still held
+  bool operator==(const VerdictGiven&) const = default;
+};
+
+struct VerdictOver {
+  JobId job;
+  int64_t number = 0;
+  absl::Time time;
+  bool operator==(const VerdictOver&) const = default;
+};
+
 using Record = std::variant<JobAccepted, StateChanged, EpochOpened, RankStartedRecord, RankJoinedRecord, RankEnded, ContactLost,
-                            KeyPublished, ShardReported, CheckpointCommitted, CheckpointRefused>;
+                            KeyPublished, ShardReported, CheckpointCommitted, CheckpointRefused, VerdictGiven, VerdictOver>;
 
 }  // namespace ringmaster::coordinator
 

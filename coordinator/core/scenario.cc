@@ -318,7 +318,7 @@ void Scenario::Status(const std::string& name) {
   }
   for (const Failure& failure : job.failures)
     Line(absl::StrCat("  failure: epoch ", failure.epoch.value(), " ", Describe(failure), " [", Key(failure.fault), "]"));
-  for (const GivenVerdict& verdict : entry->live.verdicts)
+  for (const GivenVerdict& verdict : job.verdicts)
     Line(absl::StrCat("  verdict: epoch ", verdict.epoch.value(), " [", Key(verdict.fault), "] ", verdict.over.has_value() ? "over: " : "",
                       verdict.text));
   if (!job.ledger.committed().empty()) Line(absl::StrCat("  checkpoints: ", Steps(job.ledger.committed())));
@@ -367,6 +367,10 @@ void Scenario::Print(const Record& record) {
     Line(absl::StrCat(job, ": committed ", committed->checkpoint.path));
   } else if (const auto* refused = std::get_if<CheckpointRefused>(&record)) {
     Line(absl::StrCat(job, ": refused ", refused->path, ": ", refused->reason));
+  } else if (const auto* given = std::get_if<VerdictGiven>(&record)) {
+    Line(absl::StrCat(job, ": verdict ", given->verdict.number, " [", Key(given->verdict.fault), "]"));
+  } else if (const auto* over = std::get_if<VerdictOver>(&record)) {
+    Line(absl::StrCat(job, ": verdict ", over->number, " is over"));
   }
 }
 

@@ -155,8 +155,9 @@ v1::JobStatus ToProto(const JobEntry& entry) {
   out.set_state(ToProto(job.state));
   out.set_reason(live.waiting_reason.empty() ? job.reason : live.waiting_reason);
   out.set_epoch(job.epoch.value());
-  out.set_verdict(entry.live.verdict_text);
-  for (const GivenVerdict& verdict : entry.live.verdicts) *out.add_verdicts() = VerdictToProto(verdict);
+  out.set_verdict(live.verdict_text);
+  for (const GivenVerdict& verdict : job.verdicts) *out.add_verdicts() = VerdictToProto(verdict);
+  for (const auto& [fault, count] : job.verdict_counts) (*out.mutable_verdict_counts())[Key(fault)] = count;
   out.set_world_size(job.ranks.empty() ? job.spec.world_size : static_cast<int>(job.ranks.size()));
   *out.mutable_progress() = ToProto(live.observed->progress.value_or(job.progress));
   for (size_t i = 0; i < job.ranks.size(); ++i) {

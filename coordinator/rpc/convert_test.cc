@@ -123,7 +123,8 @@ TEST(Convert, SpecsThatCannotWorkAreRefusedWithTheFieldNamed) {
        }},
       {"restart.max_failures: -1", [](auto* spec) { spec->mutable_restart()->set_max_failures(-1); }},
       {"there is no fault \"thunder\"", [](auto* spec) { (*spec->mutable_restart()->mutable_remedies())["thunder"] = "fail"; }},
-      {"restart.remedies.killed: \"forgive\"", [](auto* spec) { (*spec->mutable_restart()->mutable_remedies())["killed"] = "forgive"; }},
+      {"restart.remedies.killed: \"forgive\"",
+       [](auto* spec) { (*spec->mutable_restart()->mutable_remedies())["killed"] = "forgive"; }},
       {"restart.remedies.killed: report", [](auto* spec) { (*spec->mutable_restart()->mutable_remedies())["killed"] = "report"; }},
       {"needs restart.hang_after", [](auto* spec) { (*spec->mutable_restart()->mutable_remedies())["slow"] = "restart"; }},
       {"restart.host_cool_down", [](auto* spec) { spec->mutable_restart()->mutable_host_cool_down()->set_seconds(-1); }},
@@ -293,15 +294,17 @@ TEST(Convert, AStatusSaysWhyAJobWaitsAndHowItsRanksAre) {
   entry.live.observed->ranks[Rank(0)].step = 7;
   entry.live.observed->ranks[Rank(0)].phase = "forward";
   entry.live.verdict_text = "rank 0 (h1, pid 5) is stopped in forward for 1.0 s";
-  entry.live.verdicts.push_back({.fault = Fault::kStopped,
-                                 .epoch = Epoch(1),
-                                 .rank = Rank(0),
-                                 .host = WorkerId("h1"),
-                                 .slot = 2,
-                                 .pid = 5,
-                                 .text = entry.live.verdict_text,
-                                 .since = absl::FromUnixSeconds(9),
-                                 .over = {}});
+  entry.job.verdict_counts = {{Fault::kStopped, 3}};
+  entry.job.verdicts.push_back({.number = 3,
+                                .fault = Fault::kStopped,
+                                .epoch = Epoch(1),
+                                .rank = Rank(0),
+                                .host = WorkerId("h1"),
+                                .slot = 2,
+                                .pid = 5,
+                                .text = entry.live.verdict_text,
+                                .since = absl::FromUnixSeconds(9),
+                                .over = {}});
   v1::JobStatus status = ToProto(entry);
   EXPECT_EQ(status.reason(), "rank 0 died");
   EXPECT_FALSE(status.has_finished());
@@ -315,6 +318,7 @@ TEST(Convert, AStatusSaysWhyAJobWaitsAndHowItsRanksAre) {
   EXPECT_EQ(status.verdicts(0).slot(), 2);
   EXPECT_EQ(status.verdicts(0).since().seconds(), 9);
   EXPECT_FALSE(status.verdicts(0).has_over());
+  EXPECT_EQ(status.verdict_counts().at("stopped"), 3);
   ASSERT_EQ(status.failures_size(), 1);
   EXPECT_EQ(status.failures(0).stderr_tail(0), "x");
   ASSERT_EQ(status.checkpoints_size(), 1);

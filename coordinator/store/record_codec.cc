@@ -208,6 +208,26 @@ void Encode(const CheckpointRefused& record, v1::StoredRecord* out) {
   out->mutable_checkpoint_refused()->set_reason(record.reason);
 }
 
+void Encode(const VerdictGiven& record, v1::StoredRecord* out) {
+  out->set_time_ns(Nanoseconds(record.time));
+  v1::StoredVerdictGiven* given = out->mutable_verdict_given();
+  given->set_number(record.verdict.number);
+  given->set_fault(static_cast<int>(record.verdict.fault));
+  given->set_epoch(record.verdict.epoch.value());
+  given->set_rank(record.verdict.rank.value());
+  given->set_host(record.verdict.host.value());
+  given->set_slot(record.verdict.slot);
+  given->set_pid(record.verdict.pid);
+  given->set_text(record.verdict.text);
+  given->set_since_ns(Nanoseconds(record.verdict.since));
+  given->set_of_class(record.of_class);
+}
+
+void Encode(const VerdictOver& record, v1::StoredRecord* out) {
+  out->set_time_ns(Nanoseconds(record.time));
+  out->mutable_verdict_over()->set_number(record.number);
+}
+
 // --- And back ---
 
 JobAccepted DecodeJobAccepted(const v1::StoredRecord& in) {
@@ -299,6 +319,23 @@ ShardReported DecodeShard(const v1::StoredRecord& in) {
           {Rank(reported.rank()), reported.file(), reported.bytes(), reported.crc32c(), reported.detail()}};
 }
 
+VerdictGiven DecodeVerdictGiven(const v1::StoredRecord& in) {
+  const v1::StoredVerdictGiven& given = in.verdict_given();
+  return {.job = JobId(in.job()),
+          .verdict = {.number = given.number(),
+                      .fault = FaultOfNumber(given.fault()),
+                      .epoch = Epoch(given.epoch()),
+                      .rank = Rank(given.rank()),
+                      .host = WorkerId(given.host()),
+                      .slot = given.slot(),
+                      .pid = given.pid(),
+                      .text = given.text(),
+                      .since = absl::FromUnixNanos(given.since_ns()),
+                      .over = {}},
+          .of_class = given.of_class(),
+          .time = absl::FromUnixNanos(in.time_ns())};
+}
+
 absl::StatusOr<Record> DecodeStateChanged(const v1::StoredRecord& in) {
   const v1::StoredStateChanged& changed = in.state_changed();
   if (changed.state() < 0 || changed.state() >= kJobStates || changed.outcome() < 0 || changed.outcome() >= kJobStates) {
@@ -345,6 +382,8 @@ absl::StatusOr<Record> DecodeRecord(const std::string& bytes) {
     case v1::StoredRecord::kCheckpointCommitted: return DecodeCommitted(in);
     case v1::StoredRecord::kCheckpointRefused:
       return CheckpointRefused{job, in.checkpoint_refused().path(), in.checkpoint_refused().reason()};
+    case v1::StoredRecord::kVerdictGiven: return DecodeVerdictGiven(in);
+    case v1::StoredRecord::kVerdictOver: return VerdictOver{job, in.verdict_over().number(), absl::FromUnixNanos(in.time_ns())};
     case v1::StoredRecord::KIND_NOT_SET: break;
   }
   return absl::DataLossError("a record of a kind that this program does not know; was it written by a newer one?");

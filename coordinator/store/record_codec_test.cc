@@ -80,18 +80,21 @@ std::vector<Record> EveryKind() {
                   .slot = 3,
                   .last_call = 0xFFFFFFFFFFFFFFFF};
   const CheckpointInfo checkpoint{10, "/c/step-10", 20, 2, "00ff", Epoch(2)};
-  return {JobAccepted{job, spec, "request", kWhen},
-          StateChanged{job, JobState::kDraining, "why", kWhen, JobState::kFailed, 137, 9, FullProgress()},
-          EpochOpened{job, Epoch(2), "why", kWhen, {place, kept}, "10.0.0.1", 29500},
-          RankStartedRecord{job, Epoch(2), Rank(1), 812, "cpu0"},
-          RankJoinedRecord{job, Epoch(2), Rank(1), true},
-          RankEnded{job, Epoch(2), Rank(1), RankState::kLost, 137, failure},
-          RankEnded{job, Epoch(2), Rank(0), RankState::kExited, 0, {}},
-          ContactLost{job, failure},
-          KeyPublished{job, Epoch(2), "endpoint/0", std::string("\0\x80", 2)},
-          ShardReported{job, Epoch(2), 10, {Rank(1), "shard-1", 10, 0xFFFFFFFF, std::string("\0\x80", 2)}},
-          CheckpointCommitted{job, checkpoint},
-          CheckpointRefused{job, "/c/step-10", "CRC32C differs"}};
+  return {
+      JobAccepted{job, spec, "request", kWhen},
+      StateChanged{job, JobState::kDraining, "why", kWhen, JobState::kFailed, 137, 9, FullProgress()},
+      EpochOpened{job, Epoch(2), "why", kWhen, {place, kept}, "10.0.0.1", 29500},
+      RankStartedRecord{job, Epoch(2), Rank(1), 812, "cpu0"},
+      RankJoinedRecord{job, Epoch(2), Rank(1), true},
+      RankEnded{job, Epoch(2), Rank(1), RankState::kLost, 137, failure},
+      RankEnded{job, Epoch(2), Rank(0), RankState::kExited, 0, {}},
+      ContactLost{job, failure},
+      KeyPublished{job, Epoch(2), "endpoint/0", std::string("\0\x80", 2)},
+      ShardReported{job, Epoch(2), 10, {Rank(1), "shard-1", 10, 0xFFFFFFFF, std::string("\0\x80", 2)}},
+      CheckpointCommitted{job, checkpoint},
+      CheckpointRefused{job, "/c/step-10", "CRC32C differs"},
+      VerdictGiven{job, {7, Fault::kStopped, Epoch(2), Rank(1), WorkerId("h1"), 3, 812, "rank 1 is stopped", kWhen, {}}, 4, kWhen},
+      VerdictOver{job, 7, kWhen}};
 }
 
 TEST(RecordCodec, EveryKindOfRecordComesBackAsItWas) {

@@ -44,6 +44,11 @@ std::string Words(const ShardReported& r) {
 std::string Words(const CheckpointCommitted& r) {
   return absl::StrCat(r.job.value(), " committed step=", r.checkpoint.step, " epoch=", r.checkpoint.epoch.value());
 }
+std::string Words(const VerdictGiven& r) {
+  return absl::StrCat(r.job.value(), "/", r.verdict.epoch.value(), "/", r.verdict.rank.value(), " verdict ", r.verdict.number, " ",
+                      Key(r.verdict.fault));
+}
+std::string Words(const VerdictOver& r) { return absl::StrCat(r.job.value(), " verdict ", r.number, " is over"); }
 std::string Words(const CheckpointRefused& r) { return absl::StrCat(r.job.value(), " refused ", r.path); }
 
 std::string Words(const Reply& e) { return absl::StrCat("reply ", e.call.value(), " ", e.status.ToString()); }
