@@ -3,8 +3,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -26,6 +26,7 @@
 #include "worker/guard.h"
 #include "worker/process/oom_counter.h"
 #include "worker/process/process_tree.h"
+#include "worker/process/spawn_guard.h"
 
 namespace ringmaster {
 
@@ -38,40 +39,17 @@ constexpr int kReadsPerPoll = 16;  // so that one loud rank cannot keep the driv
 
 std::string ErrorText(int error) { return std::strerror(error); }
 
-FileDescriptor OpenPidfd(pid_t pid) { return FileDescriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))); }
-
 void SignalPidfd(const FileDescriptor& pidfd, int signal) {
   if (pidfd.valid()) syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0);
-}
-
-struct Pipe {
-  FileDescriptor read;
-  FileDescriptor write;
-};
-
-// Both ends above the numbers that the guard's descriptors get, so that placing one never overwrites another.
-absl::StatusOr<Pipe> MakePipe() {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return absl::ResourceExhaustedError(absl::StrCat("pipe: ", ErrorText(errno)));
-  const FileDescriptor low_read(ends[0]);
-  const FileDescriptor low_write(ends[1]);
-  Pipe pipe{FileDescriptor(fcntl(low_read.get(), F_DUPFD_CLOEXEC, kGuardBoardFd + 1)),
-            FileDescriptor(fcntl(low_write.get(), F_DUPFD_CLOEXEC, kGuardBoardFd + 1))};
-  if (!pipe.read.valid() || !pipe.write.valid()) return absl::ResourceExhaustedError(absl::StrCat("dup: ", ErrorText(errno)));
-  return pipe;
 }
 
 void SetNonBlocking(const FileDescriptor& fd) { fcntl(fd.get(), F_SETFL, fcntl(fd.get(), F_GETFL) | O_NONBLOCK); }
 
 struct GuardedProcess {
-  pid_t guard = 0;
   std::string program;
   std::string directory;
-  FileDescriptor pidfd;
-  FileDescriptor control;
-  FileDescriptor report;
-  FileDescriptor output[2];  // stdout, stderr
-  pid_t pid = 0;             // of the program, once reported
+  SpawnedGuard guard;
+  pid_t pid = 0;  // of the program, once reported
   bool guard_gone = false;
   std::optional<int> wait_status;
   std::string error;
@@ -86,11 +64,11 @@ class GuardedProcessRunner final : public ProcessRunner {
   ~GuardedProcessRunner() override {
     // The end of the control pipe makes a guard kill its tree, also without our waiting for it.
     for (auto& [id, process] : processes_) {
-      process.control.Reset();
+      process.guard.control.Reset();
       if (process.guard_gone) continue;
-      pollfd wait{process.pidfd.get(), POLLIN, 0};
-      if (poll(&wait, 1, 5000) == 0) SignalPidfd(process.pidfd, SIGKILL);
-      waitpid(process.guard, nullptr, 0);
+      pollfd wait{process.guard.pidfd.get(), POLLIN, 0};
+      if (poll(&wait, 1, 5000) == 0) SignalPidfd(process.guard.pidfd, SIGKILL);
+      waitpid(process.guard.pid, nullptr, 0);
     }
   }
 
@@ -100,20 +78,22 @@ class GuardedProcessRunner final : public ProcessRunner {
     process.program = spec.command[0];
     process.directory = spec.directory;
     process.oom_kills_before = ReadOomKills("/proc/self/cgroup", "/sys/fs/cgroup");
-    const absl::Status started = Spawn(spec, &process);
-    if (started.ok()) {
-      for (FileDescriptor* fd : {&process.report, &process.output[0], &process.output[1]}) SetNonBlocking(*fd);
+    absl::StatusOr<SpawnedGuard> guard = SpawnGuard(guard_binary_, spec);
+    if (guard.ok()) {
+      process.guard = *std::move(guard);
+      for (FileDescriptor* fd : {&process.guard.report, &process.guard.output[0], &process.guard.output[1]}) SetNonBlocking(*fd);
       // Output waits in its pipe until Started is out: a program may write before its guard has told of it.
-      Watch(id, process.report, kReport);
-      Watch(id, process.pidfd, kGuard);
+      Watch(id, process.guard.report, kReport);
+      Watch(id, process.guard.pidfd, kGuard);
       return;
     }
     processes_.erase(id);
-    Emit(id, process_event::Exited{.exit_code = kExitFailed,
-                                   .error = absl::StrCat("cannot start ", spec.command[0], ": ", std::string(started.message()))});
+    Emit(id, process_event::Exited{
+                 .exit_code = kExitFailed,
+                 .error = absl::StrCat("cannot start ", spec.command[0], ": ", std::string(guard.status().message()))});
     // Nothing else would make the epoll descriptor readable for this event.
     epoll_event wake{EPOLLOUT | EPOLLONESHOT, {.u64 = kWakeKey}};
-    epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, wake_pipe_.get(), &wake);
+    epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, wake_.get(), &wake);
   }
 
   void Terminate(ProcessId id) override { Command(id, kGuardTerminate); }
@@ -121,7 +101,7 @@ class GuardedProcessRunner final : public ProcessRunner {
 
   void Destroy(ProcessId id) override {
     const auto found = processes_.find(id);
-    if (found != processes_.end() && !found->second.guard_gone) SignalPidfd(found->second.pidfd, SIGKILL);
+    if (found != processes_.end() && !found->second.guard_gone) SignalPidfd(found->second.guard.pidfd, SIGKILL);
   }
 
   int poll_fd() const override { return epoll_.get(); }
@@ -151,12 +131,10 @@ class GuardedProcessRunner final : public ProcessRunner {
   }
 
   absl::Status Prepare() {
-    // A pipe end that is always writable: armed for one shot it makes epoll_ readable.
-    RM_ASSIGN_OR_RETURN(Pipe wake, MakePipe());
-    wake_pipe_ = std::move(wake.write);
-    wake_reader_ = std::move(wake.read);
+    // Always writable: armed for one shot it makes epoll_ readable.
+    wake_ = FileDescriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     epoll_event none{EPOLLONESHOT, {.u64 = kWakeKey}};
-    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_pipe_.get(), &none) != 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
+    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &none) != 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
       return absl::ResourceExhaustedError(absl::StrCat("epoll: ", ErrorText(errno)));
     }
     return absl::OkStatus();
@@ -171,69 +149,6 @@ class GuardedProcessRunner final : public ProcessRunner {
 
   void Emit(ProcessId id, decltype(ProcessEvent::what) what) { events_.push_back({id, std::move(what)}); }
 
-  absl::Status Spawn(const ProcessSpec& spec, GuardedProcess* process) {
-    RM_ASSIGN_OR_RETURN(Pipe control, MakePipe());
-    RM_ASSIGN_OR_RETURN(Pipe report, MakePipe());
-    RM_ASSIGN_OR_RETURN(Pipe out, MakePipe());
-    RM_ASSIGN_OR_RETURN(Pipe err, MakePipe());
-    FileDescriptor board;
-    if (spec.board_fd >= 0) board = FileDescriptor(fcntl(spec.board_fd, F_DUPFD_CLOEXEC, kGuardBoardFd + 1));
-    FileDescriptor input;
-    if (spec.input_fd >= 0) input = FileDescriptor(fcntl(spec.input_fd, F_DUPFD_CLOEXEC, kGuardBoardFd + 1));
-
-    std::vector<std::string> words = {guard_binary_, "guard"};
-    for (std::string& word : FormatGuardArguments({.cpus = spec.cpus, .directory = spec.directory, .command = spec.command})) {
-      words.push_back(std::move(word));
-    }
-    std::vector<char*> argv;
-    for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
-    argv.push_back(nullptr);
-    std::vector<char*> environment;
-    for (const std::string& variable : spec.environment) environment.push_back(const_cast<char*>(variable.c_str()));
-    environment.push_back(nullptr);
-
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    if (input.valid()) {
-      posix_spawn_file_actions_adddup2(&actions, input.get(), 0);
-    } else {
-      posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    }
-    posix_spawn_file_actions_adddup2(&actions, out.write.get(), 1);
-    posix_spawn_file_actions_adddup2(&actions, err.write.get(), 2);
-    posix_spawn_file_actions_adddup2(&actions, control.read.get(), kGuardControlFd);
-    posix_spawn_file_actions_adddup2(&actions, report.write.get(), kGuardReportFd);
-    if (board.valid()) posix_spawn_file_actions_adddup2(&actions, board.get(), kGuardBoardFd);
-    posix_spawn_file_actions_addclosefrom_np(&actions, board.valid() ? kGuardBoardFd + 1 : kGuardBoardFd);
-    posix_spawnattr_t attributes;
-    posix_spawnattr_init(&attributes);
-    sigset_t none;
-    sigemptyset(&none);
-    sigset_t all;
-    sigfillset(&all);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    // Its own session: the terminal's Ctrl-C is for the foreground process, which stops ranks in order.
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-    const int error = posix_spawn(&process->guard, guard_binary_.c_str(), &actions, &attributes, argv.data(), environment.data());
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&actions);
-    if (error != 0) return absl::InternalError(absl::StrCat("guard ", guard_binary_, ": ", ErrorText(error)));
-
-    process->pidfd = OpenPidfd(process->guard);
-    process->control = std::move(control.write);
-    process->report = std::move(report.read);
-    process->output[0] = std::move(out.read);
-    process->output[1] = std::move(err.read);
-    if (!process->pidfd.valid()) {
-      const int pidfd_error = errno;
-      process->control.Reset();  // the guard ends by itself
-      waitpid(process->guard, nullptr, 0);
-      return absl::ResourceExhaustedError(absl::StrCat("pidfd_open: ", ErrorText(pidfd_error)));
-    }
-    return absl::OkStatus();
-  }
-
   void Watch(ProcessId id, FileDescriptor& fd, Source source) {
     epoll_event event{EPOLLIN, {.u64 = static_cast<uint64_t>(id.value()) << kSourceBits | source}};
     RM_CHECK(epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd.get(), &event) == 0) << ErrorText(errno);
@@ -241,7 +156,7 @@ class GuardedProcessRunner final : public ProcessRunner {
 
   void Command(ProcessId id, char command) {
     const auto found = processes_.find(id);
-    if (found == processes_.end() || !found->second.control.valid()) return;
+    if (found == processes_.end() || !found->second.guard.control.valid()) return;
     // A handful of one-byte commands always fits; EPIPE means the guard is gone, which its pidfd tells. SIGPIPE is ignored by hosts
     // of a worker; a write to a pipe has no MSG_NOSIGNAL, so it is held back here.
     sigset_t sigpipe;
@@ -249,7 +164,7 @@ class GuardedProcessRunner final : public ProcessRunner {
     sigemptyset(&sigpipe);
     sigaddset(&sigpipe, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
-    if (write(found->second.control.get(), &command, 1) < 0 && errno == EPIPE && !sigismember(&before, SIGPIPE)) {
+    if (write(found->second.guard.control.get(), &command, 1) < 0 && errno == EPIPE && !sigismember(&before, SIGPIPE)) {
       const timespec now{0, 0};
       sigtimedwait(&sigpipe, nullptr, &now);
     }
@@ -259,16 +174,16 @@ class GuardedProcessRunner final : public ProcessRunner {
   void ReadReports(ProcessId id, GuardedProcess& process) {
     GuardReport report;
     while (true) {
-      const ssize_t bytes = read(process.report.get(), &report, sizeof(report));
+      const ssize_t bytes = read(process.guard.report.get(), &report, sizeof(report));
       if (bytes < 0 && errno == EINTR) continue;
-      if (bytes == 0) process.report.Reset();
+      if (bytes == 0) process.guard.report.Reset();
       if (bytes != sizeof(report)) return;
       switch (report.kind) {
         case GuardReport::Kind::kStarted:
           process.pid = report.value;
           Emit(id, process_event::Started{process.pid});
-          Watch(id, process.output[0], kStdout);
-          Watch(id, process.output[1], kStderr);
+          Watch(id, process.guard.output[0], kStdout);
+          Watch(id, process.guard.output[1], kStderr);
           break;
         case GuardReport::Kind::kExited: process.wait_status = report.value; break;
         case GuardReport::Kind::kExecFailed:
@@ -286,7 +201,7 @@ class GuardedProcessRunner final : public ProcessRunner {
   }
 
   void ReadOutput(ProcessId id, GuardedProcess& process, int stream, int reads) {
-    FileDescriptor& fd = process.output[stream];
+    FileDescriptor& fd = process.guard.output[stream];
     while (fd.valid() && reads-- > 0) {
       std::string bytes(kReadBytes, '\0');
       const ssize_t count = read(fd.get(), bytes.data(), bytes.size());
@@ -300,9 +215,9 @@ class GuardedProcessRunner final : public ProcessRunner {
 
   void OnGuardGone(ProcessId id, GuardedProcess& process) {
     process.guard_gone = true;
-    waitpid(process.guard, nullptr, 0);  // its pidfd says that it is a zombie
-    process.pidfd.Reset();
-    process.control.Reset();
+    waitpid(process.guard.pid, nullptr, 0);  // its pidfd says that it is a zombie
+    process.guard.pidfd.Reset();
+    process.guard.control.Reset();
     ReadReports(id, process);
     if (process.wait_status.has_value() || !process.error.empty()) {
       Finish(id);
@@ -331,7 +246,7 @@ class GuardedProcessRunner final : public ProcessRunner {
   // A guard of another runner in this process is not an orphan. Zombies have no executable: those of live guards are in processes_.
   bool IsGuard(pid_t pid) const {
     for (const auto& [id, process] : processes_) {
-      if (process.guard == pid && !process.guard_gone) return true;
+      if (process.guard.pid == pid && !process.guard_gone) return true;
     }
     char target[4096];
     const ssize_t bytes = readlink(absl::StrCat("/proc/", pid, "/exe").c_str(), target, sizeof(target));
@@ -371,8 +286,7 @@ class GuardedProcessRunner final : public ProcessRunner {
 
   const std::string guard_binary_;
   const FileDescriptor epoll_;
-  FileDescriptor wake_pipe_;
-  FileDescriptor wake_reader_;
+  FileDescriptor wake_;
   std::map<ProcessId, GuardedProcess> processes_;
   std::set<ProcessId> abandoned_;            // their guard was killed
   std::map<pid_t, FileDescriptor> orphans_;  // killed, to be reaped
