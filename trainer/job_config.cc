@@ -115,7 +115,7 @@ absl::StatusOr<MeshShape> ReadMesh(const v1::JobSpec& spec, int world_size) {
     if (size == 1) continue;
     if (!spec.model().has_gpt()) return Bad(field, size, "1 for this model: only model.gpt is cut over ranks");
     if (spec.device() == "cuda") return Bad(field, size, "1 on device cuda: models are cut over ranks on the CPU alone");
-    if (parallel.data().min() != parallel.data().max()) {
+    if (parallel.data().min() > 0 && parallel.data().min() < parallel.data().max()) {
       return Bad("parallel.data", absl::StrCat(parallel.data().min(), " to ", parallel.data().max()),
                  absl::StrCat("one number where ", field, " is ", size, ": such a job does not shrink or grow").c_str());
     }

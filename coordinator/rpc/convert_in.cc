@@ -90,6 +90,11 @@ absl::Status ReadLayout(const v1::JobSpec& spec, JobSpec* out) {
   if (data > kMostRanks || tensor > kMostRanks || pipeline > kMostRanks)
     return WorldSize(std::numeric_limits<int32_t>::max()).status();
   RM_ASSIGN_OR_RETURN(out->world_size, WorldSize(data * tensor * pipeline));
+  if (tensor * pipeline > 1 && parallel.data().min() > 0 && parallel.data().min() < data) {
+    return absl::InvalidArgumentError(absl::StrCat("parallel.data: ", parallel.data().min(), " to ", data, " beside tensor ", tensor,
+                                                   " and pipeline ", pipeline,
+                                                   ": such a job does not shrink or grow, give data one number"));
+  }
   const int64_t least = parallel.has_data() && parallel.data().min() > 0 ? parallel.data().min() : data;
   out->min_world_size = static_cast<int>(least * tensor * pipeline);
   return absl::OkStatus();
