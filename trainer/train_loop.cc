@@ -244,12 +244,15 @@ TrainResult TrainLoop::RunConnected(const Membership& member, const v1::JoinResp
   // An elastic job's data axis has as many ranks as this epoch.
   MeshShape mesh = config.mesh;
   mesh.data = join.world_size() / mesh.ranks_per_replica();
-  // These run before the communicators go; the syncs that take them over have their own.
-  absl::Cleanup hide = [this] { Expose(kHost, nullptr); };
-  auto groups = SplitByAxis(*communicator, mesh, config.collective_timeout);
+  absl::StatusOr<MeshGroups> groups;
+  // Runs before the communicators go; the syncs that take them over have their own.
+  absl::Cleanup hide = [this] {
+    Expose(kHost, nullptr);
+    ExposeAxes(nullptr);
+  };
+  groups = SplitByAxis(*communicator, mesh, config.collective_timeout);
   if (!groups.ok()) return FromPeers(groups.status());
   ExposeAxes(&*groups);
-  absl::Cleanup hide_axes = [this] { ExposeAxes(nullptr); };
   StoredState stored(bench_->tensors, groups->place, mesh);
   if (!join.checkpoints().empty()) saved_step_ = std::max<int64_t>(saved_step_, join.checkpoints(0).step());
   const std::string root = CheckpointRoot(join.spec(), member.identity.job);
@@ -271,8 +274,7 @@ TrainResult TrainLoop::RunConnected(const Membership& member, const v1::JoinResp
   if (saver != nullptr) saver->Start();
   GradientSync all(std::move(communicator), env.clock, &env.board, {.timeout = config.collective_timeout});
   MeshSyncs syncs(*std::move(groups), all, env.clock, &env.board, config.collective_timeout);
-  const absl::Cleanup hide_all = std::move(hide);
-  const absl::Cleanup hide_syncs = std::move(hide_axes);
+  const absl::Cleanup hide_syncs = std::move(hide);
   if (bench_->stage != nullptr) bench_->stage->Meet(syncs.peers());
   const absl::Cleanup part = [this] {
     if (bench_->stage != nullptr) bench_->stage->Meet(nullptr);

@@ -206,7 +206,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "parallel.schedule: belongs to a pipeline"},
         BadSpec{"MicroBatches", Replace("{data: 2}", "{data: 2, pipeline: 2, micro_batches: 5}"), "job.yaml:2:34",
                 "parallel.micro_batches: expected a divisor of the 12 samples"},
-        BadSpec{"ZeroOnACpu", Replace("{data: 2}", "{data: 2, zero: 1}"), "job.yaml:2:21", "parallel.zero: expected 0 where device"},
+        BadSpec{"ZeroOnACpu", Replace("{data: 2}", "{data: 2, zero: 1}"), "job.yaml:2:21",
+                "parallel.zero: expected 0 where device"},
         BadSpec{"ZeroTwo", Replace("{data: 2}", "{data: 2, zero: 2}"), "job.yaml:2:21", "parallel.zero: expected 0 to 1, found 2"},
         BadSpec{"BatchDoesNotDivide", Replace("global_batch: 24", "global_batch: 25"), "job.yaml:8:3",
                 "expected a multiple of the ranks in parallel.data (2), found 25; 26 is one"},
@@ -287,10 +288,11 @@ SpecSource WithAssignments(std::vector<std::string> assignments) {
 }
 
 TEST(Overrides, ReplaceFieldsOfAnyKind) {
-  ASSERT_OK_AND_ASSIGN(const v1::JobSpec spec,
-                       ParseJobSpec(WithAssignments({"train.steps=100", "train.seed=7", "train.optimizer.adamw.beta1=0.8",
-                                                     "data.text.files=[x, y, z]", "restart.backoff=2s", "env.A_B=first", "env.A_B=c=d", "restart.remedies.stopped=report",
-                                                     "checkpoint.keep=5", "train.steps=200"})));
+  ASSERT_OK_AND_ASSIGN(
+      const v1::JobSpec spec,
+      ParseJobSpec(WithAssignments({"train.steps=100", "train.seed=7", "train.optimizer.adamw.beta1=0.8",
+                                    "data.text.files=[x, y, z]", "restart.backoff=2s", "env.A_B=first", "env.A_B=c=d",
+                                    "restart.remedies.stopped=report", "checkpoint.keep=5", "train.steps=200"})));
   EXPECT_EQ(spec.train().steps(), 200) << "the last one wins";
   EXPECT_EQ(spec.train().seed(), 7u);
   EXPECT_DOUBLE_EQ(spec.train().optimizer().adamw().beta1(), 0.8);
