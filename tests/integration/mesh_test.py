@@ -33,7 +33,7 @@ with Sandbox() as sandbox:
         process, finished, code, killed = run(spec, label, **options)
         assert code == 0 and finished["state"] == "Succeeded" and finished["step"] == steps, (label, code, finished, process.log_tail())
         assert killed == ("kill" in options), f"{label}: the job ended before anyone was killed"
-        check_nothing_left(finished["job"], sandbox.path("checkpoints"))
+        check_nothing_left(finished["job"], pathlib.Path(finished["checkpoint"]).parent)
         return sandbox.final_digest(finished), {**finished, "log": pathlib.Path(process.log.name).read_text()}
 
     def kill_rank(victim, at):
