@@ -87,7 +87,8 @@ class CommandLine {
     sub->add_option("FILE", flags_.job_file.file, "job file in YAML or JSON; - = standard input")->required();
     sub->add_option("--set", flags_.job_file.assignments, "FIELD=VALUE, such as train.steps=100; may be repeated")
         ->allow_extra_args(false);
-    sub->add_option("--ranks", flags_.job_file.ranks, "number of ranks (parallel.data, or slots_per_node of a command)");
+    sub->add_option("--ranks", flags_.job_file.ranks,
+                    "number of ranks (parallel.data: of a mesh, of replicas; or slots_per_node of a command)");
     sub->add_option("--resume", flags_.resume, "begin from CHECKPOINT, or from the newest one of a former job of this name")
         ->expected(0, 1);
     sub->add_flag("--dry-run", flags_.job_file.dry_run, "print where ranks would go and start nothing");
@@ -115,7 +116,9 @@ void CommandLine::AddJobCommands() {
   CLI::App* chaos = Add("chaos", "Run a job on this machine and let faults strike it, by a schedule drawn from a seed",
                         [this](CLI::App*) { return ChaosCommand(flags_.common, flags_.job_file, flags_.chaos, world_); });
   AddJobFile(chaos);
-  chaos->add_option("--fault", flags_.chaos.faults, "such as killed or stuck_in_data; may be repeated; default: all that a job survives")
+  chaos
+      ->add_option("--fault", flags_.chaos.faults,
+                   "such as killed or stuck_in_data; may be repeated; default: all that a job survives")
       ->allow_extra_args(false);
   chaos->add_option("--seed", flags_.chaos.seed, "the same seed strikes the same ranks in the same order")->capture_default_str();
   chaos->add_option("--every", flags_.chaos.every, "steps between two faults")->check(CLI::PositiveNumber)->capture_default_str();

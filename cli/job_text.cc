@@ -38,6 +38,15 @@ std::string Step(const v1::Progress& progress) {
   return absl::StrCat(progress.step(), "/", progress.total_steps());
 }
 
+// Where in its mesh a rank is; empty where replicas are single ranks.
+std::string MeshText(const v1::Parallel& parallel) {
+  const int pipeline = std::max(parallel.pipeline(), 1);
+  const int tensor = std::max(parallel.tensor(), 1);
+  if (pipeline * tensor == 1) return "";
+  return absl::StrFormat("mesh: data %d, pipeline %d, tensor %d; rank = (replica * %d + stage) * %d + share\n",
+                         parallel.data().max(), pipeline, tensor, pipeline, tensor);
+}
+
 }  // namespace
 
 double UnitsPerStep(const v1::JobSpec& spec) {
@@ -182,7 +191,8 @@ std::string FailureLine(const v1::Failure& failure) {
 }
 
 std::string VerdictLine(const v1::Verdict& verdict) {
-  return absl::StrCat("verdict ", verdict.fault(), ": ", verdict.text(), verdict.slot() > 0 ? absl::StrCat(" (slot ", verdict.slot(), ")") : "");
+  return absl::StrCat("verdict ", verdict.fault(), ": ", verdict.text(),
+                      verdict.slot() > 0 ? absl::StrCat(" (slot ", verdict.slot(), ")") : "");
 }
 
 const v1::Failure* RootCause(const v1::JobStatus& status) {
@@ -240,7 +250,7 @@ std::string PlanText(const v1::JobSpec& spec, const v1::PlanJobResponse& plan) {
                                   plan.waiting_reason().empty() ? "" : "; would wait: ", plan.waiting_reason(), "\n");
   std::vector<std::vector<std::string>> rows = {{"  RANK", "HOST", "DEVICE"}};
   for (const v1::RankStatus& rank : plan.ranks()) rows.push_back({absl::StrCat("  ", rank.rank()), rank.host(), rank.device()});
-  text += Table(rows);
+  absl::StrAppend(&text, Table(rows), MeshText(spec.parallel()));
   absl::StrAppend(&text, "program: ", spec.command_size() > 0 ? absl::StrJoin(spec.command(), " ") : "ringmaster-trainer", " in ",
                   spec.work_directory(), "\n");
   text +=

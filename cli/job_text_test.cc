@@ -151,6 +151,14 @@ TEST(FailureLine, NamesMemory) {
   EXPECT_THAT(FailureLine(failure), HasSubstr("killed by SIGKILL, out of memory"));
 }
 
+TEST(PlanText, SaysHowTheRanksOfAMeshAreNumbered) {
+  v1::JobSpec spec;
+  spec.mutable_parallel()->mutable_data()->set_max(2);
+  EXPECT_THAT(PlanText(spec, {}), Not(HasSubstr("mesh")));
+  spec.mutable_parallel()->set_tensor(4);
+  EXPECT_THAT(PlanText(spec, {}), HasSubstr("mesh: data 2, pipeline 1, tensor 4; rank = (replica * 1 + stage) * 4 + share\n"));
+}
+
 TEST(Summary, NamesTheNextCommand) {
   v1::JobStatus status = Running();
   status.set_state(v1::JOB_STATE_SUCCEEDED);

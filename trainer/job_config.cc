@@ -4,6 +4,8 @@
 #include <cmath>
 #include <string>
 #include <type_traits>
+#include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
@@ -99,16 +101,60 @@ absl::Status CheckLayout(const v1::JobSpec& spec, int world_size) {
   if (spec.device() == "cuda" && !spec.train().optimizer().has_adamw()) {
     return Bad("device", "cuda", "cpu for this train.optimizer: on a GPU only adamw runs");
   }
-  if (spec.parallel().tensor() > 1)
-    return Bad("parallel.tensor", spec.parallel().tensor(), "1: tensor parallelism is not built yet");
-  if (spec.parallel().pipeline() > 1) {
-    return Bad("parallel.pipeline", spec.parallel().pipeline(), "1: pipeline parallelism is not built yet");
-  }
   const int zero = spec.parallel().zero();
   if (zero != 0 && zero != 1) return Bad("parallel.zero", zero, "0 or 1: gradients and weights are not sharded yet");
   if (zero == 1 && spec.device() != "cuda") return Bad("parallel.zero", zero, "0 on device cpu: only a GPU's state is sharded");
   if (world_size < 1) return Bad("world size", world_size, "1 or more");
   return absl::OkStatus();
+}
+
+absl::StatusOr<MeshShape> ReadMesh(const v1::JobSpec& spec, int world_size) {
+  const v1::Parallel& parallel = spec.parallel();
+  MeshShape mesh = {.pipeline = std::max(parallel.pipeline(), 1), .tensor = std::max(parallel.tensor(), 1)};
+  for (const auto& [field, size] : {std::pair("parallel.tensor", mesh.tensor), std::pair("parallel.pipeline", mesh.pipeline)}) {
+    if (size == 1) continue;
+    if (!spec.model().has_gpt()) return Bad(field, size, "1 for this model: only model.gpt is cut over ranks");
+    if (spec.device() == "cuda") return Bad(field, size, "1 on device cuda: models are cut over ranks on the CPU alone");
+    if (parallel.data().min() > 0 && parallel.data().min() < parallel.data().max()) {
+      return Bad("parallel.data", absl::StrCat(parallel.data().min(), " to ", parallel.data().max()),
+                 absl::StrCat("one number where ", field, " is ", size, ": such a job does not shrink or grow").c_str());
+    }
+  }
+  if (world_size % mesh.ranks_per_replica() != 0) {
+    return Bad("world size", world_size,
+               absl::StrCat("a multiple of parallel.tensor * parallel.pipeline = ", mesh.ranks_per_replica()).c_str());
+  }
+  mesh.data = world_size / mesh.ranks_per_replica();
+  return mesh;
+}
+
+// Samples of one pass: of train.micro_batch, or of parallel.micro_batches, which count the passes of a pipeline.
+absl::StatusOr<int64_t> ReadMicroBatch(const v1::JobSpec& spec, const JobConfig& config) {
+  const int64_t size = spec.train().micro_batch();
+  int64_t count = spec.parallel().micro_batches();
+  if (size < 0) return Bad("train.micro_batch", size, "0 or more");
+  if (count < 0) return Bad("parallel.micro_batches", count, "0 or more");
+  if (count > 0 && config.mesh.pipeline == 1) {
+    return Bad("parallel.micro_batches", count, "none where parallel.pipeline is 1; train.micro_batch cuts a rank's samples");
+  }
+  if (count > 0 && size > 0) return Bad("parallel.micro_batches", count, "none beside train.micro_batch: they say the same");
+  if (size > 0) return std::min(size, config.rank_batch);
+  if (count == 0) count = config.mesh.pipeline;
+  if (config.rank_batch % count != 0) {
+    return Bad(
+        "parallel.micro_batches", count,
+        absl::StrCat("a divisor of the ", config.rank_batch, " samples of a replica (train.global_batch / parallel.data)").c_str());
+  }
+  return config.rank_batch / count;
+}
+
+absl::StatusOr<PipelineSchedule> ReadPipelineSchedule(const v1::Parallel& parallel) {
+  if (!parallel.schedule().empty() && parallel.pipeline() <= 1) {
+    return Bad("parallel.schedule", parallel.schedule(), "none where parallel.pipeline is 1");
+  }
+  if (parallel.schedule().empty() || parallel.schedule() == "1f1b") return PipelineSchedule::kOneForwardOneBackward;
+  if (parallel.schedule() == "gpipe") return PipelineSchedule::kGpipe;
+  return Bad("parallel.schedule", parallel.schedule(), "1f1b or gpipe");
 }
 
 }  // namespace
@@ -119,7 +165,12 @@ absl::StatusOr<JobConfig> ReadJobConfig(const v1::JobSpec& spec, int world_size)
   JobConfig config;
   config.device = spec.device() == "cuda" ? TrainDevice::kCuda : TrainDevice::kCpu;
   config.sharded = spec.parallel().zero() == 1;
+  RM_ASSIGN_OR_RETURN(config.mesh, ReadMesh(spec, world_size));
+  RM_ASSIGN_OR_RETURN(config.pipeline_schedule, ReadPipelineSchedule(spec.parallel()));
   RM_ASSIGN_OR_RETURN(config.model, ReadModel(spec.model()));
+  if (config.mesh.ranks_per_replica() > 1) {
+    RM_RETURN_IF_ERROR(CheckGptCut(std::get<GptConfig>(config.model), config.mesh.tensor, config.mesh.pipeline));
+  }
   RM_ASSIGN_OR_RETURN(config.optimizer, ReadOptimizer(train.optimizer()));
   RM_ASSIGN_OR_RETURN(config.schedule, ReadSchedule(train.schedule()));
   config.learning_rate = std::visit([](const auto& optimizer) { return optimizer.learning_rate; }, config.optimizer);
@@ -127,14 +178,13 @@ absl::StatusOr<JobConfig> ReadJobConfig(const v1::JobSpec& spec, int world_size)
   if (train.steps() < 1) return Bad("train.steps", train.steps(), "1 or more");
   config.steps = train.steps();
   if (train.global_batch() < 1) return Bad("train.global_batch", train.global_batch(), "1 or more");
-  if (train.global_batch() % world_size != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("train.global_batch: found ", train.global_batch(),
-                                                   ", expected a multiple of the data axis (parallel.data = ", world_size, ")"));
+  if (train.global_batch() % config.mesh.data != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("train.global_batch: found ", train.global_batch(), ", expected a multiple of ",
+                                                   "the data axis (parallel.data = ", config.mesh.data, ")"));
   }
   config.global_batch = train.global_batch();
-  config.rank_batch = config.global_batch / world_size;
-  if (train.micro_batch() < 0) return Bad("train.micro_batch", train.micro_batch(), "0 or more");
-  config.micro_batch = train.micro_batch() == 0 ? config.rank_batch : std::min<int64_t>(train.micro_batch(), config.rank_batch);
+  config.rank_batch = config.global_batch / config.mesh.data;
+  RM_ASSIGN_OR_RETURN(config.micro_batch, ReadMicroBatch(spec, config));
   if (!(train.clip_norm() >= 0)) return Bad("train.clip_norm", train.clip_norm(), "0 or more");
   config.clip_norm = train.clip_norm();
   config.seed = train.seed();

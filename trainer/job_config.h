@@ -9,6 +9,8 @@
 #include "proto/job.pb.h"
 #include "trainer/models/create_model.h"
 #include "trainer/optimizer/optimizer.h"
+#include "trainer/parallel/mesh.h"
+#include "trainer/parallel/pipeline_schedule.h"
 #include "trainer/schedule/schedule.h"
 
 namespace ringmaster::trainer {
@@ -18,6 +20,8 @@ enum class TrainDevice : uint8_t { kCpu, kCuda };
 struct JobConfig {
   TrainDevice device = TrainDevice::kCpu;
   bool sharded = false;  // parallel.zero 1: optimiser state and masters of the weights
+  MeshShape mesh;
+  PipelineSchedule pipeline_schedule = PipelineSchedule::kOneForwardOneBackward;
   ModelConfig model;
   OptimizerConfig optimizer;
   Schedule schedule;
@@ -25,8 +29,8 @@ struct JobConfig {
   int64_t context = 0;       // tokens per sequence; 0 for classifiers
   int64_t steps = 0;
   int64_t global_batch = 0;
-  int64_t rank_batch = 0;   // samples per rank and step
-  int64_t micro_batch = 0;  // at most this many at a time
+  int64_t rank_batch = 0;   // samples per replica and step
+  int64_t micro_batch = 0;  // at most this many at a time; the last may be smaller
   double clip_norm = 0;     // 0 = no clipping
   uint64_t seed = 0;
   int64_t validate_every = 0;      // 0 = only at the end
@@ -34,6 +38,8 @@ struct JobConfig {
   int64_t log_every = 0;
   int64_t checkpoint_every = 0;  // 0 = only at the end
   absl::Duration collective_timeout;
+
+  int micro_batches() const { return static_cast<int>((rank_batch + micro_batch - 1) / micro_batch); }  // per replica and step
 };
 
 // INVALID_ARGUMENT: a field is missing, impossible, or not supported by this trainer; the message names it, what was found and what

@@ -44,6 +44,32 @@ TEST(JobConfig, MicroBatch_IsAtMostTheRanksPart) {
   EXPECT_EQ(ReadJobConfig(spec, 2)->micro_batch, 12);
 }
 
+// Of a model that both axes divide.
+v1::JobSpec Mesh(int tensor, int pipeline) {
+  v1::JobSpec spec = GoodSpec();
+  v1::Gpt& gpt = *spec.mutable_model()->mutable_gpt();
+  gpt.set_layers(4);
+  gpt.set_heads(4);
+  gpt.set_channels(16);
+  gpt.set_context(8);
+  spec.mutable_parallel()->set_tensor(tensor);
+  spec.mutable_parallel()->set_pipeline(pipeline);
+  return spec;
+}
+
+TEST(JobConfig, AMeshDividesTheRanks_AndItsReplicasTheBatch) {
+  v1::JobSpec spec = Mesh(2, 3);
+  ASSERT_OK_AND_ASSIGN(const JobConfig config, ReadJobConfig(spec, 12));
+  EXPECT_EQ(config.mesh, (MeshShape{.data = 2, .pipeline = 3, .tensor = 2}));
+  EXPECT_EQ(config.rank_batch, 12);
+  EXPECT_EQ(config.micro_batches(), 3) << "as many as there are stages";
+  spec.mutable_parallel()->set_micro_batches(6);
+  EXPECT_EQ(ReadJobConfig(spec, 12)->micro_batch, 2);
+  spec.mutable_parallel()->clear_micro_batches();
+  spec.mutable_train()->set_micro_batch(5);
+  EXPECT_EQ(ReadJobConfig(spec, 12)->micro_batches(), 3) << "5, 5 and 2 samples";
+}
+
 TEST(JobConfig, BadFields_AreNamedWithFoundAndExpected) {
   const struct {
     std::string field;
@@ -82,8 +108,48 @@ TEST(JobConfig, BadFields_AreNamedWithFoundAndExpected) {
          s.mutable_train()->mutable_optimizer()->mutable_sgd()->set_learning_rate(1);
        }},
       {"device", "tpu", [](v1::JobSpec& s) { s.set_device("tpu"); }},
-      {"parallel.tensor", "2", [](v1::JobSpec& s) { s.mutable_parallel()->set_tensor(2); }},
+      {"parallel.tensor", "2", [](v1::JobSpec& s) { s.mutable_parallel()->set_tensor(2); }},  // of an mlp
       {"parallel.pipeline", "2", [](v1::JobSpec& s) { s.mutable_parallel()->set_pipeline(2); }},
+      {"parallel.tensor", "2",
+       [](v1::JobSpec& s) {
+         s = Mesh(2, 1);
+         s.mutable_model()->mutable_gpt()->set_heads(3);
+       }},
+      {"parallel.pipeline", "2",
+       [](v1::JobSpec& s) {
+         s = Mesh(1, 2);
+         s.mutable_model()->mutable_gpt()->set_layers(1);
+       }},
+      {"parallel.tensor", "2",
+       [](v1::JobSpec& s) {
+         s = Mesh(2, 1);
+         s.set_device("cuda");
+       }},
+      {"parallel.data", "1 to 2",
+       [](v1::JobSpec& s) {
+         s = Mesh(2, 1);
+         s.mutable_parallel()->mutable_data()->set_min(1);
+         s.mutable_parallel()->mutable_data()->set_max(2);
+       }},
+      {"world size", "2", [](v1::JobSpec& s) { s = Mesh(2, 2); }},
+      {"parallel.schedule", "2f2b",
+       [](v1::JobSpec& s) {
+         s = Mesh(1, 2);
+         s.mutable_parallel()->set_schedule("2f2b");
+       }},
+      {"parallel.schedule", "gpipe", [](v1::JobSpec& s) { s.mutable_parallel()->set_schedule("gpipe"); }},
+      {"parallel.micro_batches", "5",
+       [](v1::JobSpec& s) {
+         s = Mesh(1, 2);
+         s.mutable_parallel()->set_micro_batches(5);
+       }},
+      {"parallel.micro_batches", "4", [](v1::JobSpec& s) { s.mutable_parallel()->set_micro_batches(4); }},
+      {"parallel.micro_batches", "4",
+       [](v1::JobSpec& s) {
+         s = Mesh(1, 2);
+         s.mutable_parallel()->set_micro_batches(4);
+         s.mutable_train()->set_micro_batch(6);
+       }},
       {"parallel.zero", "2",
        [](v1::JobSpec& s) {
          s.set_device("cuda");

@@ -10,23 +10,26 @@
 namespace ringmaster::trainer {
 namespace {
 
-void AppendArena(const std::string& prefix, const Model& model, std::span<float> arena, std::vector<GlobalTensor>& tensors) {
+void AppendArena(const std::string& prefix, const Model& model, std::span<float> arena, std::vector<StateTensor>& tensors) {
   for (const Parameter& parameter : model.parameters()) {
-    tensors.push_back({absl::StrCat(prefix, "/", parameter.name), parameter.shape, parameter.size,
-                       arena.subspan(static_cast<size_t>(parameter.offset), static_cast<size_t>(parameter.size))});
+    tensors.push_back({.name = absl::StrCat(prefix, "/", parameter.name),
+                       .shape = parameter.shape,
+                       .values = arena.subspan(static_cast<size_t>(parameter.offset), static_cast<size_t>(parameter.size)),
+                       .cut = parameter.placement.cut,
+                       .is_counted = parameter.placement.is_counted});
   }
 }
 
 }  // namespace
 
-std::vector<GlobalTensor> WeightTensors(Model& model) {
-  std::vector<GlobalTensor> tensors;
+std::vector<StateTensor> WeightTensors(Model& model) {
+  std::vector<StateTensor> tensors;
   AppendArena("model", model, model.weights(), tensors);
   return tensors;
 }
 
-std::vector<GlobalTensor> StateTensors(Model& model, Optimizer& optimizer) {
-  std::vector<GlobalTensor> tensors = WeightTensors(model);
+std::vector<StateTensor> StateTensors(Model& model, Optimizer& optimizer) {
+  std::vector<StateTensor> tensors = WeightTensors(model);
   for (const OptimizerState& state : optimizer.state()) AppendArena(state.name, model, state.values, tensors);
   return tensors;
 }
@@ -47,8 +50,8 @@ absl::Status StoreState(Model& model, Optimizer& optimizer) {
   return optimizer.StoreState();
 }
 
-absl::Status LoadTensors(CheckpointReader& reader, const std::vector<GlobalTensor>& tensors) {
-  for (const GlobalTensor& tensor : tensors) {
+absl::Status LoadTensors(CheckpointReader& reader, const std::vector<StateTensor>& tensors) {
+  for (const StateTensor& tensor : tensors) {
     const auto it = reader.tensors().find(tensor.name);
     if (it == reader.tensors().end()) {
       return absl::FailedPreconditionError(
@@ -59,7 +62,13 @@ absl::Status LoadTensors(CheckpointReader& reader, const std::vector<GlobalTenso
                                                         absl::StrJoin(it->second.shape, ", "), "), expected (",
                                                         absl::StrJoin(tensor.shape, ", "), ")"));
     }
-    RM_RETURN_IF_ERROR(reader.Read(tensor.name, 0, tensor.values));
+    if (tensor.cut.is_whole()) {
+      RM_RETURN_IF_ERROR(reader.Read(tensor.name, 0, tensor.values));
+    } else {
+      std::vector<float> whole(static_cast<size_t>(it->second.size));
+      RM_RETURN_IF_ERROR(reader.Read(tensor.name, 0, whole));
+      CopyPart(tensor.cut, whole.data(), tensor.values.data());
+    }
   }
   return absl::OkStatus();
 }

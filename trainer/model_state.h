@@ -14,10 +14,10 @@
 namespace ringmaster::trainer {
 
 // All parameters of the model, then those of each optimiser state. The values point into the arenas.
-std::vector<GlobalTensor> StateTensors(Model& model, Optimizer& optimizer);
+std::vector<StateTensor> StateTensors(Model& model, Optimizer& optimizer);
 
 // The parameters alone, for those who only evaluate.
-std::vector<GlobalTensor> WeightTensors(Model& model);
+std::vector<StateTensor> WeightTensors(Model& model);
 
 // FAILED_PRECONDITION with both fingerprints: the checkpoint belongs to another model.
 absl::Status CheckFingerprint(const CheckpointReader& reader, const std::string& fingerprint);
@@ -27,9 +27,9 @@ absl::Status CheckFingerprint(const CheckpointReader& reader, const std::string&
 absl::Status FetchState(Model& model, Optimizer& optimizer);
 absl::Status StoreState(Model& model, Optimizer& optimizer);
 
-// Fills every tensor from the checkpoint.
+// Fills every tensor, or the part of it that is here, from the checkpoint.
 // FAILED_PRECONDITION: the checkpoint lacks one or has another shape (another optimizer, for example).
-absl::Status LoadTensors(CheckpointReader& reader, const std::vector<GlobalTensor>& tensors);
+absl::Status LoadTensors(CheckpointReader& reader, const std::vector<StateTensor>& tensors);
 
 }  // namespace ringmaster::trainer
 

@@ -34,6 +34,9 @@ class BreakingCommunicator final : public Communicator {
   int size() const override { return real_->size(); }
   void Abort(std::string_view reason) override { real_->Abort(reason); }
   std::string Explain(const Call& call) const override { return real_->Explain(call); }
+  absl::StatusOr<std::unique_ptr<Communicator>> Split(int colour, int key, absl::Duration timeout) override {
+    return real_->Split(colour, key, timeout);
+  }
 
  protected:
   absl::Status Execute(const Call& call, absl::Duration timeout) override {

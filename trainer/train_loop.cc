@@ -19,6 +19,8 @@
 #include "trainer/model_state.h"
 #include "trainer/parallel/connect_devices.h"
 #include "trainer/parallel/gradient_sync.h"
+#include "trainer/parallel/mesh_syncs.h"
+#include "trainer/parallel/stored_state.h"
 #include "trainer/resume.h"
 #include "trainer/session/epoch_watch.h"
 #include "trainer/training.h"
@@ -50,6 +52,12 @@ std::string CheckpointRoot(const v1::JobSpec& spec, const JobId& job) {
   if (spec.checkpoint().directory().empty()) return "";
   std::error_code error;
   return (std::filesystem::absolute(spec.checkpoint().directory(), error) / job.value()).lexically_normal();
+}
+
+// "" where replicas are single ranks.
+std::string NameOfMesh(const MeshShape& mesh) {
+  if (mesh.ranks_per_replica() == 1) return "";
+  return absl::StrFormat(" (data %d, pipeline %d, tensor %d)", mesh.data, mesh.pipeline, mesh.tensor);
 }
 
 v1::Manifest ManifestOf(const v1::JoinResponse& join, const TrainerIdentity& identity, const Model& model) {
@@ -85,6 +93,12 @@ void TrainLoop::Expose(Reachable which, Communicator* communicator) {
   } else if (!epoch_over_.empty()) {
     communicator->Abort(epoch_over_);
   }
+}
+
+void TrainLoop::ExposeAxes(const MeshGroups* groups) {
+  Expose(kDataAxis, groups == nullptr ? nullptr : groups->data.get());
+  Expose(kPipelineAxis, groups == nullptr ? nullptr : groups->pipeline.get());
+  Expose(kTensorAxis, groups == nullptr ? nullptr : groups->tensor.get());
 }
 
 void TrainLoop::AbortAll(const std::string& reason) {
@@ -152,13 +166,7 @@ TrainResult TrainLoop::RunEpoch(const Membership& member) {
 TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinResponse& join) {
   const Environment& env = environment_;
   const absl::Time joined = env.clock.Now();
-  if (!bench_.has_value()) {
-    env.board.phase = TrainerPhase::kLoading;
-    auto bench = SetUpWorkbench(join.spec(), join.world_size(), member.identity.local_rank);
-    if (!bench.ok()) return BadInput(bench.status());
-    bench_ = *std::move(bench);
-    ResetBoard(env.board, bench_->config);
-  }
+  if (const absl::Status status = SetUp(member, join); !status.ok()) return BadInput(status);
   env.board.phase = TrainerPhase::kJoining;
   const absl::Time planned = env.clock.Now();
   auto communicator = env.connect(member.identity, *member.link, join.world_size(), bench_->config.collective_timeout, cancel_.fd());
@@ -185,6 +193,22 @@ TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinRespons
   // Behind an abort that hangs, the device would hang too.
   const absl::Status closed = (*devices)->Close(kCloseTimeout);
   return absl::IsDeadlineExceeded(closed) ? TrainResult{TrainEnd::kFailed, closed} : result;
+}
+
+absl::Status TrainLoop::SetUp(const Membership& member, const v1::JoinResponse& join) {
+  const int rank = member.identity.rank.value();
+  if (bench_.has_value()) {
+    const auto [_, stage, share] = PlaceOf(rank, bench_->config.mesh);
+    if (bench_->place.pipeline == stage && bench_->place.tensor == share) return absl::OkStatus();
+    completed_ = kNoState;
+    bench_.reset();
+  }
+  environment_.board.phase = TrainerPhase::kLoading;
+  RM_ASSIGN_OR_RETURN(
+      bench_,
+      SetUpWorkbench(join.spec(), {.rank = rank, .world_size = join.world_size(), .local_rank = member.identity.local_rank}));
+  ResetBoard(environment_.board, bench_->config);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<DeviceSync>> TrainLoop::ConnectGpus(const Membership& member, Communicator& communicator) {
@@ -219,44 +243,64 @@ TrainResult TrainLoop::RunConnected(const Membership& member, const v1::JoinResp
                                     std::unique_ptr<Communicator> communicator, DeviceSync* devices) {
   const Environment& env = environment_;
   const int rank = member.identity.rank.value();
-  // Runs before `communicator` goes; the sync that takes it over has its own.
-  absl::Cleanup hide = [this] { Expose(kHost, nullptr); };
   const JobConfig& config = bench_->config;
+  // An elastic job's data axis has as many ranks as this epoch.
+  MeshShape mesh = config.mesh;
+  mesh.data = join.world_size() / mesh.ranks_per_replica();
+  absl::StatusOr<MeshGroups> groups;
+  // Runs before the communicators go; the syncs that take them over have their own.
+  absl::Cleanup hide = [this] {
+    Expose(kHost, nullptr);
+    ExposeAxes(nullptr);
+  };
+  groups = SplitByAxis(*communicator, mesh, config.collective_timeout);
+  if (!groups.ok()) return FromPeers(groups.status());
+  ExposeAxes(&*groups);
+  StoredState stored(bench_->tensors, groups->place, mesh);
   if (!join.checkpoints().empty()) saved_step_ = std::max<int64_t>(saved_step_, join.checkpoints(0).step());
   const std::string root = CheckpointRoot(join.spec(), member.identity.job);
   std::unique_ptr<CheckpointSaver> saver;
   if (!root.empty()) {
     saver = std::make_unique<CheckpointSaver>(
         CheckpointSaver::Options{.root = root, .manifest = ManifestOf(join, member.identity, *bench_->model), .rank = rank},
-        bench_->tensors, env.files, *member.link, env.clock);
+        stored.pieces(), env.files, *member.link, env.clock);
     if (const absl::Status status = saver->Prepare(); !status.ok()) {
       return BadInput(absl::Status(status.code(), absl::StrCat("checkpoint.directory: ", status.message())));
     }
   }
 
   env.board.phase = TrainerPhase::kLoading;
-  const auto step = FindState(member, join, *communicator, devices);
+  const auto step = FindState(member, join, *communicator, *groups, devices);
   if (!step.ok()) return absl::IsInvalidArgument(step.status()) ? BadInput(step.status()) : FromPeers(step.status());
   completed_ = *step;
   env.board.step = *step;
   if (saver != nullptr) saver->Start();
-  GradientSync sync(std::move(communicator), env.clock, &env.board, {.timeout = config.collective_timeout});
-  const absl::Cleanup hide_sync = std::move(hide);
-  if (sync.size() > 1 && devices == nullptr) {
-    const auto memory = sync.AllocateGradients(static_cast<int64_t>(bench_->model->gradients().size()));
+  GradientSync all(std::move(communicator), env.clock, &env.board, {.timeout = config.collective_timeout});
+  MeshSyncs syncs(*std::move(groups), all, env.clock, &env.board, config.collective_timeout);
+  const absl::Cleanup hide_syncs = std::move(hide);
+  if (bench_->stage != nullptr) bench_->stage->Meet(syncs.peers());
+  const absl::Cleanup part = [this] {
+    if (bench_->stage != nullptr) bench_->stage->Meet(nullptr);
+  };
+  if (syncs.data().size() > 1 && devices == nullptr) {
+    const auto memory = syncs.data().AllocateGradients(static_cast<int64_t>(bench_->model->gradients().size()));
     if (!memory.ok()) return FromPeers(memory.status());
     bench_->model->PlaceGradients(*memory);
     shared_gradients_ = true;
   } else if (shared_gradients_) {
     bench_->own_gradients.assign(bench_->model->gradients().size(), 0.0f);
     bench_->model->PlaceGradients(bench_->own_gradients);
+  } else if (bench_->stage != nullptr) {
+    std::ranges::fill(bench_->model->gradients(), 0.0f);  // an epoch that broke within a step left its sums
   }
   Training training({.config = config,
                      .dataset = *bench_->dataset,
                      .model = *bench_->model,
                      .optimizer = *bench_->optimizer,
-                     .sync = sync,
+                     .stage = bench_->stage,
+                     .mesh = syncs,
                      .device_sync = devices,
+                     .stored = &stored,
                      .saver = saver.get(),
                      .checkpoint_root = root,
                      .saved_step = saved_step_,
@@ -272,15 +316,17 @@ TrainResult TrainLoop::RunConnected(const Membership& member, const v1::JoinResp
 }
 
 absl::StatusOr<int64_t> TrainLoop::FindState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator,
-                                             DeviceSync* devices) {
+                                             const MeshGroups& groups, DeviceSync* devices) {
   const absl::Duration timeout = bench_->config.collective_timeout;
-  RM_ASSIGN_OR_RETURN(const NewestState newest, FindNewestState(communicator, completed_, timeout));
-  // With a rank its shard is gone, and what others have is of no use.
-  const bool is_torn = !newest.is_everywhere && bench_->gpt != nullptr && bench_->gpt->is_sharded();
+  RM_ASSIGN_OR_RETURN(const NewestState newest, FindNewestState(communicator, groups.shape, completed_, timeout));
+  // With a rank its shard is gone, or its part of which no replica has a copy; what others have is of no use.
+  const bool is_sharded = bench_->gpt != nullptr && bench_->gpt->is_sharded();
+  const bool is_torn = !newest.is_complete || (is_sharded && !newest.is_everywhere);
   if (is_torn || completed_ != newest.step) completed_ = kNoState;
   if (is_torn || newest.step == kNoState) return LoadState(member, join, communicator);
   if (!newest.is_everywhere) {
-    RM_RETURN_IF_ERROR(devices != nullptr ? bench_->gpt->FillFrom(newest.rank) : FillOverHost(communicator, newest.rank));
+    Communicator& twins = groups.data == nullptr ? communicator : *groups.data;
+    RM_RETURN_IF_ERROR(devices != nullptr ? bench_->gpt->FillFrom(newest.rank) : FillOverHost(twins, newest.replica));
   } else if (devices != nullptr) {
     RM_RETURN_IF_ERROR(bench_->gpt->ShareWeights());
   }
@@ -329,12 +375,11 @@ absl::StatusOr<int64_t> TrainLoop::LoadState(const Membership& member, const v1:
   }
   RM_RETURN_IF_ERROR(StoreState(model, *bench_->optimizer));
   if (rank == 0) {
-    int64_t parameters = 0;
-    for (const Parameter& parameter : model.parameters()) parameters += parameter.size;
-    env.print(absl::StrFormat(
-        "%s: %d parameters, %d training and %d validation samples, %d ranks of %d threads, %s", model.fingerprint(), parameters,
-        bench_->dataset->training_samples(), bench_->dataset->validation_samples(), join.world_size(), member.identity.threads,
-        choice.path.empty() ? "from the beginning" : absl::StrCat("from step ", choice.step, " of ", choice.path)));
+    env.print(
+        absl::StrFormat("%s: %d parameters, %d training and %d validation samples, %d ranks of %d threads%s, %s",
+                        model.fingerprint(), bench_->parameters, bench_->dataset->training_samples(),
+                        bench_->dataset->validation_samples(), join.world_size(), member.identity.threads, NameOfMesh(config.mesh),
+                        choice.path.empty() ? "from the beginning" : absl::StrCat("from step ", choice.step, " of ", choice.path)));
   }
   return choice.step;
 }

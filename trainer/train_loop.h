@@ -23,6 +23,7 @@
 #include "common/progress_board.h"
 #include "trainer/checkpoint/files.h"
 #include "trainer/parallel/device_sync.h"
+#include "trainer/parallel/mesh_syncs.h"
 #include "trainer/recovery.h"
 #include "trainer/session/coordinator_link.h"
 #include "trainer/train_end.h"
@@ -71,14 +72,18 @@ class TrainLoop {
   absl::StatusOr<std::unique_ptr<DeviceSync>> ConnectGpus(const Membership& member, Communicator& communicator);
   // Gives this rank, and all others of the new epoch, the newest state that there is; returns its step.
   absl::StatusOr<int64_t> FindState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator,
-                                    DeviceSync* devices);
+                                    const MeshGroups& groups, DeviceSync* devices);
   absl::Status FillOverHost(Communicator& communicator, int root);
+  // Plans the model, unless what is there fits this rank's place.
+  absl::Status SetUp(const Membership& member, const v1::JoinResponse& join);
   absl::StatusOr<int64_t> LoadState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator);
   absl::StatusOr<TrainerIdentity> AwaitNextEpoch(CoordinatorLink& link, const absl::Status& lost);
 
   // Makes a communicator reachable for Stop and EndEpoch; nullptr before it goes.
-  enum Reachable : uint8_t { kHost, kDevices };
+  enum Reachable : uint8_t { kHost, kDevices, kDataAxis, kPipelineAxis, kTensorAxis, kReachables };
   void Expose(Reachable which, Communicator* communicator);
+  // The groups of the axes; `groups` null: nothing.
+  void ExposeAxes(const MeshGroups* groups);
   void AbortAll(const std::string& reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ExposeLink(CoordinatorLink* link);
   // The epoch of this link is over: aborts what waits in a collective of it, or for the others to come.
@@ -95,7 +100,7 @@ class TrainLoop {
   Mutex mu_;
   std::string stop_reason_ ABSL_GUARDED_BY(mu_);
   // Abort() is called under the lock: it is the guarantee that the communicators still live, and it takes none of our locks.
-  std::array<Communicator*, 2> communicators_ ABSL_GUARDED_BY(mu_) = {};  // by Reachable
+  std::array<Communicator*, kReachables> communicators_ ABSL_GUARDED_BY(mu_) = {};  // by Reachable
   CoordinatorLink* link_ ABSL_GUARDED_BY(mu_) = nullptr;
   std::string epoch_over_ ABSL_GUARDED_BY(mu_);  // empty: it is not
 };

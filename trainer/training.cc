@@ -8,7 +8,6 @@
 #include "absl/strings/str_format.h"
 #include "common/status_macros.h"
 #include "trainer/model_state.h"
-#include "trainer/validation.h"
 
 namespace ringmaster::trainer {
 namespace {
@@ -25,10 +24,20 @@ Training::Training(Parts parts)
       config_(parts_.config),
       shape_(parts_.dataset.shape()),
       sampler_(config_.seed, parts_.dataset.training_samples(), config_.global_batch),
-      part_(PartOfRank(config_.global_batch, parts_.sync.rank(), parts_.sync.size())),
+      part_(PartOfRank(config_.global_batch, parts_.mesh.place().data, parts_.mesh.shape().data)),
       units_per_sample_(shape_.context > 0 ? shape_.context : 1),
       unit_(shape_.context > 0 ? "tokens" : "samples"),
-      batch_(MakeBatch(shape_, config_.micro_batch)) {}
+      validation_{.samples = config_.validation_samples, .rank = parts_.mesh.place().data, .ranks = parts_.mesh.shape().data},
+      batch_(MakeBatch(shape_, config_.micro_batch)) {
+  const auto& [mesh, place] = std::pair(parts_.mesh.shape(), parts_.mesh.place());
+  if (mesh.pipeline == 1) return;
+  pipeline_.emplace(*parts_.stage, parts_.mesh.pipeline());
+  const auto plan = [&](PipelineSchedule schedule, int64_t micro_batches) {
+    return PlanOfStage(schedule, {.stages = mesh.pipeline, .micro_batches = static_cast<int>(micro_batches)}, place.pipeline);
+  };
+  plan_ = plan(config_.pipeline_schedule, config_.micro_batches());
+  validation_plan_ = plan(PipelineSchedule::kForwardOnly, ValidationBatches(parts_.dataset, validation_, config_.micro_batch));
+}
 
 TrainResult Training::Run(int64_t completed) {
   completed_ = completed;
@@ -56,55 +65,92 @@ absl::Status Training::Continue() {
 absl::Status Training::Step(int64_t completed) {
   const absl::Time start = parts_.clock.Now();
   const absl::Duration waited = Waited();
-  LossSum loss;
-  RM_RETURN_IF_ERROR(Together(Accumulate(completed, loss)));
+  const auto own = Accumulate(completed);
+  if (!own.ok()) return Together(own.status());
   SetPhase(TrainerPhase::kCommunication);
-  if (parts_.sync.size() > 1 && ChaosAt(ChaosPoint::kCollective, completed)) RM_RETURN_IF_ERROR(Together(parts_.sync.Barrier()));
+  GradientSync& all = parts_.mesh.all();
+  if (all.size() > 1 && ChaosAt(ChaosPoint::kCollective, completed)) RM_RETURN_IF_ERROR(Together(all.Barrier()));
   RM_RETURN_IF_ERROR(SumGradients());
-  double sums[] = {loss.loss, static_cast<double>(loss.units)};
-  RM_RETURN_IF_ERROR(Together(parts_.sync.Sum(sums)));
+  RM_ASSIGN_OR_RETURN(const LossSum sum, SumOverRanks(*own));
   SetPhase(TrainerPhase::kOptimizer);
-  RM_RETURN_IF_ERROR(Update(completed, sums[0] / sums[1]));
-  throughput_.Add({.duration = parts_.clock.Now() - start, .communication = Waited() - waited, .units = sums[1]});
+  const auto units = static_cast<double>(sum.units);
+  RM_RETURN_IF_ERROR(Update(completed, sum.loss / units));
+  throughput_.Add({.duration = parts_.clock.Now() - start, .communication = Waited() - waited, .units = units});
   parts_.board.units_per_second.store(throughput_.UnitsPerSecond(), std::memory_order_relaxed);
   parts_.board.communication_share.store(throughput_.CommunicationShare(), std::memory_order_relaxed);
   return absl::OkStatus();
 }
 
 absl::Duration Training::Waited() const {
-  return parts_.device_sync != nullptr ? parts_.device_sync->waiting() : parts_.sync.counters().waiting;
+  return parts_.device_sync != nullptr ? parts_.device_sync->waiting() : parts_.mesh.waiting();
+}
+
+absl::StatusOr<LossSum> Training::SumOverRanks(const LossSum& own) {
+  MeshSyncs& mesh = parts_.mesh;
+  double sums[] = {own.loss, static_cast<double>(own.units), static_cast<double>(own.correct)};
+  // The last stage alone knows them, and all its shares know the same.
+  if (!mesh.is_last_stage() || mesh.place().tensor != 0) std::ranges::fill(sums, 0.0);
+  RM_RETURN_IF_ERROR(Together(mesh.all().Sum(sums)));
+  return LossSum{.loss = sums[0], .units = static_cast<int64_t>(sums[1]), .correct = static_cast<int64_t>(sums[2])};
 }
 
 absl::Status Training::SumGradients() {
-  if (parts_.device_sync != nullptr || parts_.sync.size() == 1) return absl::OkStatus();
+  MeshSyncs& mesh = parts_.mesh;
+  if (parts_.stage != nullptr) RM_RETURN_IF_ERROR(Together(mesh.SumTied(parts_.stage->tied_gradient())));
+  if (parts_.device_sync != nullptr || mesh.data().size() == 1) return absl::OkStatus();
   RM_RETURN_IF_ERROR(parts_.model.FetchGradients());
-  RM_RETURN_IF_ERROR(Together(parts_.sync.SumGradients(parts_.model.gradients())));
+  RM_RETURN_IF_ERROR(Together(mesh.data().SumGradients(parts_.model.gradients())));
   return parts_.model.StoreGradients();
 }
 
-absl::Status Training::Accumulate(int64_t completed, LossSum& loss) {
+void Training::ReadMicroBatch(int64_t completed, int64_t index) {
+  SetPhase(TrainerPhase::kData);
+  ChaosAt(ChaosPoint::kData, completed);
+  const int64_t begin = part_.begin + index * config_.micro_batch;
+  batch_.samples = std::min(config_.micro_batch, part_.end - begin);
+  for (int64_t slot = 0; slot < batch_.samples; ++slot) {
+    parts_.dataset.ReadTraining(sampler_.SampleAt(completed, begin + slot), slot, batch_);
+  }
+}
+
+absl::StatusOr<LossSum> Training::Accumulate(int64_t completed) {
   // The mean over the global batch: sums are divided once, whatever the split over ranks and passes.
   const auto scale = static_cast<float>(1.0 / static_cast<double>(config_.global_batch * units_per_sample_));
-  for (int64_t begin = part_.begin; begin < part_.end; begin += config_.micro_batch) {
-    SetPhase(TrainerPhase::kData);
-    ChaosAt(ChaosPoint::kData, completed);
-    batch_.samples = std::min(config_.micro_batch, part_.end - begin);
-    for (int64_t slot = 0; slot < batch_.samples; ++slot) {
-      parts_.dataset.ReadTraining(sampler_.SampleAt(completed, begin + slot), slot, batch_);
-    }
-    if (begin + batch_.samples == part_.end) parts_.model.ExpectLastPass();
+  if (pipeline_.has_value()) return AccumulateInPipeline(completed, scale);
+  LossSum loss;
+  const int64_t passes = (part_.size() + config_.micro_batch - 1) / config_.micro_batch;
+  for (int64_t index = 0; index < passes; ++index) {
+    ReadMicroBatch(completed, index);
+    if (index + 1 == passes) parts_.model.ExpectLastPass();
     SetPhase(TrainerPhase::kForward);
     ChaosAt(ChaosPoint::kCompute, completed);
     RM_ASSIGN_OR_RETURN(const LossSum sum, parts_.model.ForwardBackward(batch_, scale));
     loss.loss += sum.loss;
     loss.units += sum.units;
   }
-  return absl::OkStatus();
+  return loss;
+}
+
+absl::StatusOr<LossSum> Training::AccumulateInPipeline(int64_t completed, float scale) {
+  const auto prepare = [&](const PipelinePass& pass) -> const Batch& {
+    if (!pass.is_backward) ReadMicroBatch(completed, pass.micro_batch);
+    SetPhase(pass.is_backward ? TrainerPhase::kBackward : TrainerPhase::kForward);
+    ChaosAt(ChaosPoint::kCompute, completed);
+    return batch_;
+  };
+  return pipeline_->Run(plan_, prepare, scale);
+}
+
+absl::StatusOr<double> Training::GradientNorm() {
+  // Every replica has the same sums, so all ranks decide alike.
+  RM_ASSIGN_OR_RETURN(const double norm, parts_.optimizer.GradientNorm());
+  if (parts_.stage == nullptr) return norm;
+  RM_ASSIGN_OR_RETURN(const double squares, parts_.mesh.SumOverReplica(norm * norm));
+  return std::sqrt(squares);
 }
 
 absl::Status Training::Update(int64_t completed, double loss) {
-  // Every rank has the same sums, so this is the norm of the whole gradient, and all ranks decide alike.
-  const auto measured = parts_.optimizer.GradientNorm();
+  const auto measured = GradientNorm();
   if (!measured.ok()) return Together(measured.status());
   const double norm = *measured;
   if (!std::isfinite(loss) || !std::isfinite(norm)) {
@@ -130,18 +176,25 @@ void Training::Log(int64_t step) {
                                throughput_.UnitsPerSecond(), unit_, 100 * throughput_.CommunicationShare()));
 }
 
+absl::StatusOr<LossSum> Training::Evaluate() {
+  if (!pipeline_.has_value()) return ValidatePart(parts_.model, parts_.dataset, validation_, config_.micro_batch, batch_);
+  const auto prepare = [&](const PipelinePass& pass) -> const Batch& {
+    ReadValidationBatch(parts_.dataset, validation_, config_.micro_batch, pass.micro_batch, batch_);
+    return batch_;
+  };
+  return pipeline_->Run(validation_plan_, prepare, std::nullopt);
+}
+
 absl::Status Training::Validate(int64_t step) {
   if (validated_step_ == step) return absl::OkStatus();
   SetPhase(TrainerPhase::kValidation);
-  const auto sum = ValidatePart(parts_.model, parts_.dataset,
-                                {.samples = config_.validation_samples, .rank = parts_.sync.rank(), .ranks = parts_.sync.size()},
-                                config_.micro_batch, batch_);
-  if (!sum.ok()) return Together(sum.status());
-  double sums[] = {sum->loss, static_cast<double>(sum->units), static_cast<double>(sum->correct)};
-  RM_RETURN_IF_ERROR(Together(parts_.sync.Sum(sums)));
+  const auto own = Evaluate();
+  if (!own.ok()) return Together(own.status());
+  RM_ASSIGN_OR_RETURN(const LossSum sum, SumOverRanks(*own));
   validated_step_ = step;
-  const double loss = sums[0] / sums[1];
-  const double accuracy = sums[2] / sums[1];
+  const auto units = static_cast<double>(sum.units);
+  const double loss = sum.loss / units;
+  const double accuracy = static_cast<double>(sum.correct) / units;
   const bool is_classifier = shape_.context == 0;
   parts_.board.validation_loss.store(loss, std::memory_order_relaxed);
   parts_.board.validation_accuracy.store(is_classifier ? accuracy : std::nan(""), std::memory_order_relaxed);
@@ -160,10 +213,10 @@ absl::Status Training::Checkpoint(int64_t step) {
   RM_RETURN_IF_ERROR(TakeOutcome());
   // All ranks write this step or none does; who waits for a shard that will never come learns it here.
   int64_t agreed[] = {is_idle ? 1 : 0, -failed_checkpoint_};
-  RM_RETURN_IF_ERROR(Together(parts_.sync.Min(agreed)));
+  RM_RETURN_IF_ERROR(Together(parts_.mesh.all().Min(agreed)));
   parts_.saver->GiveUp(-agreed[1]);
   if (agreed[0] == 1) {
-    RM_RETURN_IF_ERROR(Together(FetchState(parts_.model, parts_.optimizer)));
+    RM_RETURN_IF_ERROR(CollectState());
     parts_.saver->Save(step);
   } else if (is_first()) {
     parts_.warn(absl::StrCat("checkpoint of step ", step, " skipped: the one before is not committed yet"));
@@ -171,14 +224,19 @@ absl::Status Training::Checkpoint(int64_t step) {
   return absl::OkStatus();
 }
 
+absl::Status Training::CollectState() {
+  RM_RETURN_IF_ERROR(Together(FetchState(parts_.model, parts_.optimizer)));
+  return Together(parts_.stored->Gather(parts_.mesh.tensor()));
+}
+
 absl::Status Training::FinishCheckpoints(int64_t step, bool is_saved) {
   if (parts_.saver == nullptr) return absl::OkStatus();
   SetPhase(TrainerPhase::kCheckpoint);
   RM_RETURN_IF_ERROR(TakeOutcome());
   int64_t failed[] = {-failed_checkpoint_};
-  RM_RETURN_IF_ERROR(Together(parts_.sync.Min(failed)));
+  RM_RETURN_IF_ERROR(Together(parts_.mesh.all().Min(failed)));
   parts_.saver->GiveUp(-failed[0]);
-  if (!is_saved) RM_RETURN_IF_ERROR(Together(FetchState(parts_.model, parts_.optimizer)));
+  if (!is_saved) RM_RETURN_IF_ERROR(CollectState());
   // No collective from here on: ranks may take their time.
   if (!parts_.saver->WaitUntilIdle(kAtTheEnd)) {
     return Fail(TrainEnd::kFailed,

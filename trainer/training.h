@@ -6,9 +6,11 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/chaos_plan.h"
 #include "common/clock.h"
 #include "common/progress_board.h"
@@ -18,11 +20,15 @@
 #include "trainer/data/sampler.h"
 #include "trainer/job_config.h"
 #include "trainer/models/model.h"
+#include "trainer/models/model_part.h"
 #include "trainer/optimizer/optimizer.h"
 #include "trainer/parallel/device_sync.h"
-#include "trainer/parallel/gradient_sync.h"
+#include "trainer/parallel/mesh_syncs.h"
+#include "trainer/parallel/pipeline.h"
+#include "trainer/parallel/stored_state.h"
 #include "trainer/throughput.h"
 #include "trainer/train_end.h"
+#include "trainer/validation.h"
 
 namespace ringmaster::trainer {
 
@@ -34,9 +40,11 @@ class Training {
     const Dataset& dataset;
     Model& model;
     Optimizer& optimizer;
-    GradientSync& sync;
-    DeviceSync* device_sync;  // where the ranks' devices sum gradients; null: `sync` does
-    CheckpointSaver* saver;  // nullptr = no checkpoints
+    Stage* stage = nullptr;  // the model, where it is one part of many
+    MeshSyncs& mesh;
+    DeviceSync* device_sync;  // where the ranks' devices sum gradients; null: `mesh` does
+    StoredState* stored;      // what the saver writes
+    CheckpointSaver* saver;   // nullptr = no checkpoints
     std::string checkpoint_root;
     int64_t saved_step = -1;  // of the newest checkpoint when this epoch began; -1 = none
     ProgressBoard& board;
@@ -44,7 +52,8 @@ class Training {
     const std::atomic<bool>& stopped;
     std::function<void(const std::string&)> print;  // rank 0's lines
     std::function<void(const std::string&)> warn;
-    // Faults on purpose, at the points of a step; not set but for `ringmaster chaos`. True: call another collective than the others.
+    // Faults on purpose, at the points of a step; not set but for `ringmaster chaos`. True: call another collective than the
+    // others.
     std::function<bool(ChaosPoint point, int64_t step)> chaos = {};
   };
 
@@ -59,11 +68,19 @@ class Training {
  private:
   absl::Status Continue();
   absl::Status Step(int64_t completed);
-  absl::Status Accumulate(int64_t completed, LossSum& loss);
+  absl::StatusOr<LossSum> Accumulate(int64_t completed);
+  absl::StatusOr<LossSum> AccumulateInPipeline(int64_t completed, float scale);
+  void ReadMicroBatch(int64_t completed, int64_t index);
+  absl::StatusOr<LossSum> Evaluate();
+  // Sums over all ranks, of which one a replica has them.
+  absl::StatusOr<LossSum> SumOverRanks(const LossSum& own);
   absl::Status SumGradients();
+  absl::StatusOr<double> GradientNorm();
   absl::Status Update(int64_t completed, double loss);
   absl::Status Validate(int64_t step);
   absl::Status Checkpoint(int64_t step);
+  // Brings what the saver copies up to date.
+  absl::Status CollectState();
   absl::Status FinishCheckpoints(int64_t step, bool is_saved);
   absl::Status TakeOutcome();
   void Log(int64_t step);
@@ -75,15 +92,19 @@ class Training {
   absl::Status Fail(TrainEnd end, absl::Status status);
   void SetPhase(TrainerPhase phase) { parts_.board.phase.store(phase, std::memory_order_relaxed); }
   bool ChaosAt(ChaosPoint point, int64_t step) { return parts_.chaos && parts_.chaos(point, step); }
-  bool is_first() const { return parts_.sync.rank() == 0; }
+  bool is_first() const { return parts_.mesh.all().rank() == 0; }
 
   const Parts parts_;
   const JobConfig& config_;
   const SampleShape shape_;
   const Sampler sampler_;
-  const SampleRange part_;  // of this rank in the global batch
+  const SampleRange part_;  // of this replica in the global batch
   const int64_t units_per_sample_;
   const char* const unit_;
+  const ValidationPart validation_;
+  std::optional<Pipeline> pipeline_;  // none where the model has one stage
+  PipelinePlan plan_;
+  PipelinePlan validation_plan_;
   Batch batch_;
   int64_t completed_ = 0;
   Throughput throughput_;

@@ -17,6 +17,10 @@ struct ValidationPart {
   int ranks = 1;
 };
 
+// How many micro-batches a part takes, and the samples of one of them.
+int64_t ValidationBatches(const Dataset& dataset, const ValidationPart& part, int64_t micro_batch);
+void ReadValidationBatch(const Dataset& dataset, const ValidationPart& part, int64_t micro_batch, int64_t index, Batch& batch);
+
 // Sums over this rank's part. `batch` is a buffer from MakeBatch for `micro_batch` samples.
 absl::StatusOr<LossSum> ValidatePart(Model& model, const Dataset& dataset, const ValidationPart& part, int64_t micro_batch,
                                      Batch& batch);

@@ -10,24 +10,57 @@
 
 namespace ringmaster::trainer {
 
-absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, int world_size, int local_rank) {
+namespace {
+
+ModelPart PartAt(const MeshPlace& place, const JobConfig& config) {
+  const PipelineShape pipeline = {.stages = config.mesh.pipeline, .micro_batches = config.micro_batches()};
+  return {.stage = place.pipeline,
+          .stages = config.mesh.pipeline,
+          .share = {.rank = place.tensor, .ranks = config.mesh.tensor},
+          .slots = SlotsOfStage(config.pipeline_schedule, pipeline, place.pipeline)};
+}
+
+int64_t CountParameters(const std::vector<Parameter>& parameters) {
+  int64_t elements = 0;
+  for (const Parameter& parameter : parameters) elements += parameter.size;
+  return elements;
+}
+
+absl::Status SetUpPart(Workbench& bench) {
+  const auto& gpt = std::get<GptConfig>(bench.config.model);
+  const SampleShape shape = bench.dataset->shape();
+  RM_ASSIGN_OR_RETURN(CreatedPart part, CreateGptPart(gpt, shape, bench.config.micro_batch, PartAt(bench.place, bench.config)));
+  bench.model = std::move(part.model);
+  bench.stage = part.stage;
+  RM_ASSIGN_OR_RETURN(const std::vector<PlannedParameter> whole, PlanGptParameters(gpt, shape));
+  for (const PlannedParameter& parameter : whole) bench.parameters += parameter.size;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, const RankNumbers& numbers) {
   Workbench bench;
-  RM_ASSIGN_OR_RETURN(bench.config, ReadJobConfig(spec, world_size));
+  RM_ASSIGN_OR_RETURN(bench.config, ReadJobConfig(spec, numbers.world_size));
+  bench.place = PlaceOf(numbers.rank, bench.config.mesh);
   RM_ASSIGN_OR_RETURN(bench.dataset, OpenDataset(spec.data(), bench.config.context));
   if (bench.config.device == TrainDevice::kCuda) {
     auto cuda = CreateCudaTraining(std::get<GptConfig>(bench.config.model), bench.dataset->shape(),
                                    {.max_samples = bench.config.micro_batch,
                                     .optimizer = std::get<AdamWConfig>(bench.config.optimizer),
-                                    .device = local_rank,
+                                    .device = numbers.local_rank,
                                     .sharded = bench.config.sharded});
     if (!cuda.ok()) return absl::Status(cuda.status().code(), absl::StrCat("device cuda: ", cuda.status().message()));
     bench.model = std::move(cuda->model);
     bench.optimizer = std::move(cuda->optimizer);
     bench.gpt = std::move(cuda->gpt);
+  } else if (bench.config.mesh.ranks_per_replica() > 1) {
+    RM_RETURN_IF_ERROR(SetUpPart(bench));
   } else {
     RM_ASSIGN_OR_RETURN(bench.model, CreateModel(bench.config.model, bench.dataset->shape(), bench.config.micro_batch));
-    bench.optimizer = CreateOptimizer(bench.config.optimizer, *bench.model);
   }
+  if (bench.optimizer == nullptr) bench.optimizer = CreateOptimizer(bench.config.optimizer, *bench.model);
+  if (bench.stage == nullptr) bench.parameters = CountParameters(bench.model->parameters());
   bench.tensors = StateTensors(*bench.model, *bench.optimizer);
   return bench;
 }

@@ -12,24 +12,34 @@
 #include "trainer/data/dataset.h"
 #include "trainer/job_config.h"
 #include "trainer/models/model.h"
+#include "trainer/models/model_part.h"
 #include "trainer/optimizer/optimizer.h"
+#include "trainer/parallel/mesh.h"
 
 namespace ringmaster::trainer {
 
 struct Workbench {
   JobConfig config;
   std::unique_ptr<Dataset> dataset;
-  std::unique_ptr<Model> model;
+  MeshPlace place;               // what the model is planned for: stage and share; any replica holds the same
+  std::unique_ptr<Model> model;  // of a mesh: this rank's part
+  Stage* stage = nullptr;        // the same; null where each rank has a whole model
+  int64_t parameters = 0;        // of the whole model
   std::unique_ptr<Optimizer> optimizer;
-  std::shared_ptr<CudaGpt> gpt;  // on a GPU: what both of them are; else null
-  std::vector<GlobalTensor> tensors;  // of model and optimizer, as checkpoints name them
-  std::vector<float> own_gradients;   // memory for a rank that was in a group and is alone now
+  std::shared_ptr<CudaGpt> gpt;      // on a GPU: what both of them are; else null
+  std::vector<StateTensor> tensors;  // of model and optimizer, as checkpoints name them
+  std::vector<float> own_gradients;  // memory for a rank that was in a group and is alone now
 };
 
-// `local_rank`: among the ranks on this host; on GPUs, which one, counted round where there are fewer GPUs than ranks.
+struct RankNumbers {
+  int rank = 0;
+  int world_size = 1;
+  int local_rank = 0;  // among the ranks on this host; on GPUs, which one, counted round where there are fewer GPUs than ranks
+};
+
 // INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED: the field of the spec, or the file, that cannot be had. FAILED_PRECONDITION,
 // UNIMPLEMENTED: the spec asks for a GPU, and there is none or this build cannot use it.
-absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, int world_size, int local_rank);
+absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, const RankNumbers& numbers);
 
 }  // namespace ringmaster::trainer
 

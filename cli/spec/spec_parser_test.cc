@@ -192,8 +192,22 @@ INSTANTIATE_TEST_SUITE_P(
         BadSpec{"NoRanks", Replace("{data: 2}", "{data: 0}"), "job.yaml:2:18", "parallel.data.min: expected 1 to 4096, found 0"},
         BadSpec{"RangeUpsideDown", Replace("{data: 2}", "{data: {min: 4, max: 2}}"), "job.yaml:2:19",
                 "expected at most max (2), found 4"},
-        BadSpec{"TensorAxis", Replace("{data: 2}", "{data: 2, tensor: 2}"), "job.yaml:2:21", "parallel.tensor: expected 1"},
-        BadSpec{"ZeroOnACpu", Replace("{data: 2}", "{data: 2, zero: 1}"), "job.yaml:2:21", "parallel.zero: expected 0 where device"},
+        BadSpec{"TensorAxis", Replace("{data: 2}", "{data: 2, tensor: 3}"), "job.yaml:2:21",
+                "parallel.tensor: expected a divisor of model.gpt.heads (4), found 3"},
+        BadSpec{"PipelineAxis", Replace("{data: 2}", "{data: 2, pipeline: 6}"), "job.yaml:2:21",
+                "parallel.pipeline: expected at most model.gpt.layers (4; a stage has whole layers), found 6"},
+        BadSpec{"TensorOnGpus", Replace("{data: 2}\ndevice: cpu", "{data: 2, tensor: 2}\ndevice: cuda"), "job.yaml:2:21",
+                "parallel.tensor: expected 1 on device cuda"},
+        BadSpec{"ElasticMesh", Replace("{data: 2}", "{data: {min: 1, max: 2}, tensor: 2}"), "job.yaml:2:12",
+                "parallel.data: expected one number beside parallel.tensor 2"},
+        BadSpec{"PipelineSchedule", Replace("{data: 2}", "{data: 2, pipeline: 2, schedule: 2f2b}"), "job.yaml:2:34",
+                "parallel.schedule: expected 1f1b or gpipe, found \"2f2b\""},
+        BadSpec{"ScheduleWithoutPipeline", Replace("{data: 2}", "{data: 2, schedule: gpipe}"), "job.yaml:2:21",
+                "parallel.schedule: belongs to a pipeline"},
+        BadSpec{"MicroBatches", Replace("{data: 2}", "{data: 2, pipeline: 2, micro_batches: 5}"), "job.yaml:2:34",
+                "parallel.micro_batches: expected a divisor of the 12 samples"},
+        BadSpec{"ZeroOnACpu", Replace("{data: 2}", "{data: 2, zero: 1}"), "job.yaml:2:21",
+                "parallel.zero: expected 0 where device"},
         BadSpec{"ZeroTwo", Replace("{data: 2}", "{data: 2, zero: 2}"), "job.yaml:2:21", "parallel.zero: expected 0 to 1, found 2"},
         BadSpec{"BatchDoesNotDivide", Replace("global_batch: 24", "global_batch: 25"), "job.yaml:8:3",
                 "expected a multiple of the ranks in parallel.data (2), found 25; 26 is one"},
@@ -274,10 +288,11 @@ SpecSource WithAssignments(std::vector<std::string> assignments) {
 }
 
 TEST(Overrides, ReplaceFieldsOfAnyKind) {
-  ASSERT_OK_AND_ASSIGN(const v1::JobSpec spec,
-                       ParseJobSpec(WithAssignments({"train.steps=100", "train.seed=7", "train.optimizer.adamw.beta1=0.8",
-                                                     "data.text.files=[x, y, z]", "restart.backoff=2s", "env.A_B=first", "env.A_B=c=d", "restart.remedies.stopped=report",
-                                                     "checkpoint.keep=5", "train.steps=200"})));
+  ASSERT_OK_AND_ASSIGN(
+      const v1::JobSpec spec,
+      ParseJobSpec(WithAssignments({"train.steps=100", "train.seed=7", "train.optimizer.adamw.beta1=0.8",
+                                    "data.text.files=[x, y, z]", "restart.backoff=2s", "env.A_B=first", "env.A_B=c=d",
+                                    "restart.remedies.stopped=report", "checkpoint.keep=5", "train.steps=200"})));
   EXPECT_EQ(spec.train().steps(), 200) << "the last one wins";
   EXPECT_EQ(spec.train().seed(), 7u);
   EXPECT_DOUBLE_EQ(spec.train().optimizer().adamw().beta1(), 0.8);

@@ -58,6 +58,8 @@ class Validator {
   void CheckName();
   bool CheckKind();  // false: it is neither kind of job, and nothing more can be said
   void CheckLayout();
+  void CheckMesh();
+  void CheckAxis(const std::string& path, int size);
   void CheckModel();
   void CheckData();
   void CheckTrain();
@@ -139,14 +141,46 @@ void Validator::CheckLayout() {
       Fail("parallel.data.min", absl::StrCat("expected at most max (", data.max(), "), found ", data.min()));
     }
   }
-  for (const auto& [axis, size] :
-       {std::pair("parallel.tensor", spec_.parallel().tensor()), std::pair("parallel.pipeline", spec_.parallel().pipeline())}) {
-    if (size < 0) Between(axis, size, 1);
-    if (size > 1) Fail(axis, absl::StrCat("expected 1 (this version trains data-parallel), found ", size));
-  }
+  CheckMesh();
   const int zero = spec_.parallel().zero();
   if (Between("parallel.zero", zero, 0, 1) && zero == 1 && spec_.device() != "cuda") {
     Fail("parallel.zero", "expected 0 where device is not cuda (only a GPU's state is sharded), found 1");
+  }
+}
+
+void Validator::CheckMesh() {
+  const v1::Parallel& parallel = spec_.parallel();
+  const v1::Gpt& gpt = spec_.model().gpt();
+  CheckAxis("parallel.tensor", parallel.tensor());
+  CheckAxis("parallel.pipeline", parallel.pipeline());
+  if (parallel.tensor() > 1 && gpt.heads() > 0 && gpt.heads() % parallel.tensor() != 0) {
+    Fail("parallel.tensor", absl::StrCat("expected a divisor of model.gpt.heads (", gpt.heads(), "), found ", parallel.tensor()));
+  }
+  if (parallel.pipeline() > 1 && gpt.layers() > 0 && gpt.layers() < parallel.pipeline()) {
+    Fail("parallel.pipeline", absl::StrCat("expected at most model.gpt.layers (", gpt.layers(),
+                                           "; a stage has whole layers), found ", parallel.pipeline()));
+  }
+  const std::string& schedule = parallel.schedule();
+  if (!schedule.empty() && schedule != "1f1b" && schedule != "gpipe") {
+    Fail("parallel.schedule", absl::StrCat("expected 1f1b or gpipe, found \"", schedule, "\""));
+  }
+  Between("parallel.micro_batches", parallel.micro_batches(), 0, 1 << 24);
+  if (parallel.pipeline() > 1) return;
+  for (const char* path : {"parallel.schedule", "parallel.micro_batches"}) {
+    if (Written(path)) Fail(path, "belongs to a pipeline, and parallel.pipeline is 1");
+  }
+}
+
+void Validator::CheckAxis(const std::string& path, int size) {
+  if (size < 0) Between(path, size, 1);
+  if (size <= 1 || !Between(path, size, 1, kMaxRanks)) return;
+  const v1::ElasticSize& data = spec_.parallel().data();
+  if (!spec_.model().has_gpt()) Fail(path, absl::StrCat("expected 1 (only a gpt is cut over ranks), found ", size));
+  if (spec_.device() == "cuda")
+    Fail(path, absl::StrCat("expected 1 on device cuda (models are cut over ranks on the cpu), found ", size));
+  if (data.min() < data.max()) {
+    Fail("parallel.data", absl::StrCat("expected one number beside ", path, " ", size,
+                                       " (such a job does not shrink or grow), found ", data.min(), " to ", data.max()));
   }
 }
 
@@ -250,6 +284,9 @@ void Validator::CheckBatch() {
   if (!Between("train.global_batch", train.global_batch(), 1, 1 << 24) ||
       !Between("train.micro_batch", train.micro_batch(), 0, 1 << 24))
     return;
+  if (train.micro_batch() > 0 && spec_.parallel().micro_batches() > 0) {
+    Fail("parallel.micro_batches", "says the same as train.micro_batch: write one of them");
+  }
   const int min = std::max(1, spec_.parallel().data().min());
   const int max = std::max(min, spec_.parallel().data().max());
   if (max > kMaxRanks) return;
@@ -258,6 +295,13 @@ void Validator::CheckBatch() {
       return Fail("train.global_batch",
                   absl::StrCat("expected a multiple of the ranks in parallel.data (", ranks, "), found ", train.global_batch(),
                                "; ", (train.global_batch() / ranks + 1) * ranks, " is one"));
+    }
+    const int pipeline = spec_.parallel().pipeline();
+    const int micro_batches = spec_.parallel().micro_batches() > 0 ? spec_.parallel().micro_batches() : pipeline;
+    if (pipeline > 1 && train.micro_batch() == 0 && train.global_batch() / ranks % micro_batches != 0) {
+      return Fail("parallel.micro_batches",
+                  absl::StrCat("expected a divisor of the ", train.global_batch() / ranks,
+                               " samples that a pipeline takes per step (global_batch / parallel.data), found ", micro_batches));
     }
     if (train.micro_batch() > 0 && train.global_batch() / ranks % train.micro_batch() != 0) {
       return Fail("train.micro_batch",

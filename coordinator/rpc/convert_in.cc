@@ -90,6 +90,11 @@ absl::Status ReadLayout(const v1::JobSpec& spec, JobSpec* out) {
   if (data > kMostRanks || tensor > kMostRanks || pipeline > kMostRanks)
     return WorldSize(std::numeric_limits<int32_t>::max()).status();
   RM_ASSIGN_OR_RETURN(out->world_size, WorldSize(data * tensor * pipeline));
+  if (tensor * pipeline > 1 && parallel.data().min() > 0 && parallel.data().min() < data) {
+    return absl::InvalidArgumentError(absl::StrCat("parallel.data: ", parallel.data().min(), " to ", data, " beside tensor ",
+                                                   tensor, " and pipeline ", pipeline,
+                                                   ": such a job does not shrink or grow, give data one number"));
+  }
   const int64_t least = parallel.has_data() && parallel.data().min() > 0 ? parallel.data().min() : data;
   out->min_world_size = static_cast<int>(least * tensor * pipeline);
   return absl::OkStatus();
@@ -100,15 +105,16 @@ absl::Status ReadRemedies(const v1::Restart& restart, JobSpec* out) {
     const std::optional<Fault> fault = FaultOfKey(key);
     const std::optional<Remedy> remedy = RemedyOfKey(value);
     if (!fault.has_value()) {
-      return absl::InvalidArgumentError(absl::StrCat("restart.remedies: there is no fault ", Quoted(key),
-                                                     "; docs/failure_model.md lists them"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("restart.remedies: there is no fault ", Quoted(key), "; docs/failure_model.md lists them"));
     }
     if (!remedy.has_value()) {
-      return absl::InvalidArgumentError(absl::StrCat("restart.remedies.", key, ": ", Quoted(value),
-                                                     "; report, restart, exclude_host or fail is expected"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("restart.remedies.", key, ": ", Quoted(value), "; report, restart, exclude_host or fail is expected"));
     }
     if (!IsPossible(*fault, *remedy)) {
-      return absl::InvalidArgumentError(absl::StrCat("restart.remedies.", key, ": ", value, " is not possible for what is ", Name(*fault)));
+      return absl::InvalidArgumentError(
+          absl::StrCat("restart.remedies.", key, ": ", value, " is not possible for what is ", Name(*fault)));
     }
     if (IsStanding(*fault) && *remedy != Remedy::kReport && !restart.has_hang_after()) {
       return absl::InvalidArgumentError(

@@ -121,6 +121,12 @@ TEST(Convert, SpecsThatCannotWorkAreRefusedWithTheFieldNamed) {
          spec->mutable_parallel()->set_pipeline(60'000);
          spec->mutable_parallel()->set_tensor(60'000);
        }},
+      {"parallel.data: 1 to 2",
+       [](auto* spec) {
+         spec->mutable_parallel()->set_tensor(2);
+         spec->mutable_parallel()->mutable_data()->set_min(1);
+         spec->mutable_parallel()->mutable_data()->set_max(2);
+       }},
       {"restart.max_failures: -1", [](auto* spec) { spec->mutable_restart()->set_max_failures(-1); }},
       {"there is no fault \"thunder\"", [](auto* spec) { (*spec->mutable_restart()->mutable_remedies())["thunder"] = "fail"; }},
       {"restart.remedies.killed: \"forgive\"",

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -45,12 +46,12 @@ struct State {
       auto& storage = values.emplace_back(static_cast<size_t>(size));
       for (size_t i = 0; i < storage.size(); ++i)
         storage[i] = static_cast<float>(step * 1000 + static_cast<int64_t>(values.size() * 100 + i));
-      tensors.push_back({name, shape, size, {}});
+      pieces.push_back({name, shape, 0, size, nullptr});
     }
-    for (size_t i = 0; i < tensors.size(); ++i) tensors[i].values = values[i];
+    for (size_t i = 0; i < pieces.size(); ++i) pieces[i].values = values[i].data();
   }
   std::vector<std::vector<float>> values;
-  std::vector<GlobalTensor> tensors;
+  std::vector<TensorPiece> pieces;
 };
 
 // Everything the ranks and rank 0 do for one checkpoint; `committed` is the coordinator's ledger.
@@ -64,14 +65,10 @@ absl::Status Save(CheckpointFiles& files, const std::string& root, const State& 
   const std::string directory = absl::StrCat(root, "/", TemporaryName(step, epoch));
   RM_RETURN_IF_ERROR(files.MakeDirectories(directory));
   for (int rank = 0; rank < ranks; ++rank) {
-    const auto ranges = RangesOfRank(state.tensors, rank, ranks);
+    const auto pieces = PartOfPieces(state.pieces, rank, ranks);
     std::vector<float> snapshot;
-    for (const TensorRange& range : ranges) {
-      const auto values = state.tensors[range.tensor].values;
-      snapshot.insert(snapshot.end(), values.begin() + range.begin, values.begin() + range.end);
-    }
-    RM_ASSIGN_OR_RETURN(*manifest.add_shards(),
-                        WriteShard(files, directory, ShardName(rank, ranks), state.tensors, ranges, snapshot));
+    for (const TensorPiece& piece : pieces) snapshot.insert(snapshot.end(), piece.values, piece.values + piece.size());
+    RM_ASSIGN_OR_RETURN(*manifest.add_shards(), WriteShard(files, directory, ShardName(rank, ranks), pieces, snapshot));
   }
   RM_RETURN_IF_ERROR(files.SyncDirectory(directory));
   RM_ASSIGN_OR_RETURN(const auto tensors, CollectTensors(manifest));
@@ -89,11 +86,11 @@ absl::Status Save(CheckpointFiles& files, const std::string& root, const State& 
 void ExpectHolds(const std::string& path, const State& state) {
   ASSERT_OK_AND_ASSIGN(CheckpointReader reader, CheckpointReader::Open(path));
   ASSERT_OK(reader.Verify());
-  ASSERT_EQ(reader.tensors().size(), state.tensors.size());
-  for (const GlobalTensor& tensor : state.tensors) {
-    std::vector<float> read(tensor.values.size());
+  ASSERT_EQ(reader.tensors().size(), state.pieces.size());
+  for (const TensorPiece& tensor : state.pieces) {
+    std::vector<float> read(static_cast<size_t>(tensor.size()));
     ASSERT_OK(reader.Read(tensor.name, 0, read));
-    EXPECT_TRUE(std::equal(read.begin(), read.end(), tensor.values.begin())) << tensor.name;
+    EXPECT_TRUE(std::equal(read.begin(), read.end(), tensor.values)) << tensor.name;
   }
 }
 
@@ -108,17 +105,19 @@ TEST(CombineCrc32c, AnySplit_GivesTheWholesChecksum) {
   }
 }
 
-TEST(Layout, RangesOfAllRanks_CoverEveryElementOnce) {
+TEST(Layout, PartsOfAllRanks_CoverEveryElementOnce) {
   const State state(1);
   for (const int ranks : {1, 2, 3, 4, 7, 100}) {
-    std::vector<std::vector<int>> hits;
-    for (const GlobalTensor& tensor : state.tensors) hits.emplace_back(static_cast<size_t>(tensor.size), 0);
+    std::map<std::string, std::vector<int>> hits;
+    for (const TensorPiece& whole : state.pieces) hits[whole.name].resize(static_cast<size_t>(whole.size()));
     for (int rank = 0; rank < ranks; ++rank) {
-      for (const TensorRange& range : RangesOfRank(state.tensors, rank, ranks)) {
-        for (int64_t i = range.begin; i < range.end; ++i) ++hits[range.tensor][static_cast<size_t>(i)];
+      for (const TensorPiece& piece : PartOfPieces(state.pieces, rank, ranks)) {
+        const auto whole = std::ranges::find(state.pieces, piece.name, &TensorPiece::name);
+        EXPECT_EQ(piece.values, whole->values + piece.begin);
+        for (int64_t i = piece.begin; i < piece.end; ++i) ++hits[piece.name][static_cast<size_t>(i)];
       }
     }
-    for (const auto& tensor : hits) EXPECT_EQ(tensor, std::vector<int>(tensor.size(), 1)) << ranks;
+    for (const auto& [name, tensor] : hits) EXPECT_EQ(tensor, std::vector<int>(tensor.size(), 1)) << name << ", " << ranks;
   }
 }
 

@@ -1,6 +1,8 @@
 #include "trainer/checkpoint/layout.h"
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
@@ -22,19 +24,33 @@ std::optional<int64_t> ParseNumber(std::string_view digits) {
 
 }  // namespace
 
-std::vector<TensorRange> RangesOfRank(const std::vector<GlobalTensor>& tensors, int rank, int ranks) {
-  int64_t total = 0;
-  for (const GlobalTensor& tensor : tensors) total += tensor.size;
+int64_t ElementsOf(const std::vector<int64_t>& shape) {
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+}
+
+int64_t ElementsOf(const std::vector<TensorPiece>& pieces) {
+  int64_t elements = 0;
+  for (const TensorPiece& piece : pieces) elements += piece.size();
+  return elements;
+}
+
+std::vector<TensorPiece> PartOfPieces(const std::vector<TensorPiece>& pieces, int rank, int ranks) {
+  const int64_t total = ElementsOf(pieces);
   const int64_t begin = total * rank / ranks;
   const int64_t end = total * (rank + 1) / ranks;
-  std::vector<TensorRange> ranges;
+  std::vector<TensorPiece> part;
   int64_t start = 0;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const TensorRange range{i, std::max<int64_t>(begin - start, 0), std::min(end - start, tensors[i].size)};
-    if (range.begin < range.end) ranges.push_back(range);
-    start += tensors[i].size;
+  for (const TensorPiece& piece : pieces) {
+    const int64_t from = std::max<int64_t>(begin - start, 0);
+    const int64_t to = std::min(end - start, piece.size());
+    start += piece.size();
+    if (from >= to) continue;
+    part.push_back(piece);
+    part.back().begin = piece.begin + from;
+    part.back().end = piece.begin + to;
+    if (piece.values != nullptr) part.back().values = piece.values + from;
   }
-  return ranges;
+  return part;
 }
 
 std::string StepName(int64_t step) { return absl::StrFormat("step-%08d", step); }

@@ -1,4 +1,4 @@
-// Names and ranges: where a checkpoint lies, which part of which global tensor each rank stores. Pure; thread-safe.
+// Names and ranges: where a checkpoint lies, which part of which tensor a rank holds and stores. Pure; thread-safe.
 //
 //   DIRECTORY/JOB_ID/step-00000100/          a checkpoint: MANIFEST.pb, w-00of02.safetensors, w-01of02.safetensors
 //   DIRECTORY/JOB_ID/step-00000100.tmp-3/    one that epoch 3 is writing
@@ -13,27 +13,39 @@
 #include <string_view>
 #include <vector>
 
+#include "trainer/tensor/tensor_cut.h"
+
 namespace ringmaster::trainer {
 
 inline constexpr char kManifestName[] = "MANIFEST.pb";
 inline constexpr char kLatestName[] = "latest";
 
-// A tensor as a whole, wherever its parts are stored. `values` may be empty where only the sizes matter.
-struct GlobalTensor {
+// A tensor of the state, as far as this rank holds it.
+struct StateTensor {
   std::string name;
-  std::vector<int64_t> shape;  // row-major
-  int64_t size = 0;            // elements
-  std::span<float> values;
+  std::vector<int64_t> shape;  // of the whole tensor, row-major
+  std::span<float> values;     // of the part
+  TensorCut cut = {};          // the part
+  bool is_counted = true;      // false: another rank holds the same part and stores it
 };
 
-struct TensorRange {
-  size_t tensor = 0;  // index into the list of global tensors
-  int64_t begin = 0;  // elements
+int64_t ElementsOf(const std::vector<int64_t>& shape);
+
+// A contiguous range of a whole tensor, flattened, that a rank stores.
+struct TensorPiece {
+  std::string name;
+  std::vector<int64_t> shape;  // of the whole tensor
+  int64_t begin = 0;           // elements of the whole tensor
   int64_t end = 0;
+  const float* values = nullptr;  // of the range; null where only the sizes matter
+
+  int64_t size() const { return end - begin; }
 };
 
-// The ranges of rank `rank` of `ranks`: its equal part of the concatenation of all tensors, without empty ones.
-std::vector<TensorRange> RangesOfRank(const std::vector<GlobalTensor>& tensors, int rank, int ranks);
+int64_t ElementsOf(const std::vector<TensorPiece>& pieces);
+
+// What rank `rank` of `ranks` stores of what all of them hold: its equal part of the concatenation.
+std::vector<TensorPiece> PartOfPieces(const std::vector<TensorPiece>& pieces, int rank, int ranks);
 
 std::string StepName(int64_t step);                        // "step-00000100"
 std::string TemporaryName(int64_t step, int64_t epoch);    // "step-00000100.tmp-3"

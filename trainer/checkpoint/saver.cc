@@ -23,27 +23,16 @@ constexpr absl::Duration kPause = absl::Milliseconds(100);
 // An idle thread looks around this often without need; every wait has a bound.
 constexpr absl::Duration kIdleWait = absl::Minutes(1);
 
-int64_t ElementsOf(const std::vector<TensorRange>& ranges) {
-  int64_t elements = 0;
-  for (const TensorRange& range : ranges) elements += range.end - range.begin;
-  return elements;
-}
-
 }  // namespace
 
-CheckpointSaver::CheckpointSaver(Options options, std::vector<GlobalTensor> tensors, CheckpointFiles& files, CoordinatorLink& link,
+CheckpointSaver::CheckpointSaver(Options options, std::vector<TensorPiece> pieces, CheckpointFiles& files, CoordinatorLink& link,
                                  const Clock& clock)
-    : options_(std::move(options)),
-      tensors_(std::move(tensors)),
-      ranges_(RangesOfRank(tensors_, options_.rank, options_.manifest.world_size())),
-      files_(files),
-      link_(link),
-      clock_(clock) {}
+    : options_(std::move(options)), pieces_(std::move(pieces)), files_(files), link_(link), clock_(clock) {}
 
 CheckpointSaver::~CheckpointSaver() { Stop(); }
 
 absl::Status CheckpointSaver::Prepare() {
-  RM_ASSIGN_OR_RETURN(snapshot_, Arena::Create(ElementsOf(ranges_)));
+  RM_ASSIGN_OR_RETURN(snapshot_, Arena::Create(ElementsOf(pieces_)));
   RM_RETURN_IF_ERROR(CheckWritable(files_, options_.root, options_.rank));
   if (options_.rank != 0) return absl::OkStatus();
   return RemoveLeftovers(files_, options_.root, options_.manifest.epoch());
@@ -78,10 +67,9 @@ void CheckpointSaver::Save(int64_t step) {
   MutexLock lock(&mu_);
   RM_CHECK(stage_ == Stage::kIdle) << "a checkpoint is under way";
   float* out = snapshot_.data();
-  for (const TensorRange& range : ranges_) {
-    const auto size = static_cast<size_t>(range.end - range.begin);
-    std::memcpy(out, tensors_[range.tensor].values.data() + range.begin, size * sizeof(float));
-    out += size;
+  for (const TensorPiece& piece : pieces_) {
+    std::memcpy(out, piece.values, static_cast<size_t>(piece.size()) * sizeof(float));
+    out += piece.size();
   }
   step_ = step;
   stage_ = Stage::kQueued;
@@ -143,7 +131,7 @@ absl::Status CheckpointSaver::Write(int64_t step, int64_t& bytes) {
 absl::StatusOr<v1::ManifestShard> CheckpointSaver::WriteThisShard(int64_t step, const std::string& directory) {
   RM_RETURN_IF_ERROR(files_.MakeDirectories(directory));
   const std::string name = ShardName(options_.rank, options_.manifest.world_size());
-  RM_ASSIGN_OR_RETURN(v1::ManifestShard shard, WriteShard(files_, directory, name, tensors_, ranges_, snapshot_.values()));
+  RM_ASSIGN_OR_RETURN(v1::ManifestShard shard, WriteShard(files_, directory, name, pieces_, snapshot_.values()));
   RM_RETURN_IF_ERROR(files_.SyncDirectory(directory));
   return shard;
 }

@@ -34,13 +34,13 @@ class CheckpointSaver {
     absl::Duration coordinator_patience = absl::Minutes(10);  // how long a coordinator may be away before a checkpoint fails
   };
 
-  // `tensors` point to what is saved and outlive the saver.
-  CheckpointSaver(Options options, std::vector<GlobalTensor> tensors, CheckpointFiles& files, CoordinatorLink& link,
+  // `pieces`: what this rank stores; what they point to outlives the saver.
+  CheckpointSaver(Options options, std::vector<TensorPiece> pieces, CheckpointFiles& files, CoordinatorLink& link,
                   const Clock& clock);
   ~CheckpointSaver();  // Stop()
 
-  // Takes all memory and proves that this rank can write; rank 0 also removes what earlier epochs left. Errors name the directory and
-  // errno's text. RESOURCE_EXHAUSTED: there is not so much memory.
+  // Takes all memory and proves that this rank can write; rank 0 also removes what earlier epochs left. Errors name the directory
+  // and errno's text. RESOURCE_EXHAUSTED: there is not so much memory.
   absl::Status Prepare();
 
   void Start();
@@ -83,8 +83,7 @@ class CheckpointSaver {
   absl::Status Insist(int64_t step, const std::function<absl::Status(absl::Duration)>& call);
 
   const Options options_;
-  const std::vector<GlobalTensor> tensors_;
-  const std::vector<TensorRange> ranges_;  // of this rank
+  const std::vector<TensorPiece> pieces_;
   CheckpointFiles& files_;
   CoordinatorLink& link_;
   const Clock& clock_;

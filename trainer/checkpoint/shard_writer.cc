@@ -57,29 +57,27 @@ class ChunkChecksums {
 }  // namespace
 
 absl::StatusOr<v1::ManifestShard> WriteShard(CheckpointFiles& files, const std::string& directory, const std::string& file_name,
-                                             const std::vector<GlobalTensor>& tensors, const std::vector<TensorRange>& ranges,
-                                             std::span<const float> values) {
+                                             const std::vector<TensorPiece>& pieces, std::span<const float> values) {
   v1::ManifestShard shard;
   shard.set_file(file_name);
   std::vector<StoredTensor> stored;
   int64_t elements = 0;
-  for (const TensorRange& range : ranges) {
-    const GlobalTensor& tensor = tensors[range.tensor];
-    const int64_t size = range.end - range.begin;
-    const bool is_whole = size == tensor.size;
-    stored.push_back({.name = is_whole ? tensor.name : absl::StrCat(tensor.name, "[", range.begin, ":", range.end, "]"),
-                      .shape = is_whole ? tensor.shape : std::vector<int64_t>{size},
+  for (const TensorPiece& piece : pieces) {
+    const int64_t size = piece.size();
+    const bool is_whole = size == ElementsOf(piece.shape);
+    stored.push_back({.name = is_whole ? piece.name : absl::StrCat(piece.name, "[", piece.begin, ":", piece.end, "]"),
+                      .shape = is_whole ? piece.shape : std::vector<int64_t>{size},
                       .begin = elements * int64_t{sizeof(float)},
                       .end = (elements + size) * int64_t{sizeof(float)}});
     v1::TensorSlice& slice = *shard.add_slices();
-    slice.set_name(tensor.name);
-    slice.mutable_shape()->Assign(tensor.shape.begin(), tensor.shape.end());
-    slice.set_begin(range.begin);
-    slice.set_end(range.end);
+    slice.set_name(piece.name);
+    slice.mutable_shape()->Assign(piece.shape.begin(), piece.shape.end());
+    slice.set_begin(piece.begin);
+    slice.set_end(piece.end);
     slice.set_crc32c(Crc32c(values.data() + elements, static_cast<size_t>(size) * sizeof(float)));
     elements += size;
   }
-  RM_CHECK(elements == static_cast<int64_t>(values.size())) << elements << " elements in ranges, " << values.size() << " values";
+  RM_CHECK(elements == static_cast<int64_t>(values.size())) << elements << " elements in pieces, " << values.size() << " values";
   const std::string prefix = SafetensorsPrefix(stored);
   for (size_t i = 0; i < stored.size(); ++i) {
     shard.mutable_slices(static_cast<int>(i))->set_file_offset(static_cast<int64_t>(prefix.size()) + stored[i].begin);

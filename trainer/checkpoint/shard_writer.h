@@ -1,4 +1,4 @@
-// Writes one rank's shard: a safetensors file with the ranges of RangesOfRank, one after the other.
+// Writes one rank's shard: a safetensors file with its pieces, one after the other.
 #ifndef RINGMASTER_TRAINER_CHECKPOINT_SHARD_WRITER_H_
 #define RINGMASTER_TRAINER_CHECKPOINT_SHARD_WRITER_H_
 
@@ -13,10 +13,9 @@
 
 namespace ringmaster::trainer {
 
-// `values`: the elements of `ranges`, concatenated. The file is on disk (its directory entry is not) when this returns OK.
+// `values`: the elements of `pieces`, concatenated. The file is on disk (its directory entry is not) when this returns OK.
 absl::StatusOr<v1::ManifestShard> WriteShard(CheckpointFiles& files, const std::string& directory, const std::string& file_name,
-                                             const std::vector<GlobalTensor>& tensors, const std::vector<TensorRange>& ranges,
-                                             std::span<const float> values);
+                                             const std::vector<TensorPiece>& pieces, std::span<const float> values);
 
 }  // namespace ringmaster::trainer
 

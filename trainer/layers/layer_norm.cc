@@ -2,12 +2,13 @@
 
 namespace ringmaster::trainer {
 
-LayerNorm::LayerNorm(const std::string& name, const LayerNormShape& shape, Planner& planner)
+LayerNorm::LayerNorm(const std::string& name, const LayerNormShape& shape, const TensorShare& share, Planner& planner)
     : shape_(shape),
-      scale_(planner.AddParameter(name + ".weight", {shape.channels}, /*decay=*/false, {.constant = 1.0f})),
-      shift_(planner.AddParameter(name + ".bias", {shape.channels}, /*decay=*/false, {})),
-      mean_(planner.AddBuffer(shape.rows)),
-      reciprocal_deviation_(planner.AddBuffer(shape.rows)) {
+      scale_(planner.AddParameter(name + ".weight", {shape.channels}, /*decay=*/false, {.constant = 1.0f},
+                                  {.is_counted = share.rank == 0})),
+      shift_(planner.AddParameter(name + ".bias", {shape.channels}, /*decay=*/false, {}, {.is_counted = share.rank == 0})),
+      mean_(planner.AddKept(shape.rows)),
+      reciprocal_deviation_(planner.AddKept(shape.rows)) {
   planner.NeedScratch(LayerNormBackwardScratch(shape));
 }
 

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "trainer/layers/tensor_peers.h"
 #include "trainer/ops/layer_norm.h"
 #include "trainer/tensor/planner.h"
 
@@ -12,7 +13,8 @@ namespace ringmaster::trainer {
 class LayerNorm {
  public:
   LayerNorm() = default;
-  LayerNorm(const std::string& name, const LayerNormShape& shape, Planner& planner);
+  // All shares of a layer hold all of it.
+  LayerNorm(const std::string& name, const LayerNormShape& shape, const TensorShare& share, Planner& planner);
 
   // sum = residual + branch; y = norm(sum). With branch null, y = norm(residual).
   void Forward(const Memory& memory, const float* residual, const float* branch, float* sum, float* y) const;

@@ -87,6 +87,33 @@ absl::StatusOr<std::unique_ptr<Model>> CreateModel(const ModelConfig& config, co
   return std::visit([&](const auto& kind) { return Create(kind, shape, max_samples); }, config);
 }
 
+absl::Status CheckGptCut(const GptConfig& config, int tensor, int pipeline) {
+  if (config.heads % tensor != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("parallel.tensor: found %d, expected a divisor of model.gpt.heads, which is %d", tensor, config.heads));
+  }
+  if (config.layers < pipeline) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("parallel.pipeline: found %d, expected at most model.gpt.layers, which is %d: a stage has whole layers",
+                        pipeline, config.layers));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CreatedPart> CreateGptPart(const GptConfig& config, const SampleShape& shape, int64_t max_samples,
+                                          const ModelPart& part) {
+  RM_RETURN_IF_ERROR(CheckPositive("the number of samples per pass", max_samples));
+  RM_RETURN_IF_ERROR(CheckGpt(config, shape));
+  RM_RETURN_IF_ERROR(CheckGptCut(config, part.share.ranks, part.stages));
+  if (shape.vocabulary < part.share.ranks) {
+    return absl::InvalidArgumentError(absl::StrFormat("parallel.tensor: found %d, expected at most the vocabulary, which is %d",
+                                                      part.share.ranks, shape.vocabulary));
+  }
+  RM_ASSIGN_OR_RETURN(std::unique_ptr<Gpt> gpt, Gpt::Create(config, shape.vocabulary, max_samples, part));
+  Stage* const stage = gpt.get();
+  return CreatedPart{.model = std::move(gpt), .stage = stage};
+}
+
 absl::StatusOr<std::vector<PlannedParameter>> PlanGptParameters(const GptConfig& config, const SampleShape& shape) {
   RM_RETURN_IF_ERROR(CheckGpt(config, shape));
   return Gpt::PlanParameters(config, shape.vocabulary);

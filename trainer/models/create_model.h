@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "trainer/data/batch.h"
 #include "trainer/models/model.h"
+#include "trainer/models/model_part.h"
 #include "trainer/tensor/planner.h"
 
 namespace ringmaster::trainer {
@@ -37,6 +38,16 @@ using ModelConfig = std::variant<GptConfig, MlpConfig, CnnConfig>;
 // Plans everything for micro-batches of up to `max_samples` samples of `shape`.
 // INVALID_ARGUMENT names the field that cannot work (heads do not divide channels, GPT on images, ...).
 absl::StatusOr<std::unique_ptr<Model>> CreateModel(const ModelConfig& config, const SampleShape& shape, int64_t max_samples);
+
+// One part of a GPT. INVALID_ARGUMENT names the field that cannot be cut so (heads and tensor, layers and pipeline).
+struct CreatedPart {
+  std::unique_ptr<Model> model;
+  Stage* stage = nullptr;  // the same object
+};
+absl::StatusOr<CreatedPart> CreateGptPart(const GptConfig& config, const SampleShape& shape, int64_t max_samples,
+                                          const ModelPart& part);
+// The same check alone, before there is data.
+absl::Status CheckGptCut(const GptConfig& config, int tensor, int pipeline);
 
 // What a GPT consists of, for who keeps its tensors elsewhere: parameters in order with their initial values, and the fingerprint.
 // INVALID_ARGUMENT, INTERNAL: as CreateModel.

@@ -15,16 +15,19 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "trainer/data/batch.h"
+#include "trainer/tensor/planner.h"
 
 namespace ringmaster::trainer {
 
-// One named tensor inside the flat arenas. Names are stable across versions and layouts: "h.0.attn.qkv.weight".
+// One named tensor inside the flat arenas, or the part of it that a model holds which is one of many. Names are stable across
+// versions and layouts: "h.0.attn.qkv.weight".
 struct Parameter {
   std::string name;
-  std::vector<int64_t> shape;  // row-major
-  int64_t offset = 0;          // elements from the start of the arena; 64-byte aligned
-  int64_t size = 0;            // elements
-  bool decay = false;          // weight decay applies (matrices)
+  std::vector<int64_t> shape;         // of the whole tensor, row-major
+  int64_t offset = 0;                 // elements from the start of the arena; 64-byte aligned
+  int64_t size = 0;                   // elements here
+  bool decay = false;                 // weight decay applies (matrices)
+  ParameterPlacement placement = {};  // which part is here
 };
 
 // Sums over a micro-batch: the caller adds them up and divides once.
@@ -58,11 +61,11 @@ class Model {
   // "gpt layers=4 heads=4 channels=128 context=64 vocabulary=256": equal exactly when checkpoints fit.
   virtual std::string fingerprint() const = 0;
 
-  // Fills the weights; a function of (seed, parameter, index inside it) alone.
+  // Fills the weights; a function of (seed, parameter, index inside the whole of it) alone.
   virtual void Initialize(uint64_t seed) = 0;
 
-  // The next ForwardBackward is the last before the optimizer's step. A model on a GPU that shares its gradients with others' begins
-  // to sum them while it runs.
+  // The next ForwardBackward is the last before the optimizer's step. A model on a GPU that shares its gradients with others'
+  // begins to sum them while it runs.
   virtual void ExpectLastPass() {}
 
   // Adds gradient_scale * d(sum of losses)/d(weights) to the gradients.

@@ -6,13 +6,17 @@
 
 namespace ringmaster::trainer {
 
-absl::Status PlannedModel::Allocate(const Planner& planner) {
-  RM_ASSIGN_OR_RETURN(memory_, planner.Allocate());
+absl::Status PlannedModel::Allocate(const Planner& planner, int64_t slots) {
+  RM_ASSIGN_OR_RETURN(memory_, planner.Allocate(slots));
   weights_ = memory_.weights.values();
   gradients_ = memory_.gradients.values();
   for (const PlannedParameter& planned : planner.parameters()) {
-    parameters_.push_back(
-        {.name = planned.name, .shape = planned.shape, .offset = planned.offset, .size = planned.size, .decay = planned.decay});
+    parameters_.push_back({.name = planned.name,
+                           .shape = planned.shape,
+                           .offset = planned.offset,
+                           .size = planned.size,
+                           .decay = planned.decay,
+                           .placement = planned.placement});
     initializers_.push_back(planned.initializer);
   }
   return absl::OkStatus();
@@ -28,7 +32,14 @@ void PlannedModel::Initialize(uint64_t seed) {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& parameter = parameters_[i];
     const auto values = weights_.subspan(static_cast<size_t>(parameter.offset), static_cast<size_t>(parameter.size));
-    InitializeWeights(seed, parameter.name, initializers_[i], values);
+    const TensorCut& cut = parameter.placement.cut;
+    if (cut.is_whole()) {
+      InitializeWeights(seed, parameter.name, initializers_[i], values);
+    } else {
+      std::vector<float> whole(static_cast<size_t>(cut.outer * cut.extent * cut.inner));
+      InitializeWeights(seed, parameter.name, initializers_[i], whole);
+      CopyPart(cut, whole.data(), values.data());
+    }
   }
 }
 

@@ -19,7 +19,7 @@ class PlannedModel : public Model {
 
  protected:
   // Called once, after everything is planned. RESOURCE_EXHAUSTED: not enough memory.
-  absl::Status Allocate(const Planner& planner);
+  absl::Status Allocate(const Planner& planner, int64_t slots = 1);
 
   OnednnContext context_;
   Memory memory_;

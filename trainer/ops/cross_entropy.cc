@@ -60,6 +60,27 @@ RM_CLONES void Rows(int64_t classes, float* logits, const int32_t* targets, bool
   }
 }
 
+RM_CLONES void MaximaOfRows(int64_t classes, const float* logits, int64_t begin, int64_t end, float* maxima) {
+  for (int64_t r = begin; r < end; ++r) maxima[r] = RowMax(logits + r * classes, classes);
+}
+
+// Of each row: the sum of e^(logit - maximum), which replaces the logits; the target's logit, where it is here; and 1 where a class
+// before the target has the greatest logit.
+RM_CLONES void SumsOfRows(const SharedClasses& own, float* logits, const int32_t* targets, const float* maxima, int64_t begin,
+                          int64_t end, float* sums) {
+  const int64_t classes = own.shape.classes;
+  float* const target_logits = sums + own.shape.used;
+  float* const earlier = target_logits + own.shape.used;
+  for (int64_t r = begin; r < end; ++r) {
+    float* row = logits + r * classes;
+    const int64_t target = targets[r] - own.first_class;
+    target_logits[r] = 0 <= target && target < classes ? row[target] : 0.0f;
+    const float* const before = row + std::clamp<int64_t>(target, 0, classes);
+    earlier[r] = std::find(static_cast<const float*>(row), before, maxima[r]) != before ? 1.0f : 0.0f;
+    sums[r] = ExpSum<true>(row, classes, maxima[r]);
+  }
+}
+
 CrossEntropyResult Run(const CrossEntropyShape& shape, float* logits, const int32_t* targets, bool gradient, float gradient_scale,
                        float* row_results) {
   float* const losses = row_results;
@@ -87,6 +108,40 @@ CrossEntropyResult CrossEntropyForwardBackward(const CrossEntropyShape& shape, f
                                                float gradient_scale, float* row_results) {
   const CrossEntropyResult result = Run(shape, logits, targets, /*gradient=*/true, gradient_scale, row_results);
   std::fill(logits + shape.used * shape.classes, logits + shape.rows * shape.classes, 0.0f);
+  return result;
+}
+
+void ClassMaxima(const SharedClasses& own, const float* logits, float* maxima) {
+  ParallelFor(own.shape.used, 16,
+              [&](int64_t begin, int64_t end, int64_t) { MaximaOfRows(own.shape.classes, logits, begin, end, maxima); });
+}
+
+void ClassSums(const SharedClasses& own, float* logits, const int32_t* targets, const float* maxima, float* sums) {
+  ParallelFor(own.shape.used, 16,
+              [&](int64_t begin, int64_t end, int64_t) { SumsOfRows(own, logits, targets, maxima, begin, end, sums); });
+}
+
+CrossEntropyResult SharedCrossEntropy(const SharedClasses& own, float* logits, const int32_t* targets, const float* maxima,
+                                      const float* sums, std::optional<float> gradient_scale) {
+  const auto [rows, used, classes] = own.shape;
+  const float* const target_logits = sums + used;
+  const float* const earlier = target_logits + used;
+  CrossEntropyResult result;
+  for (int64_t r = 0; r < used; ++r) {
+    result.loss += std::log(sums[r]) + (maxima[r] - target_logits[r]);
+    result.correct += target_logits[r] == maxima[r] && earlier[r] == 0.0f;
+  }
+  if (!gradient_scale.has_value()) return result;
+  ParallelFor(used, 16, [&, classes = classes](int64_t begin, int64_t end, int64_t) {
+    for (int64_t r = begin; r < end; ++r) {
+      float* const row = logits + r * classes;
+      const float factor = *gradient_scale / sums[r];
+      for (int64_t c = 0; c < classes; ++c) row[c] *= factor;
+      const int64_t target = targets[r] - own.first_class;
+      if (0 <= target && target < classes) row[target] -= *gradient_scale;
+    }
+  });
+  std::fill(logits + used * classes, logits + rows * classes, 0.0f);
   return result;
 }
 

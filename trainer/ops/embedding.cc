@@ -1,5 +1,7 @@
 #include "trainer/ops/embedding.h"
 
+#include <algorithm>
+
 #include "trainer/ops/parallel.h"
 #include "trainer/ops/vector.h"
 
@@ -9,10 +11,18 @@ namespace {
 RM_CLONES void ForwardRows(const EmbeddingShape& shape, const int32_t* tokens, const float* token_table,
                            const float* position_table, int64_t begin, int64_t end, float* y) {
   for (int64_t row = begin; row < end; ++row) {
-    const float* token = token_table + tokens[row] * shape.channels;
+    const int64_t index = tokens[row] - shape.first_token;
+    const bool is_held = 0 <= index && index < shape.tokens;
+    const float* token = token_table + index * shape.channels;
     const float* position = position_table + row % shape.context * shape.channels;
     float* out = y + row * shape.channels;
-    for (int64_t c = 0; c < shape.channels; ++c) out[c] = token[c] + position[c];
+    if (is_held && shape.adds_positions) {
+      for (int64_t c = 0; c < shape.channels; ++c) out[c] = token[c] + position[c];
+    } else if (is_held || shape.adds_positions) {
+      std::copy_n(is_held ? token : position, shape.channels, out);
+    } else {
+      std::fill_n(out, shape.channels, 0.0f);
+    }
   }
 }
 
@@ -21,8 +31,13 @@ RM_CLONES void BackwardColumns(const EmbeddingShape& shape, const int32_t* token
   const int64_t rows = shape.sequences * shape.context;
   for (int64_t row = 0; row < rows; ++row) {
     const float* in = dy + row * shape.channels;
-    float* __restrict token = token_gradient + tokens[row] * shape.channels;
+    const int64_t index = tokens[row] - shape.first_token;
     float* __restrict position = position_gradient + row % shape.context * shape.channels;
+    if (index < 0 || index >= shape.tokens) {
+      for (int64_t c = begin; c < end; ++c) position[c] += in[c];
+      continue;
+    }
+    float* __restrict token = token_gradient + index * shape.channels;
     for (int64_t c = begin; c < end; ++c) {
       token[c] += in[c];
       position[c] += in[c];

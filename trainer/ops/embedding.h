@@ -3,6 +3,7 @@
 #define RINGMASTER_TRAINER_OPS_EMBEDDING_H_
 
 #include <cstdint>
+#include <limits>
 
 namespace ringmaster::trainer {
 
@@ -10,6 +11,10 @@ struct EmbeddingShape {
   int64_t sequences = 0;
   int64_t context = 0;
   int64_t channels = 0;
+  // The tokens whose rows the table holds; others give 0 and get no gradient.
+  int64_t first_token = 0;
+  int64_t tokens = std::numeric_limits<int64_t>::max();
+  bool adds_positions = true;  // of those that share the table, one does
 };
 
 // y (sequences, context, channels) = token_table[tokens] + position_table. Tokens are below the vocabulary.

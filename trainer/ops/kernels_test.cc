@@ -50,6 +50,76 @@ TEST(BiasBackward, AddsColumnSums) {
   }
 }
 
+TEST(SharedCrossEntropy, IsThatOfTheWholeForAnyShares) {
+  constexpr int64_t kRows = 5, kUsed = 4, kClasses = 23;
+  std::vector<float> logits(kRows * kClasses);
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] = std::sin(static_cast<float>(7 * i)) * 4;
+  const std::vector<int32_t> targets = {0, 9, 22, 11};
+  logits[0 * kClasses + 0] = 9;                               // a hit
+  logits[1 * kClasses + 9] = logits[1 * kClasses + 3] = 9;    // of equal logits the first is the answer
+  logits[3 * kClasses + 11] = logits[3 * kClasses + 20] = 9;  // so this is a hit
+  const CrossEntropyShape shape = {.rows = kRows, .used = kUsed, .classes = kClasses};
+  std::vector<float> whole = logits;
+  std::vector<float> results(2 * kRows);
+  const auto expected = CrossEntropyForwardBackward(shape, whole.data(), targets.data(), 0.5f, results.data());
+  ASSERT_EQ(expected.correct, 2);
+  for (const int64_t border : {1, 9, 10, 22}) {
+    const std::array<int64_t, 3> borders = {0, border, kClasses};
+    std::array<std::vector<float>, 2> own;
+    std::array<SharedClasses, 2> shares;
+    std::vector<float> maxima(kUsed, -1e9f), sums(3 * kUsed);
+    for (size_t share = 0; share < 2; ++share) {
+      const int64_t classes = borders[share + 1] - borders[share];
+      shares[share] = {.shape = {.rows = kRows, .used = kUsed, .classes = classes}, .first_class = borders[share]};
+      for (int64_t row = 0; row < kRows; ++row) {
+        const auto begin = logits.begin() + row * kClasses + borders[share];
+        own[share].insert(own[share].end(), begin, begin + classes);
+      }
+      std::vector<float> own_maxima(kUsed);
+      ClassMaxima(shares[share], own[share].data(), own_maxima.data());
+      for (int64_t row = 0; row < kUsed; ++row) maxima[row] = std::max(maxima[row], own_maxima[row]);
+    }
+    for (size_t share = 0; share < 2; ++share) {
+      std::vector<float> own_sums(3 * kUsed);
+      ClassSums(shares[share], own[share].data(), targets.data(), maxima.data(), own_sums.data());
+      for (size_t i = 0; i < sums.size(); ++i) sums[i] += own_sums[i];
+    }
+    for (size_t share = 0; share < 2; ++share) {
+      const auto result = SharedCrossEntropy(shares[share], own[share].data(), targets.data(), maxima.data(), sums.data(), 0.5f);
+      EXPECT_NEAR(result.loss, expected.loss, 1e-6 * expected.loss) << border;
+      EXPECT_EQ(result.correct, expected.correct) << border;
+      const int64_t classes = shares[share].shape.classes;
+      for (int64_t i = 0; i < kRows * classes; ++i) {
+        EXPECT_NEAR(own[share][i], whole[i / classes * kClasses + borders[share] + i % classes], 2e-7) << border << " " << i;
+      }
+    }
+  }
+}
+
+TEST(Embedding, ShareOfTheTable_GivesItsOwnTokensAndTheFirstThePositions) {
+  const EmbeddingShape whole = {.sequences = 1, .context = 3, .channels = 2};
+  const std::vector<int32_t> tokens = {3, 0, 1};
+  const std::vector<float> table = {1, 2, 3, 4, 5, 6, 7, 8};
+  const std::vector<float> positions = {10, 20, 30, 40, 50, 60};
+  std::vector<float> expected(6), sum(6), dy = {1, 2, 3, 4, 5, 6};
+  EmbeddingForward(whole, tokens.data(), table.data(), positions.data(), expected.data());
+  std::vector<float> d_table(8), d_positions(6), d_expected(8), d_expected_positions(6);
+  EmbeddingBackward(whole, tokens.data(), dy.data(), d_expected.data(), d_expected_positions.data());
+  for (const int64_t first : {0, 1}) {  // token 0, and the other three
+    EmbeddingShape own = whole;
+    own.first_token = first;
+    own.tokens = first == 0 ? 1 : 3;
+    own.adds_positions = first == 0;
+    std::vector<float> y(6), positions_gradient(6);
+    EmbeddingForward(own, tokens.data(), table.data() + 2 * first, positions.data(), y.data());
+    for (size_t i = 0; i < 6; ++i) sum[i] += y[i];
+    EmbeddingBackward(own, tokens.data(), dy.data(), d_table.data() + 2 * first, positions_gradient.data());
+    EXPECT_EQ(positions_gradient, d_expected_positions);
+  }
+  EXPECT_EQ(sum, expected);
+  EXPECT_EQ(d_table, d_expected);
+}
+
 TEST(ReluBackward, StopsWhereTheOutputIsZero) {
   const std::vector<float> y = {0, 2, 0, 1e-30f};
   std::vector<float> gradient = {5, 6, 7, 8};

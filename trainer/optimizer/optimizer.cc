@@ -26,7 +26,7 @@ class AdamW final : public Optimizer {
   AdamW(const AdamWConfig& config, Model& model)
       : config_(config), model_(model), first_moments_(StateArena(model)), second_moments_(StateArena(model)) {}
 
-  absl::StatusOr<double> GradientNorm() override { return std::sqrt(SquaredNorm(model_.gradients())); }
+  absl::StatusOr<double> GradientNorm() override { return std::sqrt(SquaredGradientNorm(model_)); }
 
   absl::Status Step(int64_t step, float learning_rate, float gradient_scale) override {
     const double correction1 = 1.0 - std::pow(config_.beta1, static_cast<double>(step));
@@ -68,7 +68,7 @@ class Sgd final : public Optimizer {
  public:
   Sgd(const SgdConfig& config, Model& model) : config_(config), model_(model), momentum_(StateArena(model)) {}
 
-  absl::StatusOr<double> GradientNorm() override { return std::sqrt(SquaredNorm(model_.gradients())); }
+  absl::StatusOr<double> GradientNorm() override { return std::sqrt(SquaredGradientNorm(model_)); }
 
   absl::Status Step(int64_t step, float learning_rate, float gradient_scale) override {
     SgdFactors factors = {
@@ -96,6 +96,19 @@ class Sgd final : public Optimizer {
 std::unique_ptr<Optimizer> CreateOptimizer(const OptimizerConfig& config, Model& model) {
   if (const auto* adamw = std::get_if<AdamWConfig>(&config)) return std::make_unique<AdamW>(*adamw, model);
   return std::make_unique<Sgd>(std::get<SgdConfig>(config), model);
+}
+
+double SquaredGradientNorm(Model& model) {
+  const std::span<const float> gradients = model.gradients();
+  const std::vector<Parameter>& parameters = model.parameters();
+  const auto counts = [](const Parameter& parameter) { return parameter.placement.is_counted; };
+  if (std::ranges::all_of(parameters, counts)) return SquaredNorm(gradients);  // gaps are zeros
+  double total = 0;
+  for (const Parameter& parameter : parameters) {
+    if (!counts(parameter)) continue;
+    total += SquaredNorm(gradients.subspan(static_cast<size_t>(parameter.offset), static_cast<size_t>(parameter.size)));
+  }
+  return total;
 }
 
 double SquaredNorm(std::span<const float> values) {

@@ -41,7 +41,8 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
-  // Of the gradients. INTERNAL, here and below: the device failed (never on the host).
+  // Of the gradients; of a model that is one of many, over what it counts. INTERNAL, here and below: the device failed (never on
+  // the host).
   virtual absl::StatusOr<double> GradientNorm() = 0;
 
   // step counts from 1 (Adam's bias correction). learning_rate: already scheduled. gradient_scale: the clip factor, applied on the
@@ -56,6 +57,9 @@ class Optimizer {
 };
 
 std::unique_ptr<Optimizer> CreateOptimizer(const OptimizerConfig& config, Model& model);
+
+// Of the gradients that the model counts.
+double SquaredGradientNorm(Model& model);
 
 // Sum of squares in double, in a fixed order; the same bits for any number of threads.
 double SquaredNorm(std::span<const float> values);

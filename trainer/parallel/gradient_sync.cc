@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "common/check.h"
 #include "common/status_macros.h"
@@ -21,7 +22,7 @@ GradientSync::GradientSync(std::unique_ptr<Communicator> communicator, const Clo
                            GradientSyncOptions options)
     : communicator_(std::move(communicator)), clock_(clock), board_(board), options_(options) {
   RM_CHECK(options_.bucket_elements > 0) << "bucket_elements " << options_.bucket_elements;
-  if (board_ == nullptr) return;
+  if (board_ == nullptr || !options_.is_of_all_ranks) return;
   // Who has entered fewest is found by comparing ranks, some of which have seen other epochs.
   board_->collective_sequence.store(0, std::memory_order_relaxed);
   board_->collective_bytes.store(0, std::memory_order_relaxed);
@@ -34,10 +35,12 @@ absl::Status GradientSync::Measure(Operation operation, DataType type, size_t by
   counters_.bytes += bytes;
   TrainerPhase phase = TrainerPhase::kStarting;
   if (board_ != nullptr) {
-    board_->collective_sequence.fetch_add(1, std::memory_order_relaxed);
     board_->collective_bytes.fetch_add(bytes, std::memory_order_relaxed);
     board_->waits_for.store(-1, std::memory_order_relaxed);
-    board_->last_call.store(NumberOf(operation, type, bytes), std::memory_order_relaxed);
+    if (options_.is_of_all_ranks) {
+      board_->collective_sequence.fetch_add(1, std::memory_order_relaxed);
+      board_->last_call.store(NumberOf(operation, type, bytes), std::memory_order_relaxed);
+    }
     phase = board_->phase.exchange(TrainerPhase::kCommunication, std::memory_order_relaxed);
   }
   const absl::Time start = clock_.Now();
@@ -69,6 +72,44 @@ absl::Status GradientSync::SumGradients(std::span<float> gradients) {
   return absl::OkStatus();
 }
 
+absl::Status GradientSync::Max(std::span<float> values) {
+  if (size() == 1) return absl::OkStatus();
+  return Measure(Operation::kAllReduce, DataType::kF32, values.size_bytes(), [&] {
+    return communicator_->AllReduce(values.data(), values.data(), static_cast<int64_t>(values.size()), DataType::kF32,
+                                    Reduction::kMax, options_.timeout);
+  });
+}
+
+absl::Status GradientSync::Exchange(std::span<const Transfer> transfers) {
+  if (transfers.empty()) return absl::OkStatus();
+  std::vector<Call> calls;
+  size_t bytes = 0;
+  for (const Transfer& transfer : transfers) {
+    calls.push_back({.operation = transfer.is_send ? Operation::kSend : Operation::kReceive,
+                     .type = DataType::kF32,
+                     .root = transfer.peer,
+                     .count = static_cast<int64_t>(transfer.values.size())});
+    if (transfer.is_send) {
+      calls.back().send = transfer.values.data();
+      bytes += transfer.values.size_bytes();
+    } else {
+      calls.back().receive = transfer.values.data();
+    }
+  }
+  return Measure(Operation::kSend, DataType::kF32, bytes, [&] { return communicator_->RunGroup(calls, options_.timeout); });
+}
+
+absl::Status GradientSync::AllToAll(const Parts& send, std::span<float> receive, std::span<const int64_t> receive_counts) {
+  if (size() == 1) {
+    std::ranges::copy(send.values, receive.begin());
+    return absl::OkStatus();
+  }
+  return Measure(Operation::kAllToAllV, DataType::kF32, send.values.size_bytes(), [&] {
+    return communicator_->AllToAllV(send.values.data(), send.counts, receive.data(), receive_counts, DataType::kF32,
+                                    options_.timeout);
+  });
+}
+
 absl::Status GradientSync::Sum(std::span<double> values) {
   if (size() == 1) return absl::OkStatus();
   return Measure(Operation::kAllReduce, DataType::kF64, values.size_bytes(), [&] {
@@ -94,8 +135,8 @@ absl::Status GradientSync::Broadcast(std::span<float> values, int root) {
 
 absl::StatusOr<int64_t> GradientSync::Agree(int64_t choice, int root) {
   if (size() == 1) return choice;
-  RM_RETURN_IF_ERROR(
-      Measure(Operation::kBroadcast, DataType::kI64, sizeof(choice), [&] { return communicator_->Broadcast(&choice, 1, DataType::kI64, root, options_.timeout); }));
+  RM_RETURN_IF_ERROR(Measure(Operation::kBroadcast, DataType::kI64, sizeof(choice),
+                             [&] { return communicator_->Broadcast(&choice, 1, DataType::kI64, root, options_.timeout); }));
   return choice;
 }
 

@@ -1,5 +1,6 @@
-// The trainer's only door to collectives: what the ranks of the data axis do together in a step. It measures how long the step
-// waits here and keeps the board's collective counters, so that a rank which waits can be told from a rank that is wedged.
+// The trainer's only door to collectives: what the ranks of a group (all of them, or those of one axis of the mesh) do together in
+// a step. It measures how long the step waits here and keeps the board's collective counters, so that a rank which waits can be
+// told from a rank that is wedged.
 //
 // One thread at a time uses it; Abort() may come from any. A group of one has no communicator: every call returns at once, nothing
 // is counted. Errors are the communicator's (collectives/communicator.h): after the first one every call returns it.
@@ -23,6 +24,8 @@ namespace ringmaster::trainer {
 struct GradientSyncOptions {
   absl::Duration timeout = absl::Seconds(60);  // of each collective
   int64_t bucket_elements = 4 << 20;           // of one all-reduce of gradients; equal on all ranks
+  // Of the job's ranks those are compared that have entered fewest: only what all of them enter may count on the board.
+  bool is_of_all_ranks = true;
 };
 
 class GradientSync {
@@ -33,8 +36,8 @@ class GradientSync {
     absl::Duration waiting;  // time spent inside collectives
   };
 
-  // `communicator` null: a group of one. `board` may be null; it and `clock` must outlive this. The board's counters, which are also
-  // DeviceSync's, begin again at 0.
+  // `communicator` null: a group of one. `board` may be null; it and `clock` must outlive this. The board's counters, which are
+  // also DeviceSync's, begin again at 0.
   GradientSync(std::unique_ptr<Communicator> communicator, const Clock& clock, ProgressBoard* board, GradientSyncOptions options);
 
   int rank() const { return communicator_ == nullptr ? 0 : communicator_->rank(); }
@@ -47,7 +50,26 @@ class GradientSync {
   // gradients[i] = sum over ranks, in place. The caller has scaled its share (1 / tokens of the global batch).
   absl::Status SumGradients(std::span<float> gradients);
 
-  // The same for a few numbers of a step: loss sum, units, correct answers.
+  // values[i] = the greatest over ranks, in place.
+  absl::Status Max(std::span<float> values);
+
+  // One transfer between two ranks of the group.
+  struct Transfer {
+    bool is_send = false;
+    std::span<float> values;
+    int peer = 0;
+  };
+  // All at the same time. Both ends of a transfer call this.
+  absl::Status Exchange(std::span<const Transfer> transfers);
+
+  // Parts of `send` for each rank, one behind the other, and of `receive` from each.
+  struct Parts {
+    std::span<const float> values;
+    std::span<const int64_t> counts;  // by rank
+  };
+  absl::Status AllToAll(const Parts& send, std::span<float> receive, std::span<const int64_t> receive_counts);
+
+  // values[i] = sum over ranks, for a few numbers of a step: loss sum, units, correct answers.
   absl::Status Sum(std::span<double> values);
 
   // values[i] = the smallest over ranks: "does everybody have it", "who is furthest behind".

@@ -10,6 +10,7 @@ namespace ringmaster::trainer {
 
 v1::JobSpec SpecOf(const CheckpointReader& reader) {
   v1::JobSpec spec = reader.manifest().spec();
+  spec.clear_parallel();  // a tool is one rank, whatever wrote the checkpoint
   const std::filesystem::path base = spec.work_directory();
   const auto anchor = [&](std::string* path) {
     if (!path->empty() && !base.empty()) *path = (base / *path).string();  // an absolute path stays
