@@ -115,7 +115,9 @@ void CommandLine::AddJobCommands() {
   CLI::App* chaos = Add("chaos", "Run a job on this machine and let faults strike it, by a schedule drawn from a seed",
                         [this](CLI::App*) { return ChaosCommand(flags_.common, flags_.job_file, flags_.chaos, world_); });
   AddJobFile(chaos);
-  chaos->add_option("--fault", flags_.chaos.faults, "such as killed or stuck_in_data; may be repeated; default: all that a job survives")
+  chaos
+      ->add_option("--fault", flags_.chaos.faults,
+                   "such as killed or stuck_in_data; may be repeated; default: all that a job survives")
       ->allow_extra_args(false);
   chaos->add_option("--seed", flags_.chaos.seed, "the same seed strikes the same ranks in the same order")->capture_default_str();
   chaos->add_option("--every", flags_.chaos.every, "steps between two faults")->check(CLI::PositiveNumber)->capture_default_str();
@@ -230,10 +232,13 @@ void CommandLine::AddBench() {
   sub->add_option("--buffers", options.buffers, "private, or registered: no copies in shared memory")
       ->check(CLI::IsMember({"private", "registered"}))
       ->capture_default_str();
+  sub->add_option("--order", options.order, "of additions over streams: canonical, the same bits always; fastest, as they come")
+      ->check(CLI::IsMember({"canonical", "fastest"}))
+      ->capture_default_str();
   sub->add_option("--seconds", options.seconds, "of measuring each line")->check(CLI::Range(0.001, 60.0))->capture_default_str();
   sub->add_flag("!--no-pin", options.pin, "leave the ranks' cores to the system");
   sub->add_flag("--explain", options.explain, "say how each size runs, and why");
-  sub->add_option("--against", options.against, "gloo,openmpi,mpich: these in turn with ours");
+  sub->add_option("--against", options.against, "gloo,openmpi,mpich,fastest: these in turn with ours");
   sub->add_option("--rounds", options.rounds, "with --against")->check(CLI::Range(1, 100))->capture_default_str();
   sub->add_option("--peers", options.peers, "where tests/bench/peers/build.sh has put their programs");
   sub->add_option("--rank", options.rank, "be this rank alone: for ranks on several hosts");

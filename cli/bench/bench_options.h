@@ -18,6 +18,7 @@ struct BenchOptions {
   std::string device = "host";      // host, cuda: a GPU for each rank, through NCCL
   std::string transport = "auto";   // auto, shm, tcp; between GPUs what the ranks agree over
   std::string buffers = "private";  // private, registered
+  std::string order = "canonical";  // canonical, fastest: of additions
   std::string sizes = "8:64M:4";    // FIRST:LAST[:FACTOR], or a list: 8,4K,1M
   int ranks = 2;
   double seconds = 0.2;  // of measuring, for each size and placement
