@@ -10,6 +10,7 @@
 #include "collectives/communicator_group.h"
 #include "collectives/communicator_trial.h"
 #include "collectives/host_communicator.h"
+#include "collectives/transport/forwarding_transport.h"
 #include "collectives/transport/inproc_transport.h"
 #include "common/real_clock.h"
 #include "common/status_matchers.h"
@@ -31,31 +32,19 @@ const RealClock& TestClock() {
 }
 
 // Lets nothing in from one peer before `bytes` have come from another.
-class Gate final : public Transport {
+class Gate final : public testing::ForwardingTransport {
  public:
   Gate(std::unique_ptr<Transport> inner, int late, int early, size_t bytes)
-      : inner_(std::move(inner)), late_(late), early_(early), left_(bytes) {}
+      : ForwardingTransport(std::move(inner)), late_(late), early_(early), left_(bytes) {}
 
   Transfer Receive(int peer, std::span<const iovec> parts) override {
     if (peer == late_ && left_ > 0) return {};
-    const Transfer received = inner_->Receive(peer, parts);
+    const Transfer received = ForwardingTransport::Receive(peer, parts);
     if (peer == early_) left_ -= std::min(left_, received.bytes);
     return received;
   }
-  int rank() const override { return inner_->rank(); }
-  int size() const override { return inner_->size(); }
-  std::string PeerName(int peer) const override { return inner_->PeerName(peer); }
-  Transfer Send(int peer, std::span<const iovec> parts) override { return inner_->Send(peer, parts); }
-  std::optional<std::string> Remainder(int peer) override { return inner_->Remainder(peer); }
-  void Wait(std::span<const Interest> interests, absl::Duration timeout) override { inner_->Wait(interests, timeout); }
-  void Wake() override { inner_->Wake(); }
-  bool Delivered(int peer) const override { return inner_->Delivered(peer); }
-  void Reset(int peer) override { inner_->Reset(peer); }
-  void CloseSending() override { inner_->CloseSending(); }
-  Patience patience() const override { return inner_->patience(); }
 
  private:
-  const std::unique_ptr<Transport> inner_;
   const int late_, early_;
   size_t left_;
 };
