@@ -66,6 +66,8 @@ absl::Status MeasureLink(Communicator& communicator, const Pair& pair, absl::Dur
   return communicator.Broadcast(cost, sizeof(*cost), DataType::kU8, pair.first, timeout);
 }
 
+}  // namespace
+
 absl::Status MeasureProcessor(const Clock& clock, Constants* constants) {
   std::vector<float> a(kBlockFloats, 1), b(kBlockFloats, 2), c(kBlockFloats);
   constexpr double kBytes = kBlockFloats * sizeof(float);
@@ -87,8 +89,6 @@ absl::Status MeasureProcessor(const Clock& clock, Constants* constants) {
   constants->copy_us_per_byte = copy / kBytes;
   return absl::OkStatus();
 }
-
-}  // namespace
 
 absl::StatusOr<Calibration> Calibrate(Communicator& communicator, int host, absl::Duration timeout, const Clock& clock) {
   Calibration calibration;

@@ -21,6 +21,9 @@ struct Calibration {
 // Errors: those of an operation. `timeout` is for each of a few dozen.
 absl::StatusOr<Calibration> Calibrate(Communicator& communicator, int host, absl::Duration timeout, const Clock& clock);
 
+// The part of it that needs no peers: what adding and copying take, in the cache.
+absl::Status MeasureProcessor(const Clock& clock, Constants* constants);
+
 }  // namespace ringmaster::selection
 
 #endif  // RINGMASTER_COLLECTIVES_SELECTION_CALIBRATE_H_
