@@ -94,6 +94,7 @@ absl::Status RunRank(const BenchOptions& options, const Surroundings& world) {
   if (options.transport == "shm") communicator.transport = TransportChoice::kShm;
   if (options.transport == "tcp") communicator.transport = TransportChoice::kTcp;
   if (options.order == "fastest") communicator.host.order = ReductionOrder::kFastest;
+  communicator.constants_directory = options.constants;
   FileRendezvous rendezvous(options.rendezvous, world.clock);
   RM_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> ranks, CreateCommunicator(communicator, rendezvous, kJoin, world.clock));
   if (options.device == "cuda") return RunGpuRank(options, *ranks, rendezvous, world);
@@ -137,6 +138,8 @@ std::vector<Program> RankPrograms(const BenchOptions& options, const std::string
                                           absl::StrCat(options.ranks),
                                           "--seconds",
                                           absl::StrCat(options.seconds),
+                                          "--constants",
+                                          options.constants,
                                           "--against",
                                           options.against,
                                           "--rank",

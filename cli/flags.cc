@@ -237,6 +237,7 @@ void CommandLine::AddBench() {
       ->capture_default_str();
   sub->add_option("--seconds", options.seconds, "of measuring each line")->check(CLI::Range(0.001, 60.0))->capture_default_str();
   sub->add_flag("!--no-pin", options.pin, "leave the ranks' cores to the system");
+  sub->add_option("--constants", options.constants, "directory: keep what the cost model measures for the next time");
   sub->add_flag("--explain", options.explain, "say how each size runs, and why");
   sub->add_option("--against", options.against, "gloo,openmpi,mpich,fastest: these in turn with ours");
   sub->add_option("--rounds", options.rounds, "with --against")->check(CLI::Range(1, 100))->capture_default_str();

@@ -24,6 +24,7 @@ struct BenchOptions {
   double seconds = 0.2;  // of measuring, for each size and placement
   bool pin = true;       // rank r on the r-th usable core, counted round
   bool explain = false;
+  std::string constants;  // directory of CommunicatorOptions::constants_directory
   std::string against;  // gloo,openmpi,mpich
   int rounds = 5;       // of running everything in turn, with --against
   std::string peers;    // where tests/bench/peers/build.sh has put its programs
