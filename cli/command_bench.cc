@@ -68,15 +68,13 @@ absl::Status CheckGpus(const BenchOptions& options) {
 absl::Status RunGpuRank(const BenchOptions& options, Communicator& host, Rendezvous& rendezvous, const Surroundings& world) {
   RM_ASSIGN_OR_RETURN(std::unique_ptr<NcclApi> api, LoadNccl());
   RM_ASSIGN_OR_RETURN(const int gpus, api->DeviceCount());
-  RM_ASSIGN_OR_RETURN(const std::unique_ptr<NcclCommunicator> ranks,
-                      NcclCommunicator::Create({.rank = options.rank,
-                                                .size = options.ranks,
-                                                .device = options.rank % gpus,
-                                                .group = "bench"},
-                                               *api, rendezvous, kJoin, world.clock));
+  RM_ASSIGN_OR_RETURN(
+      const std::unique_ptr<NcclCommunicator> ranks,
+      NcclCommunicator::Create({.rank = options.rank, .size = options.ranks, .device = options.rank % gpus, .group = "bench"}, *api,
+                               rendezvous, kJoin, world.clock));
   if (options.explain && options.rank == 0) world.err << ranks->Explain({}) << std::endl;
-  absl::Status status = RunGpuSweep(options, host, *ranks, *api,
-                                    [&world](const BenchRow& row) { world.out << ToJson(row).dump() << std::endl; });
+  absl::Status status =
+      RunGpuSweep(options, host, *ranks, *api, [&world](const BenchRow& row) { world.out << ToJson(row).dump() << std::endl; });
   const absl::Status closed = ranks->Close(kJoin);
   if (absl::IsDeadlineExceeded(closed)) api.release();  // the abort that hangs uses it until the process ends
   status.Update(closed);
@@ -95,6 +93,8 @@ absl::Status RunRank(const BenchOptions& options, const Surroundings& world) {
   communicator.ranks_on_host = options.address == "127.0.0.1" ? options.ranks : 1;
   if (options.transport == "shm") communicator.transport = TransportChoice::kShm;
   if (options.transport == "tcp") communicator.transport = TransportChoice::kTcp;
+  if (options.order == "fastest") communicator.host.order = ReductionOrder::kFastest;
+  communicator.constants_directory = options.constants;
   FileRendezvous rendezvous(options.rendezvous, world.clock);
   RM_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> ranks, CreateCommunicator(communicator, rendezvous, kJoin, world.clock));
   if (options.device == "cuda") return RunGpuRank(options, *ranks, rendezvous, world);
@@ -130,12 +130,16 @@ std::vector<Program> RankPrograms(const BenchOptions& options, const std::string
                                           options.transport,
                                           "--buffers",
                                           options.buffers,
+                                          "--order",
+                                          options.order,
                                           "--sizes",
                                           options.sizes,
                                           "--ranks",
                                           absl::StrCat(options.ranks),
                                           "--seconds",
                                           absl::StrCat(options.seconds),
+                                          "--constants",
+                                          options.constants,
                                           "--against",
                                           options.against,
                                           "--rank",
@@ -180,10 +184,7 @@ absl::StatusOr<std::vector<BenchRow>> RunAgainst(const BenchOptions& options, co
     for (const Peer& peer : peers) {
       const absl::Duration limit = kJoin + absl::Seconds(20 + 10 * options.seconds) * static_cast<double>(rows.size());
       RM_ASSIGN_OR_RETURN(const std::vector<std::string> lines, RunPrograms({peer.program}, limit, world.clock));
-      for (const std::string& line : lines) {
-        const nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-        if (!json.is_object()) continue;
-        const BenchRow row = RowFromJson(json);
+      for (const BenchRow& row : PeerRows(lines)) {
         if (row.errors > 0) return absl::InternalError(absl::StrCat(peer.name, ": ", row.errors, " wrong elements"));
         theirs[peer.name][row.bytes].push_back(row.time_us_p50);
       }
@@ -222,7 +223,7 @@ absl::Status RunBench(const CommonOptions& common, const BenchOptions& options, 
   RM_RETURN_IF_ERROR(Check(options));
   if (options.rank >= 0) return RunRank(options, world);
   if (options.device == "cuda") RM_RETURN_IF_ERROR(CheckGpus(options));
-  RM_ASSIGN_OR_RETURN(const std::vector<Peer> peers, MakePeers(options));
+  RM_ASSIGN_OR_RETURN(const std::vector<Peer> peers, MakePeers(options, world.program.string()));
   absl::StatusOr<std::vector<BenchRow>> rows = peers.empty() ? RunGroup(options, world) : RunAgainst(options, peers, world);
   RM_RETURN_IF_ERROR(rows.status());
   std::vector<std::string> names;

@@ -233,10 +233,14 @@ void CommandLine::AddBench() {
   sub->add_option("--buffers", options.buffers, "private, or registered: no copies in shared memory")
       ->check(CLI::IsMember({"private", "registered"}))
       ->capture_default_str();
+  sub->add_option("--order", options.order, "of additions over streams: canonical, the same bits always; fastest, as they come")
+      ->check(CLI::IsMember({"canonical", "fastest"}))
+      ->capture_default_str();
   sub->add_option("--seconds", options.seconds, "of measuring each line")->check(CLI::Range(0.001, 60.0))->capture_default_str();
   sub->add_flag("!--no-pin", options.pin, "leave the ranks' cores to the system");
+  sub->add_option("--constants", options.constants, "directory: keep what the cost model measures for the next time");
   sub->add_flag("--explain", options.explain, "say how each size runs, and why");
-  sub->add_option("--against", options.against, "gloo,openmpi,mpich: these in turn with ours");
+  sub->add_option("--against", options.against, "gloo,openmpi,mpich,fastest: these in turn with ours");
   sub->add_option("--rounds", options.rounds, "with --against")->check(CLI::Range(1, 100))->capture_default_str();
   sub->add_option("--peers", options.peers, "where tests/bench/peers/build.sh has put their programs");
   sub->add_option("--rank", options.rank, "be this rank alone: for ranks on several hosts");

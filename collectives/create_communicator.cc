@@ -58,7 +58,12 @@ absl::StatusOr<std::unique_ptr<Communicator>> OverStreams(const CommunicatorOpti
       MixedTransport::Create(rank, std::move(peers), {}, PatienceOverSockets(options.ranks_on_host), timeout, clock));
   auto made = std::make_unique<HostCommunicator>(std::move(transport), clock, options.host);
   if (options.calibrate && made->size() > 1) {
-    RM_ASSIGN_OR_RETURN(selection::Calibration calibration, selection::Calibrate(*made, host, deadline - clock.Now(), clock));
+    RM_ASSIGN_OR_RETURN(selection::Calibration calibration,
+                        selection::Calibrate(*made,
+                                             {.host = host,
+                                              .cache_directory = options.constants_directory,
+                                              .machine = absl::StrCat(HostIdentity(), " ", options.mesh.listen_address)},
+                                             deadline - clock.Now(), clock));
     made->Tune(std::move(calibration));
   }
   return made;

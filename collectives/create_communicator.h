@@ -4,6 +4,7 @@
 #define RINGMASTER_COLLECTIVES_CREATE_COMMUNICATOR_H_
 
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -28,6 +29,8 @@ struct CommunicatorOptions {
   int ranks_on_host = 1;  // that run at the same time; above the number of cores, ranks give way instead of spinning
   HostCommunicatorOptions host = {};
   bool calibrate = true;  // over streams: measure links at creation and let the cost model choose; else `host` counts as it is
+  // Where rank 0 keeps what was measured, for later groups of the same ranks on the same machines; empty: every group measures.
+  std::string constants_directory = {};
   ShmTuning shm = {};
 };
 

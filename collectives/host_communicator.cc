@@ -48,6 +48,7 @@ HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const C
   receives_.resize(ranks);
   interests_.resize(ranks);
   contributed_.resize(ranks);
+  added_.resize(ranks);
   mismatches_.resize(ranks);
   messages_to_.resize(ranks);
   messages_from_.resize(ranks);
@@ -126,7 +127,7 @@ void HostCommunicator::Prepare(const Call& call) {
            .operation = call.operation,
            .type = call.type,
            .reduction = call.reduction,
-           .algorithm = static_cast<uint8_t>(options_.algorithm),
+           .algorithm = static_cast<uint8_t>(static_cast<int>(options_.algorithm) | static_cast<int>(options_.order) << 4),
            .chunk_bytes = options_.chunk_bytes,
            .direct_bytes = options_.direct_bytes};
   element_ = BytesPerElement(call.type);
@@ -150,6 +151,7 @@ void HostCommunicator::Prepare(const Call& call) {
   const size_t accumulator = BytesPerElement(AccumulatorType(call.type, call.reduction));
   contribution_ = plan_.first_link ? element_ : accumulator;
   staged_ = plan_.last_link ? element_ : accumulator;
+  as_they_come_ = MayReduceAsTheyCome(call.reduction);
 }
 
 // Where one buffer holds the part of one rank alone, the plan's positions begin in front of it.

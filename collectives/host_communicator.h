@@ -31,9 +31,17 @@ enum class Algorithm : uint8_t {
   kTwoStep,
 };
 
+// In which order contributions are added.
+enum class ReductionOrder : uint8_t {
+  kCanonical,  // by rank: the same bits in all runs
+  kFastest,    // as they arrive: the bits depend on timing, but are the same on all ranks; f16 and bf16 round at every addition.
+               // Averages, small vectors and groups of two stay canonical: there the order costs nothing
+};
+
 // Equal on all ranks of a group.
 struct HostCommunicatorOptions {
   Algorithm algorithm = Algorithm::kAutomatic;
+  ReductionOrder order = ReductionOrder::kCanonical;
   uint32_t chunk_bytes = 512 * 1024;  // longest data frame; a power of two, at least 8
   uint32_t direct_bytes = 16 * 1024;  // vectors up to here are exchanged whole
 };
@@ -154,6 +162,9 @@ class HostCommunicator final : public Communicator {
 
   // host_communicator_reduce.cc
   void ReduceArrived();
+  void ReduceInRankOrder();
+  void ReduceAsTheyCome();
+  bool MayReduceAsTheyCome(Reduction reduction) const;
 
   // host_communicator_failures.cc
   void FailWith(FrameTag tag, int culprit, absl::Status status);
@@ -204,9 +215,12 @@ class HostCommunicator final : public Communicator {
   std::vector<const void*> operands_;
   std::vector<std::string> mismatches_;  // by peer: the text of a kMismatch so far
   std::unique_ptr<char[]> kept_input_;
-  int64_t reduced_ = 0;      // elements of plan_.reduce
-  int64_t staged_sent_ = 0;  // elements of plan_.reduce that have left the stage
-  int64_t forwarded_ = 0;    // bytes of the index space that are final from plan_.forward_from
+  int64_t reduced_ = 0;         // elements of plan_.reduce
+  bool as_they_come_ = false;   // ReduceAsTheyCome is what reduces,
+  std::vector<int64_t> added_;  // by peer: elements of its contribution that it has added,
+  int64_t begun_ = 0;           // elements of the result that hold a sum already
+  int64_t staged_sent_ = 0;     // elements of plan_.reduce that have left the stage
+  int64_t forwarded_ = 0;       // bytes of the index space that are final from plan_.forward_from
   std::unique_ptr<Failure> failure_;
   uint64_t sequence_ = 0;
   std::vector<uint64_t> sent_, received_;  // by peer: messages

@@ -52,7 +52,10 @@ void HostCommunicator::Tune(selection::Calibration calibration) {
 std::string HostCommunicator::Explain(const Call& call) const {
   const selection::Way chosen = WayOf(Choose(call));
   if (!calibration_.has_value()) return absl::StrCat(Describe(call), ": ", selection::NameOf(chosen), " over streams");
-  return selection::ExplainChoice(call, calibration_->layout, calibration_->constants, chosen);
+  const std::string when = absl::FormatTime(absl::FromUnixSeconds(calibration_->measured_at), absl::UTCTimeZone());
+  return absl::StrCat(selection::ExplainChoice(call, calibration_->layout, calibration_->constants, chosen), "  constants of ",
+                      when, calibration_->from_cache ? ", from the cache" : ", measured by this group",
+                      calibration_->trouble.empty() ? "" : ", not kept: ", calibration_->trouble, "\n");
 }
 
 }  // namespace ringmaster

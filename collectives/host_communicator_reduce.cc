@@ -12,8 +12,48 @@ constexpr int64_t kSmallestReduction = 4096;
 
 }  // namespace
 
+// A rank that reduces the contributions of all into its own result, once for the whole group.
+bool HostCommunicator::MayReduceAsTheyCome(Reduction reduction) const {
+  return options_.order == ReductionOrder::kFastest && size() > 2 && plan_.operands.size() == static_cast<size_t>(size()) &&
+         !plan_.keep_input && !plan_.stage_result && reduction != Reduction::kAverage;
+}
+
 void HostCommunicator::ReduceArrived() {
   if (plan_.operands.empty()) return;
+  if (as_they_come_) {
+    ReduceAsTheyCome();
+  } else {
+    ReduceInRankOrder();
+  }
+}
+
+void HostCommunicator::ReduceAsTheyCome() {
+  const auto element = static_cast<int64_t>(element_), stage_bytes = static_cast<int64_t>(stage_bytes_);
+  const int64_t total = plan_.reduce.size();
+  int64_t complete = total;
+  for (const int peer : plan_.operands) {
+    if (peer == rank()) continue;
+    int64_t& added = added_[peer];
+    const int64_t arrived = contributed_[peer] / element;
+    const bool much =
+        arrived == total || (arrived - added) * element >= std::min<int64_t>(kSmallestReduction, options_.chunk_bytes);
+    while (much && added < arrived) {
+      // Up to where the ring begins again, or the sum does.
+      const int64_t offset = added * element % stage_bytes, position = plan_.reduce.begin + added;
+      const bool begins = added == begun_;
+      const int64_t count = std::min({arrived - added, (stage_bytes - offset) / element, begins ? total : begun_ - added});
+      const void* const operands[] = {begins ? InputAt(position) : ResultAt(position), stages_[peer].get() + offset};
+      void* const result = ResultAt(position);
+      ReduceInOrder(operands, {&result, 1}, count, call_.type, call_.reduction);
+      added += count;
+      begun_ = std::max(begun_, added);
+    }
+    complete = std::min(complete, added);
+  }
+  reduced_ = complete;
+}
+
+void HostCommunicator::ReduceInRankOrder() {
   const int64_t total = plan_.reduce.size();
   const auto contribution = static_cast<int64_t>(contribution_), staged = static_cast<int64_t>(staged_);
   const auto stage_bytes = static_cast<int64_t>(stage_bytes_), result_bytes = static_cast<int64_t>(result_bytes_);

@@ -38,8 +38,9 @@ const WireCall& HostCommunicator::CallFrom(int peer, size_t index) const {
 }
 
 void HostCommunicator::StartStreams() {
-  reduced_ = staged_sent_ = forwarded_ = 0;
+  reduced_ = staged_sent_ = forwarded_ = begun_ = 0;
   std::fill(contributed_.begin(), contributed_.end(), 0);
+  std::fill(added_.begin(), added_.end(), 0);
   if (plan_.keep_input && buffers_.send == buffers_.receive && call_.count > 0) {
     std::memcpy(kept_input_.get(), buffers_.send, Bytes(call_.count) * element_);
   }
@@ -185,7 +186,7 @@ size_t HostCommunicator::ReceiveWindow(int peer) const {
   const Stream& stream = receives_[peer];
   const size_t rest = stream.payload_bytes - stream.payload_done;
   if (rest == 0 || plan_.from[peer][stream.next_segment].kind != Segment::Kind::kContribution) return rest;
-  const int64_t added = reduced_ * static_cast<int64_t>(contribution_);
+  const int64_t added = (as_they_come_ ? added_[peer] : reduced_) * static_cast<int64_t>(contribution_);
   const auto room = static_cast<size_t>(added + static_cast<int64_t>(stage_bytes_) - contributed_[peer]);
   return std::min({rest, room, stage_bytes_ - Bytes(contributed_[peer]) % stage_bytes_});
 }

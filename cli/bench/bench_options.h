@@ -18,11 +18,13 @@ struct BenchOptions {
   std::string device = "host";      // host, cuda: a GPU for each rank, through NCCL
   std::string transport = "auto";   // auto, shm, tcp; between GPUs what the ranks agree over
   std::string buffers = "private";  // private, registered
+  std::string order = "canonical";  // canonical, fastest: of additions
   std::string sizes = "8:64M:4";    // FIRST:LAST[:FACTOR], or a list: 8,4K,1M
   int ranks = 2;
   double seconds = 0.2;  // of measuring, for each size and placement
   bool pin = true;       // rank r on the r-th usable core, counted round
   bool explain = false;
+  std::string constants;  // directory of CommunicatorOptions::constants_directory
   std::string against;  // gloo,openmpi,mpich
   int rounds = 5;       // of running everything in turn, with --against
   std::string peers;    // where tests/bench/peers/build.sh has put its programs

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "absl/strings/str_join.h"
 #include "cli/bench/bench_options.h"
 #include "cli/bench/bench_row.h"
 #include "cli/bench/exact_data.h"
@@ -100,11 +101,30 @@ TEST(PeersTest, AMissingPeerSaysWhatToInstall) {
   BenchOptions options;
   options.against = "mpich";
   options.peers = "/nowhere";
-  EXPECT_THAT(MakePeers(options).status(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("libmpich-dev")));
+  EXPECT_THAT(MakePeers(options, "me").status(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("libmpich-dev")));
   options.against = "nccl";
-  EXPECT_THAT(MakePeers(options).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("gloo, openmpi or mpich")));
+  EXPECT_THAT(MakePeers(options, "me").status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("gloo, openmpi, mpich or fastest")));
   options.operation = "broadcast";
-  EXPECT_THAT(MakePeers(options).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("all_reduce")));
+  EXPECT_THAT(MakePeers(options, "me").status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("all_reduce")));
+}
+
+TEST(PeersTest, FastestIsThisProgramInTheOtherOrder) {
+  BenchOptions options;
+  options.against = "fastest";
+  options.transport = "tcp";
+  const auto peers = MakePeers(options, "me");
+  ASSERT_OK(peers);
+  ASSERT_EQ(peers->size(), 1u);
+  const std::string command = absl::StrJoin(peers->front().program.arguments, " ");
+  EXPECT_THAT(command, HasSubstr("me bench collectives"));
+  EXPECT_THAT(command, HasSubstr("--order fastest --transport tcp"));
+  // Comparisons are in place.
+  const auto rows =
+      PeerRows({R"({"rows": [{"bytes": 8, "in_place": false}, {"bytes": 16, "in_place": true}]})", "talk", R"({"bytes": 32})"});
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].bytes, 16);
+  EXPECT_EQ(rows[1].bytes, 32);
 }
 
 }  // namespace

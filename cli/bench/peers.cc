@@ -55,9 +55,44 @@ Peer OpenMpi(const BenchOptions& options, const std::string& path, const std::ve
            tuned ? std::vector<std::string>{kHugeHeap} : std::vector<std::string>{}}};
 }
 
+Peer Fastest(const BenchOptions& options, const std::string& self, const std::vector<std::string>& sweep) {
+  std::vector<std::string> arguments = {self,
+                                        "bench",
+                                        "collectives",
+                                        "--output",
+                                        "json",
+                                        "--order",
+                                        "fastest",
+                                        "--transport",
+                                        options.transport,
+                                        "--buffers",
+                                        options.buffers,
+                                        "--ranks",
+                                        absl::StrCat(options.ranks)};
+  arguments.insert(arguments.end(), sweep.begin(), sweep.end());
+  if (!options.pin) arguments.push_back("--no-pin");
+  return {"fastest", {arguments, {}}};
+}
+
 }  // namespace
 
-absl::StatusOr<std::vector<Peer>> MakePeers(const BenchOptions& options) {
+std::vector<BenchRow> PeerRows(const std::vector<std::string>& lines) {
+  std::vector<BenchRow> rows;
+  for (const std::string& line : lines) {
+    const nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!json.is_object()) continue;
+    if (!json.contains("rows")) {
+      rows.push_back(RowFromJson(json));
+      continue;
+    }
+    for (const nlohmann::json& row : json["rows"]) {
+      if (row.value("in_place", false)) rows.push_back(RowFromJson(row));
+    }
+  }
+  return rows;
+}
+
+absl::StatusOr<std::vector<Peer>> MakePeers(const BenchOptions& options, const std::string& self) {
   std::vector<Peer> peers;
   if (options.against.empty()) return peers;
   if (options.operation != "all_reduce" || options.type != "f32" || options.reduction != "sum") {
@@ -87,8 +122,10 @@ absl::StatusOr<std::vector<Peer>> MakePeers(const BenchOptions& options) {
         if (tuned) arguments.push_back("--busy");
         peers.push_back({tuned ? "gloo_tuned" : "gloo", {arguments, {}}});
       }
+    } else if (name == "fastest") {
+      peers.push_back(Fastest(options, self, sweep));
     } else {
-      return absl::InvalidArgumentError(absl::StrCat("--against ", name, ": it must be gloo, openmpi or mpich"));
+      return absl::InvalidArgumentError(absl::StrCat("--against ", name, ": it must be gloo, openmpi, mpich or fastest"));
     }
   }
   return peers;

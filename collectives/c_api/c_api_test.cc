@@ -183,6 +183,10 @@ TEST(CApi, MistakesAreCodesWithWords) {
   options.struct_bytes = 3;
   EXPECT_EQ(rm_create(&options, kLong, &group), RM_INVALID_ARGUMENT);
   EXPECT_THAT(rm_last_error(), HasSubstr("struct_bytes is 3"));
+  rm_options_init(&options);
+  options.order = 7;
+  EXPECT_EQ(rm_create(&options, kLong, &group), RM_INVALID_ARGUMENT);
+  EXPECT_THAT(rm_last_error(), HasSubstr("order 7 does not exist"));
   EXPECT_STREQ(rm_status_name(RM_UNAVAILABLE), "UNAVAILABLE");
   EXPECT_EQ(rm_version(), RM_VERSION);
 

@@ -57,6 +57,9 @@ absl::Status CheckOptions(const rm_options* options) {
   if (options->transport < RM_TRANSPORT_AUTO || options->transport > RM_TRANSPORT_TCP) {
     return absl::InvalidArgumentError(absl::StrCat("transport ", options->transport, " does not exist"));
   }
+  if (options->order != RM_ORDER_CANONICAL && options->order != RM_ORDER_FASTEST) {
+    return absl::InvalidArgumentError(absl::StrCat("order ", options->order, " does not exist"));
+  }
   if (options->size > 1 && options->directory == nullptr && (options->publish == nullptr || options->await == nullptr)) {
     return absl::InvalidArgumentError("how do ranks meet? Give a directory, or publish and await");
   }
@@ -87,6 +90,7 @@ absl::Status Create(const rm_options* options, absl::Duration timeout, rm_commun
                .pid = getpid(),
                .listen_address = Or(options->listen_address, "127.0.0.1")};
   made.transport = static_cast<TransportChoice>(options->transport);
+  made.host.order = static_cast<ReductionOrder>(options->order);
   made.ranks_on_host = options->ranks_on_host > 0 ? options->ranks_on_host : options->size;
   RM_ASSIGN_OR_RETURN(handle->communicator, CreateCommunicator(made, *world.rendezvous, timeout, world.clock));
   if (options->flight_record != 0) {

@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 #define RM_VERSION_MAJOR 1
-#define RM_VERSION_MINOR 0
+#define RM_VERSION_MINOR 1
 #define RM_VERSION (RM_VERSION_MAJOR * 1000 + RM_VERSION_MINOR)
 
 #if defined(__GNUC__)
@@ -71,6 +71,8 @@ enum {
   RM_RECEIVE = 13
 };
 enum { RM_TRANSPORT_AUTO = 0, RM_TRANSPORT_SHM = 1, RM_TRANSPORT_TCP = 2 };
+/* Of additions: by rank, the same bits in all runs; or as contributions arrive (ReductionOrder in host_communicator.h). */
+enum { RM_ORDER_CANONICAL = 0, RM_ORDER_FASTEST = 1 };
 
 typedef struct rm_communicator rm_communicator;
 typedef struct rm_work rm_work;
@@ -98,6 +100,7 @@ typedef struct rm_options {
   int ranks_on_host;          /* default: size */
   int transport;              /* RM_TRANSPORT_ */
   int flight_record;          /* not 0: `ringmaster flight-record PID` shows the last operations; default 1 */
+  int order;                  /* RM_ORDER_; since 1.1 (where 1.0 had padding, which rm_options_init made 0) */
 } rm_options;
 
 RM_API void rm_options_init(rm_options* options);

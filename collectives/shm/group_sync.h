@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,8 @@ struct GroupSyncOptions {
   bool share_cores = false;        // more ranks than cores: give way instead of looking again
   // How long to look (or give way) before sleeping. Waking a core costs about 36 us.
   absl::Duration patience = absl::Microseconds(500);
+  // For tests: called by the operation's thread before each counter that this rank writes.
+  std::function<void()> before_publish = nullptr;
 };
 
 class GroupSync {
@@ -62,6 +65,8 @@ class GroupSync {
 
   // Writes a counter of this rank and wakes who waits for it.
   void Publish(std::atomic<uint64_t>& counter, uint64_t value) {
+    if (options_.before_publish) [[unlikely]]
+      options_.before_publish();
     counter.store(value, std::memory_order_release);
     if (fences_) [[unlikely]] {
       segment_.control().sleepers.fetch_or(0);  // a full barrier

@@ -60,28 +60,6 @@ absl::Status ShmCommunicator::Meet(absl::Duration timeout) {
   return absl::OkStatus();
 }
 
-// Takes some tens of microseconds; all ranks go by the figure of rank 0, so that all choose alike.
-absl::Status ShmCommunicator::Measure(absl::Duration timeout) {
-  constexpr int kMeetings = 64;
-  constexpr absl::Duration kFar = absl::Nanoseconds(200);
-  constexpr int64_t kFarBytes = int64_t{16} << 20;
-  meeting_ = absl::InfiniteDuration();
-  for (int round = 0; round < kMeetings; ++round) {
-    const absl::Time begin = clock_.Now();
-    for (int i = 0; i < 4; ++i) RM_RETURN_IF_ERROR(Barrier(timeout));
-    meeting_ = std::min(meeting_, (clock_.Now() - begin) / 4);
-  }
-  int64_t nanoseconds = absl::ToInt64Nanoseconds(meeting_);
-  RM_RETURN_IF_ERROR(Broadcast(&nanoseconds, 1, DataType::kI64, 0, timeout));
-  meeting_ = absl::Nanoseconds(nanoseconds);
-  cross_memory_bytes_ = tuning_.cross_memory_bytes;
-  if (tuning_.cross_memory_bytes == ShmTuning::kMeasured) {
-    cross_memory_bytes_ = !sync_.share_cores() && meeting_ >= kFar ? kFarBytes : std::numeric_limits<int64_t>::max();
-  }
-  if (segment_.control().no_cross_memory.load() != 0) cross_memory_bytes_ = std::numeric_limits<int64_t>::max();
-  return absl::OkStatus();
-}
-
 absl::Status ShmCommunicator::Execute(const Call& call, absl::Duration timeout) {
   if (size() == 1) {
     if (!sync_.whole()) return sync_.status();
@@ -243,6 +221,8 @@ uint64_t ShmCommunicator::RegisteredOffsets(const Call& call) const {
   return of_send << 32 | of_receive;
 }
 
+bool ShmCommunicator::IsRegistered(const Call& call) const { return RegisteredOffsets(call) != kPrivate; }
+
 // Where the part of `part_of` lies in the vector of all parts.
 ShmCommunicator::Range ShmCommunicator::PartOf(const Call& call, int part_of) const {
   const size_t element = BytesPerElement(call.type);
@@ -284,19 +264,6 @@ absl::StatusOr<RegisteredBuffer> ShmCommunicator::Register(int64_t bytes, absl::
   heap_used_ += room;
   // Addresses are not used again: buffers are few and live as long as their group.
   return RegisteredBuffer(memory_.heaps[static_cast<size_t>(rank())] + offset, bytes, [owner = memory_.owner] {});
-}
-
-std::string ShmCommunicator::Explain(const Call& call) const {
-  const auto way = [&] {
-    switch (Choose(call)) {
-      case Way::kOneShot: return "one shot: the operand fits into a post";
-      case Way::kCrossMemory: return "cross memory: caches are far from each other and the vector is larger than they are";
-      case Way::kRings: return "rings: a part for each peer";
-      default: return "two shot: through staging areas that stay in the cache";
-    }
-  };
-  return absl::StrCat(Describe(call), " in shared memory: ", way(), "; the ranks meet in ", absl::FormatDuration(meeting_),
-                      ". Registered buffers need no copies");
 }
 
 }  // namespace ringmaster

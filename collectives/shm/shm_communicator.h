@@ -23,6 +23,7 @@
 
 #include "absl/status/statusor.h"
 #include "collectives/communicator.h"
+#include "collectives/selection/cost_model.h"
 #include "collectives/shm/group_memory.h"
 #include "collectives/shm/group_sync.h"
 #include "collectives/shm/peer_watch.h"
@@ -79,7 +80,6 @@ class ShmCommunicator final : public Communicator {
 
   // shm_communicator.cc
   absl::Status Meet(absl::Duration timeout);
-  absl::Status Measure(absl::Duration timeout);
   bool Dispatch(const Call& call);
   Way Choose(const Call& call) const;
   bool PostAndMeet(const shm::PostedCall& posted, const void* operand, size_t bytes);
@@ -88,6 +88,7 @@ class ShmCommunicator final : public Communicator {
   bool Mismatch(int peer);
   void RunAlone(const Call& call) const;
   uint64_t RegisteredOffsets(const Call& call) const;
+  bool IsRegistered(const Call& call) const;
   Range PartOf(const Call& call, int rank) const;  // of the vector that lies in rank order
   void Advance(uint64_t chunks);
 
@@ -100,8 +101,12 @@ class ShmCommunicator final : public Communicator {
   bool TwoShotReduce(const Call& call);
   bool ReduceChunk(const Call& call, Range slice, uint64_t chunk, size_t chunk_begin);
 
+  // measure.cc
+  absl::Status Measure(absl::Duration timeout);
+
   // direct_memory.cc
   void ProbeCrossMemory();
+  void MeasureCrossMemory();
   bool CrossMemoryAllReduce(const Call& call);
   bool ReadPeer(int peer, const char* from, char* to, size_t bytes);
   bool RegisteredOperation(const Call& call, uint64_t offsets);
@@ -141,6 +146,7 @@ class ShmCommunicator final : public Communicator {
   shm::PeerWatch watch_;
   int64_t cross_memory_bytes_ = 0;  // as measured or told
   absl::Duration meeting_;          // what it takes all ranks to meet, as rank 0 has measured it
+  selection::Constants constants_;  // of the cost model, as rank 0 has measured them
   uint64_t chunks_done_ = 0;        // of all operations so far: equal on all ranks
   size_t heap_used_ = 0;            // bytes of registered buffers
   std::vector<const void*> operands_;

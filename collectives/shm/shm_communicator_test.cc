@@ -7,6 +7,7 @@ namespace ringmaster {
 namespace {
 
 using testing::CommunicatorConformance;
+using ::testing::ContainsRegex;
 using testing::GroupFactory;
 using testing::InProcessShmOptions;
 
@@ -27,6 +28,18 @@ INSTANTIATE_TEST_SUITE_P(
                                 .share_cores = false},
                                testing::kSeveralChunks)),
     testing::GroupName);
+
+TEST(ShmCommunicatorTest, ExplainsByTheCostModelWhichWayIsTakenAndWhyNotTheOthers) {
+  const testing::Group group = testing::MakeInProcessShmGroup(2, {});
+  const auto all_reduce = [](int64_t bytes) {
+    return Call{.operation = Operation::kAllReduce, .type = DataType::kF32, .count = bytes / 4};
+  };
+  EXPECT_THAT(group[0]->Explain(all_reduce(64)), ContainsRegex("one shot +[0-9.]+ us  chosen"));
+  const std::string large = group[0]->Explain(all_reduce(1 << 20));
+  EXPECT_THAT(large, ContainsRegex("two shot +[0-9.]+ us  chosen"));
+  EXPECT_THAT(large, ContainsRegex("registered +cannot +the buffers are not registered"));
+  EXPECT_EQ(group[1]->Explain(all_reduce(1 << 20)), large) << "all ranks go by the same figures";
+}
 
 }  // namespace
 }  // namespace ringmaster

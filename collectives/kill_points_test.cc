@@ -1,0 +1,264 @@
+// A process that kills itself at every point of every way in which an operation can run: in shared memory before each counter that
+// it writes, over TCP behind each transfer. More deaths: --gtest_repeat.
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "collectives/host_communicator.h"
+#include "collectives/shm/memory_exchange.h"
+#include "collectives/shm/shm_communicator.h"
+#include "collectives/transport/forwarding_transport.h"
+#include "collectives/transport/tcp_transport.h"
+#include "common/file_descriptor.h"
+#include "common/real_clock.h"
+#include "common/status_macros.h"
+#include "common/status_matchers.h"
+
+namespace ringmaster {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::StatusIs;
+
+constexpr int kSize = 3;
+constexpr int kVictim = 2;
+constexpr int kPoints = 14;
+constexpr absl::Duration kLong = absl::Seconds(60);
+
+const RealClock& TestClock() {
+  static const RealClock clock;
+  return clock;
+}
+
+// What the processes of a trial see together.
+struct Board {
+  std::atomic<int64_t> died;  // the victim, in nanoseconds of the clock
+  int64_t took;               // rank 1, from there until it knew
+  int code;                   // its status
+  std::array<char, 512> message;
+};
+
+// The victim's.
+struct Fate {
+  Board* board = nullptr;
+  int points = 0;  // still to be passed; 0: it lives
+
+  void Pass() {
+    if (points == 0 || --points > 0) return;
+    board->died.store(absl::ToUnixNanos(TestClock().Now()));
+    kill(getpid(), SIGKILL);
+  }
+};
+
+class MortalTransport final : public testing::ForwardingTransport {
+ public:
+  MortalTransport(std::unique_ptr<Transport> inner, Fate& fate) : ForwardingTransport(std::move(inner)), fate_(fate) {}
+
+  Transfer Send(int peer, std::span<const iovec> parts) override { return Passed(ForwardingTransport::Send(peer, parts)); }
+  Transfer Receive(int peer, std::span<const iovec> parts) override { return Passed(ForwardingTransport::Receive(peer, parts)); }
+
+ private:
+  Transfer Passed(Transfer transfer) {
+    if (transfer.bytes > 0) fate_.Pass();
+    return transfer;
+  }
+
+  Fate& fate_;
+};
+
+struct Way {
+  const char* name;
+  bool shared_memory;
+  int64_t count;  // elements of a vector, or of a part
+  Operation operation = Operation::kAllReduce;
+  bool registered = false;
+  ShmTuning shm = {};
+  HostCommunicatorOptions host = {};
+};
+
+std::string NameOf(int rank) { return absl::StrCat("rank ", rank, rank == kVictim ? " (the victim)" : " (a survivor)"); }
+
+// By rank: connected to each peer.
+using Mesh = std::array<std::array<FileDescriptor, kSize>, kSize>;
+
+std::pair<FileDescriptor, FileDescriptor> ConnectedPair(bool unix_sockets) {
+  if (unix_sockets) {
+    int ends[2] = {-1, -1};
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+    return {FileDescriptor(ends[0]), FileDescriptor(ends[1])};
+  }
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof(address);
+  const FileDescriptor listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  FileDescriptor caller(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
+  EXPECT_EQ(listen(listener.get(), 1), 0);
+  EXPECT_EQ(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
+  EXPECT_EQ(connect(caller.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
+  return {std::move(caller), FileDescriptor(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC))};
+}
+
+Mesh MakeMesh(bool unix_sockets) {
+  Mesh mesh;
+  for (size_t rank = 0; rank < kSize; ++rank) {
+    for (size_t peer = 0; peer < rank; ++peer) std::tie(mesh[rank][peer], mesh[peer][rank]) = ConnectedPair(unix_sockets);
+  }
+  return mesh;
+}
+
+absl::StatusOr<std::unique_ptr<Communicator>> Make(const Way& way, int rank, std::array<FileDescriptor, kSize> sockets,
+                                                   Fate& fate) {
+  if (way.shared_memory) {
+    std::vector<int> numbers;
+    ShmCommunicatorOptions options{.sync = {.rank = rank, .names = {}, .share_cores = true}, .tuning = way.shm};
+    for (int peer = 0; peer < kSize; ++peer) {
+      options.sync.names.push_back(NameOf(peer));
+      numbers.push_back(sockets[static_cast<size_t>(peer)].get());
+    }
+    if (rank == kVictim) options.sync.before_publish = [&fate] { fate.Pass(); };
+    RM_ASSIGN_OR_RETURN(shm::GroupMemory memory, shm::ExchangeMemory({.rank = rank}, numbers, kLong, TestClock()));
+    std::vector<FileDescriptor> owned(std::make_move_iterator(sockets.begin()), std::make_move_iterator(sockets.end()));
+    return ShmCommunicator::Create(std::move(memory), std::move(owned), TestClock(), std::move(options), kLong);
+  }
+  std::vector<TcpPeer> peers;
+  for (int peer = 0; peer < kSize; ++peer) {
+    peers.push_back({.socket = std::move(sockets[static_cast<size_t>(peer)]), .name = NameOf(peer)});
+  }
+  RM_ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport,
+                      TcpTransport::Create(rank, std::move(peers), {.time = absl::Microseconds(200), .yield = true}));
+  if (rank == kVictim) transport = std::make_unique<MortalTransport>(std::move(transport), fate);
+  return std::make_unique<HostCommunicator>(std::move(transport), TestClock(), way.host);
+}
+
+// Operates until the group is broken. The victim's fate begins to count when all have operated once.
+absl::Status RunUntilBroken(const Way& way, int rank, std::array<FileDescriptor, kSize> sockets, Board& board, int point) {
+  Fate fate{.board = &board};
+  RM_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> ranks, Make(way, rank, std::move(sockets), fate));
+  std::vector<float> memory(static_cast<size_t>(way.count) * kSize);
+  std::vector<float> other(way.operation == Operation::kAllToAll ? memory.size() : 0);
+  RegisteredBuffer registered;
+  if (way.registered) {
+    RM_ASSIGN_OR_RETURN(registered, ranks->Register(way.count * static_cast<int64_t>(sizeof(float)), kLong));
+  }
+  void* const data = way.registered ? registered.data() : memory.data();
+  const Call call{.operation = way.operation,
+                  .type = DataType::kF32,
+                  .count = way.count,
+                  .send = data,
+                  .receive = other.empty() ? data : other.data()};
+  absl::Status status = ranks->Run(call, kLong);
+  if (rank == kVictim) fate.points = point;
+  while (status.ok()) status = ranks->Run(call, kLong);
+  return status;
+}
+
+class KillPointsTest : public ::testing::TestWithParam<Way> {
+ protected:
+  void SetUp() override {
+    void* const memory = mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ASSERT_NE(memory, MAP_FAILED);
+    board_ = new (memory) Board();
+  }
+  void TearDown() override { munmap(board_, sizeof(Board)); }
+
+  absl::Duration SinceDeath() const { return absl::Nanoseconds(absl::ToUnixNanos(TestClock().Now()) - board_->died.load()); }
+
+  // Rank 0 is this process.
+  void Die(int point) {
+    Mesh mesh = MakeMesh(GetParam().shared_memory);
+    std::array<pid_t, kSize> children{};
+    for (size_t rank = 1; rank < kSize; ++rank) {
+      children[rank] = fork();
+      ASSERT_GE(children[rank], 0);
+      if (children[rank] == 0) {
+        std::array<FileDescriptor, kSize> mine = std::move(mesh[rank]);
+        mesh = {};  // an end that another process still holds is not closed by a death
+        const absl::Status status = RunUntilBroken(GetParam(), static_cast<int>(rank), std::move(mine), *board_, point);
+        if (rank == kVictim) _exit(1);
+        board_->took = absl::ToInt64Nanoseconds(SinceDeath());
+        board_->code = static_cast<int>(status.code());
+        std::strncpy(board_->message.data(), std::string(status.message()).c_str(), board_->message.size() - 1);
+        _exit(0);
+      }
+    }
+    std::array<FileDescriptor, kSize> mine = std::move(mesh[0]);
+    mesh = {};
+    const absl::Status here = RunUntilBroken(GetParam(), 0, std::move(mine), *board_, point);
+    const absl::Duration took = SinceDeath();
+    for (size_t rank = 1; rank < kSize; ++rank) {
+      int status = 0;
+      waitpid(children[rank], &status, 0);
+      if (rank == kVictim) {
+        EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "the victim ended with " << status;
+      }
+    }
+    const absl::Status there(static_cast<absl::StatusCode>(board_->code), board_->message.data());
+    for (const absl::Status& status : {here, there}) {
+      EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable, HasSubstr(absl::StrCat(NameOf(kVictim), " closed"))));
+    }
+    longest_ = std::max({longest_, took, absl::Nanoseconds(board_->took)});
+  }
+
+  absl::Duration longest_;
+
+ private:
+  Board* board_ = nullptr;
+};
+
+// Mappings and descriptors of a group's memory in this process. Nothing else holds it: it has no name.
+int MemoryHeld() {
+  int held = 0;
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) held += line.find("memfd:ringmaster") != std::string::npos ? 1 : 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    held += std::filesystem::read_symlink(entry, gone).string().find("memfd:ringmaster") != std::string::npos ? 1 : 0;
+  }
+  return held;
+}
+
+TEST_P(KillPointsTest, SurvivorsNameWhoDiedAndKeepNothing) {
+  for (int point = 1; point <= kPoints; ++point) {
+    SCOPED_TRACE(absl::StrCat("at point ", point));
+    Die(point);
+    EXPECT_EQ(MemoryHeld(), 0);
+    if (HasFailure()) return;
+  }
+  RecordProperty("longest", absl::FormatDuration(longest_));  // for people: it is the machine's as much as ours
+}
+
+constexpr ShmTuning kAlwaysCross{.cross_memory_bytes = 16};
+
+INSTANTIATE_TEST_SUITE_P(
+    Ways, KillPointsTest,
+    ::testing::Values(Way{"ShmOneShot", true, 10}, Way{"ShmTwoShot", true, 300'000},
+                      Way{"ShmCrossMemory", true, 300'000, Operation::kAllReduce, false, kAlwaysCross},
+                      Way{"ShmRegistered", true, 300'000, Operation::kAllReduce, true},
+                      Way{"ShmPublish", true, 200'000, Operation::kBroadcast}, Way{"ShmRings", true, 100'000, Operation::kAllToAll},
+                      Way{"ShmReduceRings", true, 100'000, Operation::kReduceScatter}, Way{"TcpDirect", false, 10},
+                      Way{"TcpTwoStep", false, 300'000},
+                      Way{"TcpChain", false, 300'000, Operation::kAllReduce, false, {}, {.algorithm = Algorithm::kRing}},
+                      Way{"TcpBroadcastChain", false, 300'000, Operation::kBroadcast},
+                      Way{"TcpAllToAll", false, 100'000, Operation::kAllToAll}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace ringmaster
