@@ -62,7 +62,8 @@ absl::StatusOr<std::unique_ptr<Communicator>> OverStreams(const CommunicatorOpti
                         selection::Calibrate(*made,
                                              {.host = host,
                                               .cache_directory = options.constants_directory,
-                                              .machine = absl::StrCat(HostIdentity(), " ", options.mesh.listen_address)},
+                                              .machine = absl::StrCat(HostIdentity(), " ", options.mesh.listen_address, " ",
+                                                                      SharesCores(options.ranks_on_host))},
                                              deadline - clock.Now(), clock));
     made->Tune(std::move(calibration));
   }

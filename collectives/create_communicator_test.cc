@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "collectives/communicator_conformance.h"
-#include "collectives/created_group.h"
+#include "collectives/conformance/communicator_conformance.h"
+#include "collectives/conformance/created_group.h"
 #include "collectives/memory_rendezvous.h"
 #include "common/real_clock.h"
 #include "common/status_matchers.h"

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "collectives/communicator_group.h"
+#include "collectives/conformance/communicator_group.h"
 #include "collectives/host_communicator.h"
 #include "collectives/memory_rendezvous.h"
 #include "collectives/transport/faulty_transport.h"

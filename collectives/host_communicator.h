@@ -218,7 +218,7 @@ class HostCommunicator final : public Communicator {
   int64_t reduced_ = 0;         // elements of plan_.reduce
   bool as_they_come_ = false;   // ReduceAsTheyCome is what reduces,
   std::vector<int64_t> added_;  // by peer: elements of its contribution that it has added,
-  int64_t begun_ = 0;           // elements of the result that hold a sum already
+  int64_t begun_ = 0;           // and elements of the result that hold a sum already
   int64_t staged_sent_ = 0;     // elements of plan_.reduce that have left the stage
   int64_t forwarded_ = 0;       // bytes of the index space that are final from plan_.forward_from
   std::unique_ptr<Failure> failure_;

@@ -27,6 +27,7 @@ void HostCommunicator::ReduceArrived() {
   }
 }
 
+// The result is the sum so far: what a peer has sent is added to it, or to our own input where nothing has been added yet.
 void HostCommunicator::ReduceAsTheyCome() {
   const auto element = static_cast<int64_t>(element_), stage_bytes = static_cast<int64_t>(stage_bytes_);
   const int64_t total = plan_.reduce.size();

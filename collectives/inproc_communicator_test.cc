@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "collectives/communicator_conformance.h"
+#include "collectives/conformance/communicator_conformance.h"
 #include "collectives/host_communicator.h"
 #include "collectives/transport/inproc_transport.h"
 #include "common/real_clock.h"

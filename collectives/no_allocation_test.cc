@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "collectives/communicator_group.h"
+#include "collectives/conformance/communicator_group.h"
 #include "collectives/create_communicator.h"
 #include "collectives/memory_rendezvous.h"
 #include "common/real_clock.h"

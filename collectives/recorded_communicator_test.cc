@@ -1,5 +1,5 @@
 // What Communicator::Run and RunGroup write into the flight record.
-#include "collectives/communicator_group.h"
+#include "collectives/conformance/communicator_group.h"
 #include "collectives/flight/read_flight_records.h"
 #include "collectives/host_communicator.h"
 #include "collectives/transport/inproc_transport.h"

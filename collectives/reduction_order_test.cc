@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "collectives/communicator_group.h"
-#include "collectives/communicator_trial.h"
+#include "collectives/conformance/communicator_group.h"
+#include "collectives/conformance/communicator_trial.h"
 #include "collectives/host_communicator.h"
 #include "collectives/transport/forwarding_transport.h"
 #include "collectives/transport/inproc_transport.h"

@@ -9,9 +9,9 @@
 
 #include "absl/hash/hash.h"
 #include "absl/status/statusor.h"
-#include "collectives/communicator_group.h"
-#include "collectives/communicator_trial.h"
-#include "collectives/created_group.h"
+#include "collectives/conformance/communicator_group.h"
+#include "collectives/conformance/communicator_trial.h"
+#include "collectives/conformance/created_group.h"
 #include "collectives/memory_rendezvous.h"
 #include "collectives/shm/in_process_group.h"
 #include "collectives/transport/inproc_transport.h"

@@ -3,8 +3,8 @@
 #include <utility>
 #include <vector>
 
-#include "collectives/communicator_conformance.h"
-#include "collectives/created_group.h"
+#include "collectives/conformance/communicator_conformance.h"
+#include "collectives/conformance/created_group.h"
 #include "collectives/memory_rendezvous.h"
 #include "common/real_clock.h"
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "collectives/communicator_group.h"
+#include "collectives/conformance/communicator_group.h"
 #include "collectives/host_communicator.h"
 #include "collectives/transport/inproc_transport.h"
 #include "common/real_clock.h"

@@ -2,7 +2,7 @@
 
 #include <numeric>
 
-#include "collectives/communicator_group.h"
+#include "collectives/conformance/communicator_group.h"
 #include "collectives/host_communicator.h"
 #include "collectives/transport/inproc_transport.h"
 #include "common/real_clock.h"

@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "collectives/communicator_conformance.h"
+#include "collectives/conformance/communicator_conformance.h"
 #include "collectives/memory_rendezvous.h"
 #include "collectives/nccl/fake_nccl_api.h"
 #include "common/real_clock.h"
@@ -172,8 +172,8 @@ TEST(NcclCommunicator, AnAllToAllInPlaceIsRefusedOnAStream) {
   ASSERT_OK_AND_ASSIGN(const CudaStream stream, api.CreateStream());
   float value = 1;
   EXPECT_THAT(Nccl(*group[0]).Enqueue(
-                  {.operation = Operation::kAllToAll, .type = DataType::kF32, .count = 1, .send = &value, .receive = &value}, stream,
-                  kLong),
+                  {.operation = Operation::kAllToAll, .type = DataType::kF32, .count = 1, .send = &value, .receive = &value},
+                  stream, kLong),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("in place")));
   EXPECT_OK(ReduceOne(*group[0], kLong));
 }

@@ -50,7 +50,21 @@ void GroupSync::Announce() {
   if (!Membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED)) segment_.control().fences.fetch_add(1);
 }
 
-void GroupSync::Start() { fences_ = segment_.control().fences.load() != 0; }
+void GroupSync::Start() {
+  fences_ = segment_.control().fences.load() != 0;
+  careful_ = fences_ || options_.before_publish != nullptr;
+}
+
+void GroupSync::PublishCarefully(std::atomic<uint64_t>& counter, uint64_t value) {
+  if (options_.before_publish) options_.before_publish();
+  counter.store(value, std::memory_order_release);
+  if (fences_) {
+    segment_.control().sleepers.fetch_or(0);  // a full barrier
+  } else {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
+  if (segment_.control().sleepers.load(std::memory_order_relaxed) != 0) Ring();
+}
 
 void GroupSync::Begin(const Call& call, bool collective, absl::Duration timeout, FlightRecorder* recorder) {
   call_ = &call;

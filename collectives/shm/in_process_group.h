@@ -3,7 +3,7 @@
 #ifndef RINGMASTER_COLLECTIVES_SHM_IN_PROCESS_GROUP_H_
 #define RINGMASTER_COLLECTIVES_SHM_IN_PROCESS_GROUP_H_
 
-#include "collectives/communicator_group.h"
+#include "collectives/conformance/communicator_group.h"
 #include "collectives/shm/control.h"
 #include "collectives/shm/shm_communicator.h"
 

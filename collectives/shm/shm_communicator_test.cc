@@ -1,6 +1,6 @@
 #include "collectives/shm/shm_communicator.h"
 
-#include "collectives/communicator_conformance.h"
+#include "collectives/conformance/communicator_conformance.h"
 #include "collectives/shm/in_process_group.h"
 
 namespace ringmaster {

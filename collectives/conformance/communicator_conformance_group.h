@@ -1,13 +1,13 @@
 // The fixture of the conformance suite: how a test file says what it tests.
-#ifndef RINGMASTER_COLLECTIVES_COMMUNICATOR_CONFORMANCE_GROUP_H_
-#define RINGMASTER_COLLECTIVES_COMMUNICATOR_CONFORMANCE_GROUP_H_
+#ifndef RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_CONFORMANCE_GROUP_H_
+#define RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_CONFORMANCE_GROUP_H_
 
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "collectives/communicator_group.h"
+#include "collectives/conformance/communicator_group.h"
 #include "common/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -48,4 +48,4 @@ class CommunicatorConformance : public ::testing::TestWithParam<GroupFactory> {
 
 }  // namespace ringmaster::testing
 
-#endif  // RINGMASTER_COLLECTIVES_COMMUNICATOR_CONFORMANCE_GROUP_H_
+#endif  // RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_CONFORMANCE_GROUP_H_

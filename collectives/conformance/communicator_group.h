@@ -1,6 +1,6 @@
 // A group whose ranks are threads of one test.
-#ifndef RINGMASTER_COLLECTIVES_COMMUNICATOR_GROUP_H_
-#define RINGMASTER_COLLECTIVES_COMMUNICATOR_GROUP_H_
+#ifndef RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_GROUP_H_
+#define RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_GROUP_H_
 
 #include <functional>
 #include <memory>
@@ -30,4 +30,4 @@ inline std::vector<absl::Status> OnAllRanks(Group& group, const std::function<ab
 
 }  // namespace ringmaster::testing
 
-#endif  // RINGMASTER_COLLECTIVES_COMMUNICATOR_GROUP_H_
+#endif  // RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_GROUP_H_

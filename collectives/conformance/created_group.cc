@@ -1,4 +1,4 @@
-#include "collectives/created_group.h"
+#include "collectives/conformance/created_group.h"
 
 #include <thread>
 #include <utility>

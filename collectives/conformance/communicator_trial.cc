@@ -1,4 +1,4 @@
-#include "collectives/communicator_trial.h"
+#include "collectives/conformance/communicator_trial.h"
 
 #include <algorithm>
 #include <bit>

@@ -1,6 +1,6 @@
 // Conformance: ranks that call different things, and calls that cannot be.
-#ifndef RINGMASTER_COLLECTIVES_COMMUNICATOR_CONFORMANCE_MISMATCHES_H_
-#define RINGMASTER_COLLECTIVES_COMMUNICATOR_CONFORMANCE_MISMATCHES_H_
+#ifndef RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_CONFORMANCE_MISMATCHES_H_
+#define RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_CONFORMANCE_MISMATCHES_H_
 
 #include <numeric>
 #include <random>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "collectives/communicator_conformance_group.h"
+#include "collectives/conformance/communicator_conformance_group.h"
 
 namespace ringmaster::testing {
 
@@ -257,4 +257,4 @@ TEST_P(CommunicatorConformance, CountsThatDoNotFitTheGroupAreRefused) {
 
 }  // namespace ringmaster::testing
 
-#endif  // RINGMASTER_COLLECTIVES_COMMUNICATOR_CONFORMANCE_MISMATCHES_H_
+#endif  // RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_CONFORMANCE_MISMATCHES_H_

@@ -1,6 +1,6 @@
 // Conformance: ranks that go away, stay silent or are told to stop.
-#ifndef RINGMASTER_COLLECTIVES_COMMUNICATOR_CONFORMANCE_FAILURES_H_
-#define RINGMASTER_COLLECTIVES_COMMUNICATOR_CONFORMANCE_FAILURES_H_
+#ifndef RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_CONFORMANCE_FAILURES_H_
+#define RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_CONFORMANCE_FAILURES_H_
 
 #include <future>
 #include <string>
@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "collectives/communicator_conformance_group.h"
-#include "collectives/communicator_conformance_results.h"
+#include "collectives/conformance/communicator_conformance_group.h"
+#include "collectives/conformance/communicator_conformance_results.h"
 
 namespace ringmaster::testing {
 
@@ -169,4 +169,4 @@ TEST_P(CommunicatorConformance, AMessageThatDoesNotComeIsWaitedForInVain) {
 
 }  // namespace ringmaster::testing
 
-#endif  // RINGMASTER_COLLECTIVES_COMMUNICATOR_CONFORMANCE_FAILURES_H_
+#endif  // RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_CONFORMANCE_FAILURES_H_

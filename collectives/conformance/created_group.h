@@ -1,12 +1,12 @@
 // A group of CreateCommunicator whose ranks are threads of one test.
-#ifndef RINGMASTER_COLLECTIVES_CREATED_GROUP_H_
-#define RINGMASTER_COLLECTIVES_CREATED_GROUP_H_
+#ifndef RINGMASTER_COLLECTIVES_CONFORMANCE_CREATED_GROUP_H_
+#define RINGMASTER_COLLECTIVES_CONFORMANCE_CREATED_GROUP_H_
 
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "collectives/communicator_group.h"
+#include "collectives/conformance/communicator_group.h"
 #include "collectives/create_communicator.h"
 #include "collectives/rendezvous.h"
 
@@ -27,4 +27,4 @@ Group MakeCreatedGroup(int size, const CreatedGroupOptions& options, Rendezvous&
 
 }  // namespace ringmaster::testing
 
-#endif  // RINGMASTER_COLLECTIVES_CREATED_GROUP_H_
+#endif  // RINGMASTER_COLLECTIVES_CONFORMANCE_CREATED_GROUP_H_

@@ -1,6 +1,6 @@
 // Conformance: what operations deliver.
-#ifndef RINGMASTER_COLLECTIVES_COMMUNICATOR_CONFORMANCE_RESULTS_H_
-#define RINGMASTER_COLLECTIVES_COMMUNICATOR_CONFORMANCE_RESULTS_H_
+#ifndef RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_CONFORMANCE_RESULTS_H_
+#define RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_CONFORMANCE_RESULTS_H_
 
 #include <algorithm>
 #include <atomic>
@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "collectives/communicator_conformance_group.h"
-#include "collectives/communicator_trial.h"
+#include "collectives/conformance/communicator_conformance_group.h"
+#include "collectives/conformance/communicator_trial.h"
 
 namespace ringmaster::testing {
 
@@ -332,4 +332,4 @@ TEST_P(CommunicatorConformance, BarrierWaitsForEveryRank) {
 
 }  // namespace ringmaster::testing
 
-#endif  // RINGMASTER_COLLECTIVES_COMMUNICATOR_CONFORMANCE_RESULTS_H_
+#endif  // RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_CONFORMANCE_RESULTS_H_

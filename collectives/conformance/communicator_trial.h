@@ -1,6 +1,6 @@
 // One call of a test, with the data of all ranks and what each must receive.
-#ifndef RINGMASTER_COLLECTIVES_COMMUNICATOR_TRIAL_H_
-#define RINGMASTER_COLLECTIVES_COMMUNICATOR_TRIAL_H_
+#ifndef RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_TRIAL_H_
+#define RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_TRIAL_H_
 
 #include <cstdint>
 #include <string>
@@ -55,4 +55,4 @@ std::string Describe(const TrialOptions& options, int size);
 
 }  // namespace ringmaster::testing
 
-#endif  // RINGMASTER_COLLECTIVES_COMMUNICATOR_TRIAL_H_
+#endif  // RINGMASTER_COLLECTIVES_CONFORMANCE_COMMUNICATOR_TRIAL_H_
