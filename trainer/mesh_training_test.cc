@@ -222,14 +222,14 @@ TEST(Mesh, ADeath_IsFilledFromItsTwinOrEndsAtTheLastCheckpoint_WithTheSameBits) 
   struct Case {
     const char* name;
     MeshShape mesh;
-    const char* says;
-    std::vector<int>
-        reductions;  // of all groups of the victim, before it dies: within and between passes, before and behind updates
+    bool has_twins;
+    // All-reduces in all groups of the victim before it dies: within a pass and between passes, before and behind updates.
+    std::vector<int> reductions;
   };
   const Case cases[] = {
-      {"twin", {.data = 2, .tensor = 2}, "goes on at step", {2, 151, 163, 164, 165}},
-      {"stages", {.data = 2, .pipeline = 2}, "goes on at step", {0, 19, 20, 21}},
-      {"alone", {.pipeline = 2, .tensor = 2}, "from step 4 of", {140, 159, 160, 161}},
+      {"twin", {.data = 2, .tensor = 2}, true, {2, 151, 160, 161}},
+      {"stages", {.data = 2, .pipeline = 2}, true, {0, 19, 20, 21}},
+      {"alone", {.pipeline = 2, .tensor = 2}, false, {2, 160, 161}},
   };
   for (const Case& c : cases) {
     TrainCluster undisturbed(ShortSpec(c.mesh, absl::StrCat("whole-", c.name)), 4);
@@ -242,7 +242,8 @@ TEST(Mesh, ADeath_IsFilledFromItsTwinOrEndsAtTheLastCheckpoint_WithTheSameBits) 
           EXPECT_EQ(result.end, TrainEnd::kSucceeded);
         }
         EXPECT_EQ(FinalDigest(cluster), FinalDigest(undisturbed)) << c.name << ", rank " << victim << ", " << reductions;
-        EXPECT_THAT(cluster.output(), HasSubstr(c.says)) << c.name << ", rank " << victim << ", " << reductions;
+        const bool went_on = cluster.output().find("epoch 2 goes on at step") != std::string::npos;
+        EXPECT_EQ(went_on, c.has_twins) << c.name << ", rank " << victim << ", " << reductions;
       }
     }
   }
