@@ -24,23 +24,26 @@ std::string TextFile() {
   return path;
 }
 
-// Breaks the group of all ranks at their n-th all-reduce, as the death of a peer would.
+// Breaks the groups of a rank at its n-th all-reduce, as the death of a peer would.
 class BreakingCommunicator final : public Communicator {
  public:
-  BreakingCommunicator(std::unique_ptr<Communicator> real, int reductions, absl::Status error)
-      : real_(std::move(real)), left_(reductions), error_(std::move(error)) {}
+  // `left`: all-reduces until then, in this group and in those that are split off it; negative = never.
+  BreakingCommunicator(std::unique_ptr<Communicator> real, std::shared_ptr<int> left, absl::Status error)
+      : real_(std::move(real)), left_(std::move(left)), error_(std::move(error)) {}
 
   int rank() const override { return real_->rank(); }
   int size() const override { return real_->size(); }
   void Abort(std::string_view reason) override { real_->Abort(reason); }
   std::string Explain(const Call& call) const override { return real_->Explain(call); }
   absl::StatusOr<std::unique_ptr<Communicator>> Split(int colour, int key, absl::Duration timeout) override {
-    return real_->Split(colour, key, timeout);
+    RM_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> part, real_->Split(colour, key, timeout));
+    if (part == nullptr) return nullptr;
+    return std::make_unique<BreakingCommunicator>(std::move(part), left_, error_);
   }
 
  protected:
   absl::Status Execute(const Call& call, absl::Duration timeout) override {
-    if (call.operation == Operation::kAllReduce && left_ >= 0 && left_-- == 0) {
+    if (call.operation == Operation::kAllReduce && *left_ >= 0 && (*left_)-- == 0) {
       return error_;
     }
     return real_->Run(call, timeout);
@@ -51,7 +54,7 @@ class BreakingCommunicator final : public Communicator {
 
  private:
   std::unique_ptr<Communicator> real_;
-  int left_;
+  const std::shared_ptr<int> left_;
   const absl::Status error_;
 };
 
@@ -218,7 +221,7 @@ TrainResult TrainCluster::RunRank(const TrainerIdentity& identity, int break_aft
     }
     auto communicator = CreateCommunicator(options, rendezvous, timeout, clock_);
     if (!communicator.ok()) return communicator.status();
-    return std::make_unique<BreakingCommunicator>(*std::move(communicator), std::exchange(breaks, -1),
+    return std::make_unique<BreakingCommunicator>(*std::move(communicator), std::make_shared<int>(std::exchange(breaks, -1)),
                                                   how == Break::kDeath
                                                       ? absl::InternalError("killed by the test")
                                                       : absl::UnavailableError("rank 9 (nowhere, pid 1) closed its connection"));

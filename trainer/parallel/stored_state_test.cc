@@ -45,10 +45,12 @@ struct Held {
         values = part;
       }
       memory.push_back(std::move(values));
-      tensors.push_back(
-          {.name = whole.name, .shape = whole.shape, .cut = cut, .is_counted = whole.name != "everywhere" || place.tensor == 0});
+      tensors.push_back({.name = whole.name,
+                         .shape = whole.shape,
+                         .values = memory.back(),  // stays where it is when the vector of vectors grows
+                         .cut = cut,
+                         .is_counted = whole.name != "everywhere" || place.tensor == 0});
     }
-    for (size_t i = 0; i < memory.size(); ++i) tensors[i].values = memory[i];
   }
 
   std::vector<std::vector<float>> memory;
