@@ -9,6 +9,9 @@
 namespace ringmaster::exporter {
 namespace {
 
+// Below Prometheus' usual time-out of a scrape, above the pause after which a connection that broke is tried again.
+constexpr absl::Duration kPatience = absl::Seconds(2);
+
 prometheus::MetricFamily Up(double value, const std::string& version) {
   prometheus::ClientMetric metric;
   if (!version.empty()) metric.label = {{"version", version}};
@@ -22,6 +25,10 @@ prometheus::MetricFamily Up(double value, const std::string& version) {
 }  // namespace
 
 std::vector<prometheus::MetricFamily> Collector::Collect() const {
+  if (const absl::Status status = client_->AwaitConnection(kPatience); !status.ok()) {
+    LogWarn("coordinator=away: %s", status.message());
+    return {Up(0, "")};
+  }
   const auto version = client_->GetVersion();
   const auto jobs = client_->List();
   const auto workers = client_->ListWorkers();
