@@ -108,14 +108,12 @@ class Guard {
     while (true) {
       Reap();
       if (no_children_) return status_;
-      // What is being killed may fork meanwhile: look again soon, not only when one of them dies.
-      int timeout = -1;
-      if (killing_ || program_gone_) {
-        KillTree();
-        timeout = 20;
-      }
+      // Children of a child that dies become ours, and its death wakes us. One that does not die at once may hide some: look at all
+      // soon.
+      const bool ends = killing_ || program_gone_;
+      if (ends && !KillChildren()) KillTree();
       pollfd waits[] = {{signals_, POLLIN, 0}, {control_open_ ? kGuardControlFd : -1, POLLIN, 0}};
-      poll(waits, 2, timeout);
+      if (poll(waits, 2, ends ? 20 : -1) == 0) KillTree();
       if (waits[0].revents != 0) ReadSignals();
       if (waits[1].revents != 0) ReadControl();
     }
@@ -161,6 +159,13 @@ class Guard {
     if (program_gone_) return;
     kill(-program_, SIGCONT);
     kill(-program_, SIGTERM);
+  }
+
+  // False: the kernel does not tell who they are (CONFIG_PROC_CHILDREN).
+  static bool KillChildren() {
+    const std::optional<std::vector<pid_t>> children = ChildrenOfThisThread();
+    for (const pid_t child : children.value_or(std::vector<pid_t>())) kill(child, SIGKILL);
+    return children.has_value();
   }
 
   void KillTree() {

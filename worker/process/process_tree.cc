@@ -43,6 +43,14 @@ bool IsStopped(pid_t pid) {
   return entry.has_value() && (entry->state == 'T' || entry->state == 't');
 }
 
+std::optional<std::vector<pid_t>> ChildrenOfThisThread() {
+  const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen("/proc/thread-self/children", "re"), std::fclose);
+  if (file == nullptr) return std::nullopt;
+  std::vector<pid_t> children;
+  for (pid_t child = 0; std::fscanf(file.get(), "%d", &child) == 1;) children.push_back(child);
+  return children;
+}
+
 std::vector<ProcessEntry> ListProcesses() {
   std::vector<ProcessEntry> processes;
   const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir("/proc"), closedir);

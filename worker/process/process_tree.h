@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <vector>
 
 namespace ringmaster {
@@ -18,6 +19,10 @@ struct ProcessEntry {
 
 // Whether it is stopped by SIGSTOP or a debugger; false when it is not there.
 bool IsStopped(pid_t pid);
+
+// Of a process with one thread all of its children, zombies included. Takes one file, whatever else runs on the machine. Nothing:
+// the kernel does not tell.
+std::optional<std::vector<pid_t>> ChildrenOfThisThread();
 
 // Every process that /proc shows. Processes come and go while it is read: callers repeat until nothing is left.
 std::vector<ProcessEntry> ListProcesses();
