@@ -14,6 +14,7 @@
 
 #include "absl/time/time.h"
 #include "cli/bench/bench_options.h"
+#include "cli/bench/checkpoint_options.h"
 #include "cli/bench/train_options.h"
 #include "cli/job_client.h"
 #include "common/clock.h"
@@ -91,6 +92,8 @@ int HealthCommand(const CommonOptions& common, absl::Duration wait, const Surrou
 int BenchCommand(const CommonOptions& common, const BenchOptions& options, const Surroundings& world);
 // Times a model's training step on a GPU of this machine.
 int BenchTrainCommand(const TrainBenchOptions& options, const Surroundings& world);
+// Times the writing of a rank's part of a checkpoint.
+int BenchCheckpointCommand(const CheckpointBenchOptions& options, const Surroundings& world);
 // What a process of this host does and did last in collectives, also when it hangs or is stopped.
 int FlightRecordCommand(const CommonOptions& common, int64_t pid, const Surroundings& world);
 int VersionCommand(const CommonOptions& common, const Surroundings& world);

@@ -32,6 +32,7 @@ struct Flags {
   WorkerCommandOptions worker;
   BenchOptions bench;
   TrainBenchOptions bench_train;
+  CheckpointBenchOptions bench_checkpoint;
 };
 
 using Command = std::function<int(CLI::App* app)>;
@@ -101,6 +102,7 @@ class CommandLine {
   void AddTrainerCommands();
   void AddBench();
   void AddBenchTrain(CLI::App& bench);
+  void AddBenchCheckpoint(CLI::App& bench);
   std::string Suggestion(int argc, const char* const* argv) const;
 
   const Surroundings& world_;
@@ -212,8 +214,9 @@ void CommandLine::AddTrainerCommands() {
 
 void CommandLine::AddBench() {
   CLI::App* bench = Add("bench", "Time what jobs are made of", [this](CLI::App* app) {
-    return app->got_subcommand("train") ? BenchTrainCommand(flags_.bench_train, world_)
-                                        : BenchCommand(flags_.common, flags_.bench, world_);
+    if (app->got_subcommand("train")) return BenchTrainCommand(flags_.bench_train, world_);
+    if (app->got_subcommand("checkpoint")) return BenchCheckpointCommand(flags_.bench_checkpoint, world_);
+    return BenchCommand(flags_.common, flags_.bench, world_);
   });
   bench->require_subcommand(1)->fallthrough();
   CLI::App* sub =
@@ -247,6 +250,7 @@ void CommandLine::AddBench() {
   sub->add_option("--rendezvous", options.rendezvous, "directory where the ranks find each other, with --rank");
   sub->add_option("--address", options.address, "of this host, with --rank")->capture_default_str();
   AddBenchTrain(*bench);
+  AddBenchCheckpoint(*bench);
 }
 
 void CommandLine::AddBenchTrain(CLI::App& bench) {
@@ -263,6 +267,17 @@ void CommandLine::AddBenchTrain(CLI::App& bench) {
   sub->add_option("--steps", options.steps, "to time")->check(CLI::Range(1, 100000))->capture_default_str();
   sub->add_flag("!--no-timed-products", options.timed_products, "take cuBLASLt's first algorithm instead of the fastest");
   sub->add_flag("!--no-breakdown", options.breakdown, "leave out where the time of a step goes");
+}
+
+void CommandLine::AddBenchCheckpoint(CLI::App& bench) {
+  CLI::App* sub =
+      bench.add_subcommand("checkpoint", "The writing of a checkpoint, beside direct writes to the same disk")->fallthrough();
+  CheckpointBenchOptions& options = flags_.bench_checkpoint;
+  sub->add_option("--directory", options.directory, "on that disk")->capture_default_str();
+  sub->add_option("--megabytes", options.megabytes, "to write, in memory too")
+      ->check(CLI::Range(17, 1000000))
+      ->capture_default_str();
+  sub->add_option("--rounds", options.rounds, "of both")->check(CLI::Range(1, 100))->capture_default_str();
 }
 
 // For "rnu": the nearest command; for "--rankz": the nearest option of the command that was named.

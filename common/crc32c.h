@@ -11,6 +11,10 @@ namespace ringmaster {
 // The CRC of data that follows bytes whose CRC is `crc` (0 at the start): Extend(Extend(0, a), b) == Crc32c(ab). Thread-safe.
 uint32_t ExtendCrc32c(uint32_t crc, const void* data, size_t bytes);
 
+// Crc32c(ab) from first = Crc32c(a), second = Crc32c(b) and the length of b: a whole file from its chunks. Multiplication by
+// x^(8 * length) modulo the polynomial, as zlib's crc32_combine does it. Thread-safe.
+uint32_t CombineCrc32c(uint32_t first, uint32_t second, int64_t second_bytes);
+
 inline uint32_t Crc32c(const void* data, size_t bytes) { return ExtendCrc32c(0, data, bytes); }
 
 }  // namespace ringmaster

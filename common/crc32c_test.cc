@@ -29,5 +29,26 @@ TEST(Crc32c, OfPartsEqualsThatOfTheWholeAtEverySplit) {
   }
 }
 
+TEST(Crc32c, OfManyBytes_IsThatOfOneByteAfterTheOther) {
+  std::vector<uint8_t> bytes(100'000);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * 37 + i / 251);
+  for (const size_t size : {8191, 24'575, 24'576, 24'577, 49'159, 100'000}) {
+    uint32_t one_by_one = 0;
+    for (size_t i = 0; i < size; ++i) one_by_one = ExtendCrc32c(one_by_one, &bytes[i], 1);
+    EXPECT_EQ(Crc32c(bytes.data(), size), one_by_one) << size;
+  }
+}
+
+TEST(CombineCrc32c, AnySplit_GivesTheWholesChecksum) {
+  std::string bytes(1000, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 37 + i / 7);
+  const uint32_t whole = Crc32c(bytes.data(), bytes.size());
+  for (size_t split = 0; split <= bytes.size(); split += 25) {
+    const uint32_t first = Crc32c(bytes.data(), split);
+    const uint32_t second = Crc32c(bytes.data() + split, bytes.size() - split);
+    EXPECT_EQ(CombineCrc32c(first, second, static_cast<int64_t>(bytes.size() - split)), whole) << split;
+  }
+}
+
 }  // namespace
 }  // namespace ringmaster

@@ -196,6 +196,10 @@ absl::StatusOr<JobConfig> ReadJobConfig(const v1::JobSpec& spec, int world_size)
   config.log_every = train.log_every() == 0 ? kDefaultLogEvery : train.log_every();
   if (spec.checkpoint().every_steps() < 0) return Bad("checkpoint.every_steps", spec.checkpoint().every_steps(), "0 or more");
   config.checkpoint_every = spec.checkpoint().every_steps();
+  const std::string& when_busy = spec.checkpoint().when_busy();
+  if (!when_busy.empty() && when_busy != "wait" && when_busy != "skip")
+    return Bad("checkpoint.when_busy", when_busy, "wait or skip");
+  config.checkpoint_skips = when_busy == "skip";
   config.collective_timeout = kDefaultCollectiveTimeout;
   if (spec.has_collective_timeout()) {
     config.collective_timeout =

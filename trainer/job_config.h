@@ -36,7 +36,8 @@ struct JobConfig {
   int64_t validate_every = 0;      // 0 = only at the end
   int64_t validation_samples = 0;  // 0 = all
   int64_t log_every = 0;
-  int64_t checkpoint_every = 0;  // 0 = only at the end
+  int64_t checkpoint_every = 0;   // 0 = only at the end
+  bool checkpoint_skips = false;  // rather than wait for the one before
   absl::Duration collective_timeout;
 
   int micro_batches() const { return static_cast<int>((rank_batch + micro_batch - 1) / micro_batch); }  // per replica and step

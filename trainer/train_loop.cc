@@ -169,7 +169,8 @@ TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinRespons
   if (const absl::Status status = SetUp(member, join); !status.ok()) return BadInput(status);
   env.board.phase = TrainerPhase::kJoining;
   const absl::Time planned = env.clock.Now();
-  auto communicator = env.connect(member.identity, *member.link, join.world_size(), bench_->config.collective_timeout, cancel_.fd());
+  auto communicator =
+      env.connect(member.identity, *member.link, join.world_size(), bench_->config.collective_timeout, cancel_.fd());
   if (!communicator.ok()) return FromPeers(communicator.status());
   Expose(kHost, communicator->get());
   const absl::Time met = env.clock.Now();
@@ -263,7 +264,7 @@ TrainResult TrainLoop::RunConnected(const Membership& member, const v1::JoinResp
   if (!root.empty()) {
     saver = std::make_unique<CheckpointSaver>(
         CheckpointSaver::Options{.root = root, .manifest = ManifestOf(join, member.identity, *bench_->model), .rank = rank},
-        stored.pieces(), env.files, *member.link, env.clock);
+        SnapshotOf(*bench_, stored), env.files, *member.link, env.clock);
     if (const absl::Status status = saver->Prepare(); !status.ok()) {
       return BadInput(absl::Status(status.code(), absl::StrCat("checkpoint.directory: ", status.message())));
     }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "common/progress_board.h"
 #include "common/status_matchers.h"
 #include "gtest/gtest.h"
@@ -226,6 +227,30 @@ TEST(TrainLoop, CoordinatorAwayAtACheckpoint_DoesNotStopSteps) {
   ExpectSucceeded(cluster.RunEpoch());
 
   EXPECT_EQ(FinalDigest(cluster), undisturbed);
+  const auto committed = cluster.coordinator().committed();
+  ASSERT_EQ(committed.size(), 2u);
+  EXPECT_EQ(committed[0].step(), 4);
+  EXPECT_EQ(committed[1].step(), 12);
+  EXPECT_THAT(cluster.warnings(), HasSubstr("checkpoint of step 8 skipped"));
+}
+
+TEST(TrainLoop, ABusyDiskAtACheckpoint_IsNotWaitedForWhereTheSpecSaysSkip) {
+  v1::JobSpec spec = TinyGpt(FreshDirectory("busy"));
+  spec.mutable_checkpoint()->set_when_busy("skip");
+  TrainCluster cluster(spec, 2);
+  absl::Notification later;
+  cluster.set_print_hook([&](const std::string& line) {
+    if (line.starts_with("step 10/")) later.Notify();
+  });
+  cluster.set_file_hook([&](int rank, const std::string& operation, const std::string& path) {
+    const bool is_first = rank == 1 && operation == "create" && path.find("step-00000004.tmp-1/") != std::string::npos;
+    return is_first && !later.WaitForNotificationWithTimeout(absl::Seconds(20))
+               ? absl::DeadlineExceededError("step 10 waits for it")
+               : absl::OkStatus();
+  });
+
+  ExpectSucceeded(cluster.RunEpoch());
+
   const auto committed = cluster.coordinator().committed();
   ASSERT_EQ(committed.size(), 2u);
   EXPECT_EQ(committed[0].step(), 4);

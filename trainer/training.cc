@@ -14,6 +14,7 @@ namespace {
 
 // At a checkpoint step an unfinished one is waited for while a disk is busy, and left alone while the coordinator is away.
 constexpr CheckpointSaver::Patience kBetweenSteps = {.disk = absl::Seconds(60), .coordinator = absl::Milliseconds(500)};
+constexpr CheckpointSaver::Patience kNone = {.disk = absl::ZeroDuration(), .coordinator = absl::ZeroDuration()};
 // After the last step there is nothing else to do. Longer than the saver's own patience with the coordinator.
 constexpr CheckpointSaver::Patience kAtTheEnd = {.disk = absl::Hours(1), .coordinator = absl::Hours(1)};
 
@@ -209,7 +210,7 @@ absl::Status Training::Validate(int64_t step) {
 absl::Status Training::Checkpoint(int64_t step) {
   if (parts_.saver == nullptr) return absl::OkStatus();
   SetPhase(TrainerPhase::kCheckpoint);
-  const bool is_idle = parts_.saver->WaitUntilIdle(kBetweenSteps);
+  const bool is_idle = parts_.saver->WaitUntilIdle(config_.checkpoint_skips ? kNone : kBetweenSteps);
   RM_RETURN_IF_ERROR(TakeOutcome());
   // All ranks write this step or none does; who waits for a shard that will never come learns it here.
   int64_t agreed[] = {is_idle ? 1 : 0, -failed_checkpoint_};
@@ -217,7 +218,7 @@ absl::Status Training::Checkpoint(int64_t step) {
   parts_.saver->GiveUp(-agreed[1]);
   if (agreed[0] == 1) {
     RM_RETURN_IF_ERROR(CollectState());
-    parts_.saver->Save(step);
+    RM_RETURN_IF_ERROR(Together(parts_.saver->Save(step)));
   } else if (is_first()) {
     parts_.warn(absl::StrCat("checkpoint of step ", step, " skipped: the one before is not committed yet"));
   }
@@ -225,6 +226,7 @@ absl::Status Training::Checkpoint(int64_t step) {
 }
 
 absl::Status Training::CollectState() {
+  if (parts_.mesh.tensor().size() == 1) return absl::OkStatus();
   RM_RETURN_IF_ERROR(Together(FetchState(parts_.model, parts_.optimizer)));
   return Together(parts_.stored->Gather(parts_.mesh.tensor()));
 }
@@ -245,7 +247,7 @@ absl::Status Training::FinishCheckpoints(int64_t step, bool is_saved) {
   RM_RETURN_IF_ERROR(TakeOutcome());
   if (is_saved) return absl::OkStatus();
   const int64_t failures_before = failed_checkpoints_;
-  parts_.saver->Save(step);
+  RM_RETURN_IF_ERROR(Together(parts_.saver->Save(step)));
   if (!parts_.saver->WaitUntilIdle(kAtTheEnd)) {
     return Fail(TrainEnd::kFailed,
                 absl::DeadlineExceededError(absl::StrCat("a checkpoint in ", parts_.checkpoint_root, " does not end")));

@@ -79,7 +79,7 @@ class Training {
   absl::Status Update(int64_t completed, double loss);
   absl::Status Validate(int64_t step);
   absl::Status Checkpoint(int64_t step);
-  // Brings what the saver copies up to date.
+  // Where columns of tensors are on several ranks: brings the rows that the saver copies up to date.
   absl::Status CollectState();
   absl::Status FinishCheckpoints(int64_t step, bool is_saved);
   absl::Status TakeOutcome();

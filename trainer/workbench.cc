@@ -54,6 +54,7 @@ absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, const RankNumb
     bench.model = std::move(cuda->model);
     bench.optimizer = std::move(cuda->optimizer);
     bench.gpt = std::move(cuda->gpt);
+    bench.arenas = std::move(cuda->arenas);
   } else if (bench.config.mesh.ranks_per_replica() > 1) {
     RM_RETURN_IF_ERROR(SetUpPart(bench));
   } else {
@@ -63,6 +64,13 @@ absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, const RankNumb
   if (bench.stage == nullptr) bench.parameters = CountParameters(bench.model->parameters());
   bench.tensors = StateTensors(*bench.model, *bench.optimizer);
   return bench;
+}
+
+std::unique_ptr<Snapshot> SnapshotOf(const Workbench& bench, const StoredState& stored) {
+  // Columns of tensors become rows on the host.
+  if (bench.gpt == nullptr || bench.config.mesh.tensor > 1) return std::make_unique<HostSnapshot>(stored.pieces());
+  return std::make_unique<DeviceSnapshot>(*bench.gpt, bench.arenas,
+                                          bench.gpt->is_sharded() ? KeptPieces(*bench.gpt, bench.tensors) : stored.pieces());
 }
 
 }  // namespace ringmaster::trainer

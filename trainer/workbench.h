@@ -8,13 +8,16 @@
 #include "absl/status/statusor.h"
 #include "proto/job.pb.h"
 #include "trainer/checkpoint/layout.h"
+#include "trainer/checkpoint/snapshot.h"
 #include "trainer/cuda/cuda_gpt.h"
+#include "trainer/cuda/device_snapshot.h"
 #include "trainer/data/dataset.h"
 #include "trainer/job_config.h"
 #include "trainer/models/model.h"
 #include "trainer/models/model_part.h"
 #include "trainer/optimizer/optimizer.h"
 #include "trainer/parallel/mesh.h"
+#include "trainer/parallel/stored_state.h"
 
 namespace ringmaster::trainer {
 
@@ -27,6 +30,7 @@ struct Workbench {
   int64_t parameters = 0;        // of the whole model
   std::unique_ptr<Optimizer> optimizer;
   std::shared_ptr<CudaGpt> gpt;      // on a GPU: what both of them are; else null
+  std::vector<HostArena> arenas;     // of it
   std::vector<StateTensor> tensors;  // of model and optimizer, as checkpoints name them
   std::vector<float> own_gradients;  // memory for a rank that was in a group and is alone now
 };
@@ -40,6 +44,9 @@ struct RankNumbers {
 // INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED: the field of the spec, or the file, that cannot be had. FAILED_PRECONDITION,
 // UNIMPLEMENTED: the spec asks for a GPU, and there is none or this build cannot use it.
 absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, const RankNumbers& numbers);
+
+// What this rank stores in a checkpoint, in the group that it is in. The bench outlives it.
+std::unique_ptr<Snapshot> SnapshotOf(const Workbench& bench, const StoredState& stored);
 
 }  // namespace ringmaster::trainer
 

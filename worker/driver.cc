@@ -25,8 +25,8 @@ constexpr absl::Duration kFirstBackoff = absl::Milliseconds(50);
 constexpr absl::Duration kMaxBackoff = absl::Seconds(2);
 constexpr absl::Duration kWelcomeTimeout = absl::Seconds(5);  // from Hello
 constexpr absl::Duration kGoodbyeTimeout = absl::Seconds(2);
-constexpr absl::Duration kBusyHeartbeat = absl::Milliseconds(200);  // while ranks run: what `watch` shows is at most this old
-constexpr absl::Duration kMaxHeartbeat = absl::Seconds(1);
+constexpr absl::Duration kLook = absl::Milliseconds(100);  // between two looks at the boards of ranks that run
+constexpr absl::Duration kMaxQuiet = absl::Seconds(1);     // between two heartbeats: what `watch` shows is at most this old
 
 std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
@@ -34,11 +34,7 @@ std::string Message(const absl::Status& status) { return std::string(status.mess
 
 WorkerDriver::WorkerDriver(DriverOptions options, const Clock& clock, std::unique_ptr<RankHost> host,
                            std::unique_ptr<CoordinatorStream> stream, std::unique_ptr<TrainerRelay> relay)
-    : options_(std::move(options)),
-      clock_(clock),
-      host_(std::move(host)),
-      stream_(std::move(stream)),
-      relay_(std::move(relay)) {
+    : options_(std::move(options)), clock_(clock), host_(std::move(host)), stream_(std::move(stream)), relay_(std::move(relay)) {
   host_->set_address(options_.address);
 }
 
@@ -109,7 +105,7 @@ void WorkerDriver::WaitForEvents() {
 absl::Time WorkerDriver::NextWake() const {
   absl::Time next = std::min({machine_.NextDeadline(), host_->NextDeadline(), link_deadline_});
   if (link_ == Link::kWaiting) next = std::min(next, next_attempt_);
-  if (link_ == Link::kAttached) next = std::min(next, next_heartbeat_);
+  if (link_ == Link::kAttached) next = std::min(next, next_look_);
   return next;
 }
 
@@ -123,7 +119,7 @@ void WorkerDriver::OnTime(absl::Time now) {
   }
   if (finished_) return;
   if (link_ == Link::kWaiting && next_attempt_ <= now) OpenStream(now);
-  if (link_ == Link::kAttached && next_heartbeat_ <= now) SendHeartbeat();
+  if (link_ == Link::kAttached && next_look_ <= now) LookAtBoards(now);
 }
 
 void WorkerDriver::OpenStream(absl::Time now) {
@@ -177,8 +173,10 @@ void WorkerDriver::OnWelcome(const v1::Welcome& welcome) {
   failed_attempts_ = 0;
   refused_since_ = absl::InfiniteFuture();
   lease_ = ToDuration(welcome.lease());
-  idle_heartbeat_ = std::clamp(lease_ / 5, absl::Milliseconds(10), kMaxHeartbeat);
-  next_heartbeat_ = clock_.Now();
+  quiet_ = std::clamp(lease_ / 5, absl::Milliseconds(10), kMaxQuiet);
+  pace_ = HeartbeatPace();
+  pace_.set_quiet(quiet_);
+  next_look_ = clock_.Now();
   LogInfo("worker=%s state=Attached coordinator=%s address=%s slots=%d", options_.worker_id, options_.coordinator, host_->address(),
           options_.slots);
   worker_event::Welcomed event;
@@ -214,7 +212,7 @@ void WorkerDriver::OnClosed(const absl::Status& status) {
   const Link before = std::exchange(link_, Link::kWaiting);
   FailCalls(Message(status));
   link_deadline_ = absl::InfiniteFuture();
-  next_heartbeat_ = absl::InfiniteFuture();
+  next_look_ = absl::InfiniteFuture();
   if (before == Link::kFinishing) {
     finished_ = true;
     return;
@@ -257,13 +255,16 @@ void WorkerDriver::SendHello() {
   stream_->Send(std::move(message));
 }
 
-void WorkerDriver::SendHeartbeat() {
+void WorkerDriver::LookAtBoards(absl::Time now) {
   v1::WorkerMessage message;
   v1::Heartbeat& heartbeat = *message.mutable_heartbeat();
   heartbeat.set_master_port(host_->master_port());
   for (v1::RankProgress& progress : host_->ReadProgress()) *heartbeat.add_ranks() = std::move(progress);
   // Also those that are about to have a process count: whoever never comes to anything must be seen early.
-  next_heartbeat_ = clock_.Now() + (machine_.Running().empty() ? idle_heartbeat_ : std::min(kBusyHeartbeat, idle_heartbeat_));
+  next_look_ = now + (machine_.Running().empty() ? quiet_ : std::min(kLook, quiet_));
+  if (!pace_.IsDue(heartbeat, now)) return;
+  host_->SayWhoIsStopped(heartbeat);
+  pace_.Sent(heartbeat, now);
   stream_->Send(std::move(message));
 }
 
@@ -303,7 +304,7 @@ void WorkerDriver::Do(const worker_effect::Accepted& effect) {
   LogInfo("job=%s epoch=%d state=Assigned ranks=%d", effect.job.value(), effect.epoch.value(), assign_in_hand_->ranks_size());
   const int port = host_->master_port();
   host_->Accept(*assign_in_hand_);
-  if (host_->master_port() != port) next_heartbeat_ = clock_.Now();  // the coordinator must not give the old one away again
+  if (host_->master_port() != port) next_look_ = clock_.Now();  // the coordinator must not give the old one away again
 }
 
 void WorkerDriver::Do(const worker_effect::Keep& effect) {
@@ -314,7 +315,7 @@ void WorkerDriver::Do(const worker_effect::Keep& effect) {
 
 void WorkerDriver::Do(const worker_effect::StartRanks& effect) {
   for (WorkerEvent& event : host_->Start(effect)) pending_.push_back(std::move(event));
-  next_heartbeat_ = std::min(next_heartbeat_, clock_.Now() + kBusyHeartbeat);
+  next_look_ = std::min(next_look_, clock_.Now() + kLook);
 }
 
 void WorkerDriver::Do(const worker_effect::Terminate& effect) {
@@ -335,9 +336,7 @@ void WorkerDriver::Do(const worker_effect::Destroy& effect) {
   host_->Destroy(effect.key);
 }
 
-void WorkerDriver::Do(const worker_effect::SendStarted& effect) {
-  stream_->Send(host_->StartedMessage(effect.rank));
-}
+void WorkerDriver::Do(const worker_effect::SendStarted& effect) { stream_->Send(host_->StartedMessage(effect.rank)); }
 
 void WorkerDriver::Do(const worker_effect::SendExit& effect) {
   // Its last lines first: whoever follows the logs stops when the job has ended.

@@ -1,4 +1,5 @@
-// The worker's one loop: waits for processes, the stream, its trainers' calls, time and Stop; feeds the core; carries out its effects. Owns its thread.
+// The worker's one loop: waits for processes, the stream, its trainers' calls, time and Stop; feeds the core; carries out its
+// effects. Owns its thread.
 #ifndef RINGMASTER_WORKER_DRIVER_H_
 #define RINGMASTER_WORKER_DRIVER_H_
 
@@ -15,6 +16,7 @@
 #include "common/mutex.h"
 #include "proto/worker_service.pb.h"
 #include "worker/core/worker_machine.h"
+#include "worker/rank/heartbeat_pace.h"
 #include "worker/rank_host.h"
 #include "worker/rpc/coordinator_stream.h"
 #include "worker/rpc/trainer_relay.h"
@@ -32,8 +34,8 @@ struct DriverOptions {
 
 class WorkerDriver {
  public:
-  WorkerDriver(DriverOptions options, const Clock& clock, std::unique_ptr<RankHost> host,
-               std::unique_ptr<CoordinatorStream> stream, std::unique_ptr<TrainerRelay> relay);
+  WorkerDriver(DriverOptions options, const Clock& clock, std::unique_ptr<RankHost> host, std::unique_ptr<CoordinatorStream> stream,
+               std::unique_ptr<TrainerRelay> relay);
   ~WorkerDriver();  // stops
 
   // Starts the thread. RESOURCE_EXHAUSTED: no descriptors.
@@ -64,7 +66,7 @@ class WorkerDriver {
   void OnAssign(const v1::Assign& assign);
   void OnClosed(const absl::Status& status);
   void SendHello();
-  void SendHeartbeat();
+  void LookAtBoards(absl::Time now);
   void SendLogs();
   void RelayCalls();
   void FailCalls(const std::string& why);
@@ -106,11 +108,12 @@ class WorkerDriver {
   int failed_attempts_ = 0;
   absl::Time next_attempt_;
   absl::Time link_deadline_ = absl::InfiniteFuture();  // of kOpening and kFinishing
-  absl::Time next_heartbeat_ = absl::InfiniteFuture();
-  absl::Duration idle_heartbeat_ = absl::Seconds(1);
+  absl::Time next_look_ = absl::InfiniteFuture();
+  absl::Duration quiet_ = absl::Seconds(1);  // at most so long between two heartbeats
+  HeartbeatPace pace_;
   absl::Duration lease_;
   absl::Time refused_since_ = absl::InfiniteFuture();  // because another one has our name
-  const v1::Assign* assign_in_hand_ = nullptr;  // while its event is fed
+  const v1::Assign* assign_in_hand_ = nullptr;         // while its event is fed
   std::vector<WorkerEvent> pending_;
 
   Mutex mu_;

@@ -161,9 +161,9 @@ class Guard {
     kill(-program_, SIGTERM);
   }
 
-  // False: the kernel does not tell who they are (CONFIG_PROC_CHILDREN).
+  // False: the kernel does not tell who they are.
   static bool KillChildren() {
-    const std::optional<std::vector<pid_t>> children = ChildrenOfThisThread();
+    const std::optional<std::vector<pid_t>> children = OwnChildren();
     for (const pid_t child : children.value_or(std::vector<pid_t>())) kill(child, SIGKILL);
     return children.has_value();
   }

@@ -71,6 +71,8 @@ class RankHost {
   v1::WorkerMessage StartedMessage(const RunningRank& rank) const;
   v1::WorkerMessage ExitedMessage(const RunningRank& rank) const;
   std::vector<v1::RankProgress> ReadProgress() const;
+  // Asks the kernel about each of the ranks in it.
+  static void SayWhoIsStopped(v1::Heartbeat& heartbeat);
 
   // The next lines to forward; nothing if there are none.
   std::optional<v1::WorkerMessage> TakeLogLines();

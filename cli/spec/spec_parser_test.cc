@@ -246,6 +246,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "data.text.files: is missing; list at least one file"},
         BadSpec{"FractionOfOne", Replace("files: [corpus.txt, /abs/b.txt]", "files: [a], validation_fraction: 1"), "job.yaml:5:27",
                 "expected a number between 0 and 1, found 1"},
+        BadSpec{"WhenBusy", Replace("every_steps: 100", "when_busy: drop"), "job.yaml:11:40",
+                "checkpoint.when_busy: expected wait or skip, found \"drop\""},
         BadSpec{"KeepOne", Replace("every_steps: 100", "keep: 1"), "job.yaml:11:40", "checkpoint.keep: expected at least 2"},
         BadSpec{"CheckpointsWithoutDirectory", Replace("directory: ./checkpoints, ", ""), "job.yaml:11:1",
                 "checkpoint.directory: is missing"},

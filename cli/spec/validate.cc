@@ -372,6 +372,10 @@ void Validator::CheckCheckpoint() {
   if (Written("checkpoint.keep") && checkpoint.keep() != 0 && checkpoint.keep() < 2) {
     Fail("checkpoint.keep", absl::StrCat("expected at least 2 (the newest may turn out damaged), found ", checkpoint.keep()));
   }
+  const std::string& when_busy = checkpoint.when_busy();
+  if (!when_busy.empty() && when_busy != "wait" && when_busy != "skip") {
+    Fail("checkpoint.when_busy", absl::StrCat("expected wait or skip, found \"", when_busy, "\""));
+  }
 }
 
 void Validator::CheckRestart() {

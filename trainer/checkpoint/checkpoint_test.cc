@@ -16,7 +16,6 @@
 #include "common/status_matchers.h"
 #include "gtest/gtest.h"
 #include "trainer/checkpoint/commit.h"
-#include "trainer/checkpoint/crc32c_combine.h"
 #include "trainer/checkpoint/files.h"
 #include "trainer/checkpoint/layout.h"
 #include "trainer/checkpoint/manifest.h"
@@ -66,9 +65,7 @@ absl::Status Save(CheckpointFiles& files, const std::string& root, const State& 
   RM_RETURN_IF_ERROR(files.MakeDirectories(directory));
   for (int rank = 0; rank < ranks; ++rank) {
     const auto pieces = PartOfPieces(state.pieces, rank, ranks);
-    std::vector<float> snapshot;
-    for (const TensorPiece& piece : pieces) snapshot.insert(snapshot.end(), piece.values, piece.values + piece.size());
-    RM_ASSIGN_OR_RETURN(*manifest.add_shards(), WriteShard(files, directory, ShardName(rank, ranks), pieces, snapshot));
+    RM_ASSIGN_OR_RETURN(*manifest.add_shards(), WriteShard(files, directory, ShardName(rank, ranks), pieces));
   }
   RM_RETURN_IF_ERROR(files.SyncDirectory(directory));
   RM_ASSIGN_OR_RETURN(const auto tensors, CollectTensors(manifest));
@@ -91,17 +88,6 @@ void ExpectHolds(const std::string& path, const State& state) {
     std::vector<float> read(static_cast<size_t>(tensor.size()));
     ASSERT_OK(reader.Read(tensor.name, 0, read));
     EXPECT_TRUE(std::equal(read.begin(), read.end(), tensor.values)) << tensor.name;
-  }
-}
-
-TEST(CombineCrc32c, AnySplit_GivesTheWholesChecksum) {
-  std::string bytes(1000, '\0');
-  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 37 + i / 7);
-  const uint32_t whole = Crc32c(bytes.data(), bytes.size());
-  for (size_t split = 0; split <= bytes.size(); split += 25) {
-    const uint32_t first = Crc32c(bytes.data(), split);
-    const uint32_t second = Crc32c(bytes.data() + split, bytes.size() - split);
-    EXPECT_EQ(CombineCrc32c(first, second, static_cast<int64_t>(bytes.size() - split)), whole) << split;
   }
 }
 

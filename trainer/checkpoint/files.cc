@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/file_descriptor.h"
 #include "common/status_macros.h"
+#include "trainer/checkpoint/posix_output.h"
 
 namespace ringmaster::trainer {
 namespace {
@@ -25,32 +26,6 @@ absl::Status Failed(const char* what, const std::string& path, const std::error_
   return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot ", what, " ", path));
 }
 
-class PosixFile final : public OutputFile {
- public:
-  PosixFile(FileDescriptor fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
-
-  absl::Status Append(std::span<const std::byte> bytes) override {
-    while (!bytes.empty()) {
-      const ssize_t written = write(fd_.get(), bytes.data(), bytes.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) return Failed("write", path_);
-      bytes = bytes.subspan(static_cast<size_t>(written));
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status SyncAndClose() override {
-    if (fsync(fd_.get()) != 0) return Failed("sync", path_);
-    // Network file systems report a full disk here.
-    if (close(fd_.Release()) != 0) return Failed("close", path_);
-    return absl::OkStatus();
-  }
-
- private:
-  FileDescriptor fd_;
-  std::string path_;
-};
-
 class PosixFiles final : public CheckpointFiles {
  public:
   absl::Status MakeDirectories(const std::string& path) override {
@@ -62,7 +37,7 @@ class PosixFiles final : public CheckpointFiles {
   absl::StatusOr<std::unique_ptr<OutputFile>> Create(const std::string& path) override {
     FileDescriptor fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     if (!fd.valid()) return Failed("create", path);
-    return std::make_unique<PosixFile>(std::move(fd), path);
+    return std::make_unique<PosixOutput>(std::move(fd), path);
   }
 
   absl::Status Rename(const std::string& from, const std::string& to) override {

@@ -18,6 +18,7 @@ namespace ringmaster::trainer {
 class OutputFile {
  public:
   virtual ~OutputFile() = default;
+  // An error may be of what was appended before.
   virtual absl::Status Append(std::span<const std::byte> bytes) = 0;
   // Nothing is promised to be on disk before this returns OK.
   virtual absl::Status SyncAndClose() = 0;

@@ -8,7 +8,6 @@
 #include "absl/strings/str_join.h"
 #include "common/crc32c.h"
 #include "common/status_macros.h"
-#include "trainer/checkpoint/crc32c_combine.h"
 
 namespace ringmaster::trainer {
 namespace {

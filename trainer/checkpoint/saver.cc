@@ -1,7 +1,6 @@
 #include "trainer/checkpoint/saver.h"
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <utility>
 
@@ -25,14 +24,14 @@ constexpr absl::Duration kIdleWait = absl::Minutes(1);
 
 }  // namespace
 
-CheckpointSaver::CheckpointSaver(Options options, std::vector<TensorPiece> pieces, CheckpointFiles& files, CoordinatorLink& link,
+CheckpointSaver::CheckpointSaver(Options options, std::unique_ptr<Snapshot> snapshot, CheckpointFiles& files, CoordinatorLink& link,
                                  const Clock& clock)
-    : options_(std::move(options)), pieces_(std::move(pieces)), files_(files), link_(link), clock_(clock) {}
+    : options_(std::move(options)), snapshot_(std::move(snapshot)), files_(files), link_(link), clock_(clock) {}
 
 CheckpointSaver::~CheckpointSaver() { Stop(); }
 
 absl::Status CheckpointSaver::Prepare() {
-  RM_ASSIGN_OR_RETURN(snapshot_, Arena::Create(ElementsOf(pieces_)));
+  RM_RETURN_IF_ERROR(snapshot_->Allocate());
   RM_RETURN_IF_ERROR(CheckWritable(files_, options_.root, options_.rank));
   if (options_.rank != 0) return absl::OkStatus();
   return RemoveLeftovers(files_, options_.root, options_.manifest.epoch());
@@ -63,17 +62,17 @@ bool CheckpointSaver::WaitUntilIdle(const Patience& patience) {
   return true;
 }
 
-void CheckpointSaver::Save(int64_t step) {
-  MutexLock lock(&mu_);
-  RM_CHECK(stage_ == Stage::kIdle) << "a checkpoint is under way";
-  float* out = snapshot_.data();
-  for (const TensorPiece& piece : pieces_) {
-    std::memcpy(out, piece.values, static_cast<size_t>(piece.size()) * sizeof(float));
-    out += piece.size();
+absl::Status CheckpointSaver::Save(int64_t step) {
+  {
+    MutexLock lock(&mu_);
+    RM_CHECK(stage_ == Stage::kIdle) << "a checkpoint is under way";
   }
+  RM_RETURN_IF_ERROR(snapshot_->Take());
+  MutexLock lock(&mu_);
   step_ = step;
   stage_ = Stage::kQueued;
   changed_.SignalAll();
+  return absl::OkStatus();
 }
 
 std::optional<CheckpointSaver::Outcome> CheckpointSaver::TakeOutcome() {
@@ -88,6 +87,8 @@ void CheckpointSaver::SetStage(Stage stage) {
 }
 
 void CheckpointSaver::Run() {
+  const absl::Status warm = snapshot_->WarmUp();
+  SetStage(Stage::kIdle);
   while (true) {
     Outcome outcome;
     {
@@ -98,7 +99,7 @@ void CheckpointSaver::Run() {
       outcome.step = step_;
     }
     const absl::Time start = clock_.Now();
-    outcome.status = Write(outcome.step, outcome.bytes);
+    outcome.status = warm.ok() ? Write(outcome.step, outcome.bytes) : warm;
     outcome.took = clock_.Now() - start;
     MutexLock lock(&mu_);
     outcome_ = outcome;
@@ -130,8 +131,9 @@ absl::Status CheckpointSaver::Write(int64_t step, int64_t& bytes) {
 
 absl::StatusOr<v1::ManifestShard> CheckpointSaver::WriteThisShard(int64_t step, const std::string& directory) {
   RM_RETURN_IF_ERROR(files_.MakeDirectories(directory));
+  RM_RETURN_IF_ERROR(snapshot_->Await());
   const std::string name = ShardName(options_.rank, options_.manifest.world_size());
-  RM_ASSIGN_OR_RETURN(v1::ManifestShard shard, WriteShard(files_, directory, name, pieces_, snapshot_.values()));
+  RM_ASSIGN_OR_RETURN(v1::ManifestShard shard, WriteShard(files_, directory, name, snapshot_->pieces()));
   RM_RETURN_IF_ERROR(files_.SyncDirectory(directory));
   return shard;
 }

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
@@ -18,9 +19,8 @@
 #include "common/mutex.h"
 #include "proto/checkpoint.pb.h"
 #include "trainer/checkpoint/files.h"
-#include "trainer/checkpoint/layout.h"
+#include "trainer/checkpoint/snapshot.h"
 #include "trainer/session/coordinator_link.h"
-#include "trainer/tensor/arena.h"
 
 namespace ringmaster::trainer {
 
@@ -34,8 +34,8 @@ class CheckpointSaver {
     absl::Duration coordinator_patience = absl::Minutes(10);  // how long a coordinator may be away before a checkpoint fails
   };
 
-  // `pieces`: what this rank stores; what they point to outlives the saver.
-  CheckpointSaver(Options options, std::vector<TensorPiece> pieces, CheckpointFiles& files, CoordinatorLink& link,
+  // `snapshot`: of what this rank stores.
+  CheckpointSaver(Options options, std::unique_ptr<Snapshot> snapshot, CheckpointFiles& files, CoordinatorLink& link,
                   const Clock& clock);
   ~CheckpointSaver();  // Stop()
 
@@ -54,8 +54,8 @@ class CheckpointSaver {
   // True when nothing is under way.
   bool WaitUntilIdle(const Patience& patience);
 
-  // Copies this rank's part and lets the thread do the rest. Only when idle.
-  void Save(int64_t step);
+  // Takes a snapshot of this rank's part and lets the thread do the rest. Only when idle. Errors: the snapshot's.
+  absl::Status Save(int64_t step);
 
   struct Outcome {
     int64_t step = 0;
@@ -70,7 +70,7 @@ class CheckpointSaver {
   void GiveUp(int64_t step) { given_up_ = step; }
 
  private:
-  enum class Stage { kIdle, kQueued, kDisk, kCoordinator };
+  enum class Stage { kWarmUp, kIdle, kQueued, kDisk, kCoordinator };
 
   void Run();
   absl::Status Write(int64_t step, int64_t& bytes);
@@ -83,17 +83,16 @@ class CheckpointSaver {
   absl::Status Insist(int64_t step, const std::function<absl::Status(absl::Duration)>& call);
 
   const Options options_;
-  const std::vector<TensorPiece> pieces_;
+  const std::unique_ptr<Snapshot> snapshot_;
   CheckpointFiles& files_;
   CoordinatorLink& link_;
   const Clock& clock_;
-  Arena snapshot_;  // handed over by the change of stage_
   std::atomic<int64_t> given_up_{-1};
   std::thread thread_;
 
   Mutex mu_;
   CondVar changed_;
-  Stage stage_ ABSL_GUARDED_BY(mu_) = Stage::kIdle;
+  Stage stage_ ABSL_GUARDED_BY(mu_) = Stage::kWarmUp;  // hands the snapshot over
   bool stop_ ABSL_GUARDED_BY(mu_) = false;
   int64_t step_ ABSL_GUARDED_BY(mu_) = -1;
   std::optional<Outcome> outcome_ ABSL_GUARDED_BY(mu_);

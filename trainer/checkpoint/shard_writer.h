@@ -2,7 +2,6 @@
 #ifndef RINGMASTER_TRAINER_CHECKPOINT_SHARD_WRITER_H_
 #define RINGMASTER_TRAINER_CHECKPOINT_SHARD_WRITER_H_
 
-#include <span>
 #include <string>
 #include <vector>
 
@@ -13,9 +12,9 @@
 
 namespace ringmaster::trainer {
 
-// `values`: the elements of `pieces`, concatenated. The file is on disk (its directory entry is not) when this returns OK.
+// The file is on disk (its directory entry is not) when this returns OK.
 absl::StatusOr<v1::ManifestShard> WriteShard(CheckpointFiles& files, const std::string& directory, const std::string& file_name,
-                                             const std::vector<TensorPiece>& pieces, std::span<const float> values);
+                                             const std::vector<TensorPiece>& pieces);
 
 }  // namespace ringmaster::trainer
 

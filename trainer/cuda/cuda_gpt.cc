@@ -12,6 +12,7 @@
 #include "trainer/cuda/cuda_status.h"
 #include "trainer/cuda/embedding_order.h"
 #include "trainer/cuda/gemm_plans.h"
+#include "trainer/cuda/gpt_copies.h"
 #include "trainer/cuda/gpt_exchange.h"
 #include "trainer/cuda/gpt_passes.h"
 #include "trainer/cuda/gpt_state.h"
@@ -93,13 +94,12 @@ class CudaGptOnDevice final : public CudaGpt {
                                                         .profile = *profile_,
                                                         .passes = stream_.get(),
                                                         .sharded = config_.sharded}));
-    state_ = std::make_unique<GptState>(GptState::Parts{.parameters = parameters_,
-                                                        .tensors = tensors_,
-                                                        .exchange = *exchange_,
-                                                        .profile = *profile_,
-                                                        .stream = stream_.get()});
+    state_ = std::make_unique<GptState>(GptState::Parts{
+        .parameters = parameters_, .tensors = tensors_, .exchange = *exchange_, .profile = *profile_, .stream = stream_.get()});
     RM_RETURN_IF_ERROR(state_->SetUp());
     RM_RETURN_IF_ERROR(state_->Fit().status());
+    copies_ = std::make_unique<GptCopies>(number_, stream_.get());
+    RM_RETURN_IF_ERROR(copies_->SetUp());
     passes_ = std::make_unique<GptPasses>(GptPasses::Parts{.config = config_,
                                                            .offsets = parameters_.offsets(),
                                                            .tensors = tensors_,
@@ -132,6 +132,10 @@ class CudaGptOnDevice final : public CudaGpt {
   }
 
   absl::Status Pin(std::span<float> memory) override {
+    for (const auto& pinned : pinned_) {
+      if (pinned.get() == memory.data()) return absl::OkStatus();
+    }
+    RM_CUDA(cudaSetDevice(number_));
     RM_CUDA(cudaHostRegister(memory.data(), memory.size_bytes(), cudaHostRegisterDefault));
     pinned_.emplace_back(memory.data());
     return absl::OkStatus();
@@ -146,6 +150,15 @@ class CudaGptOnDevice final : public CudaGpt {
     RM_RETURN_IF_ERROR(CheckArena(values.size()));
     return state_->Get(arena, values);
   }
+
+  std::vector<ArenaRange> kept() const override { return state_->kept(); }
+
+  absl::Status BeginCopy(std::span<const CudaArenaCopy> copies) override {
+    std::vector<GptCopies::Copy> parts;
+    for (const CudaArenaCopy& copy : copies) state_->AppendCopies(copy, parts);
+    return copies_->Begin(parts);
+  }
+  absl::Status AwaitCopy() override { return copies_->Await(); }
 
   absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale, bool completes_step) override {
     RM_RETURN_IF_ERROR(CheckBatch(batch));
@@ -177,6 +190,7 @@ class CudaGptOnDevice final : public CudaGpt {
   absl::Status Update(const AdamWUpdate& update) override {
     has_gradients_ = false;
     has_summed_ = false;
+    RM_RETURN_IF_ERROR(copies_->HoldBackPasses());
     return state_->EnqueueUpdate(FactorsOf(update));
   }
 
@@ -320,6 +334,7 @@ class CudaGptOnDevice final : public CudaGpt {
   std::unique_ptr<StepProfile> profile_;
   std::unique_ptr<GptExchange> exchange_;
   std::unique_ptr<GptState> state_;
+  std::unique_ptr<GptCopies> copies_;
   std::unique_ptr<GptPasses> passes_;
   std::vector<std::unique_ptr<void, Unpin>> pinned_;
   bool has_gradients_ = false;  // of passes since the last update

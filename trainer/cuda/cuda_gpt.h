@@ -2,12 +2,12 @@
 // (trainer/models/gpt.h), which is its oracle; parameters have the same names and shapes, so checkpoints serve both.
 //
 // One thread calls it. Everything is allocated and planned in Create, but for the state of a group that shards it. Calls return
-// when their work is enqueued, unless they give a result, for which they wait: alone, a wait ends unless the device itself fails; in
-// a group it has the deadline of its DeviceSync. Given the same weights, batches, ranks and algorithms of cuBLASLt
+// when their work is enqueued, unless they give a result, for which they wait: alone, a wait ends unless the device itself fails;
+// in a group it has the deadline of its DeviceSync. Given the same weights, batches, ranks and algorithms of cuBLASLt
 // (GemmPlans::Choice) the results are the same bits.
 //
 // In a group (Enter) the gradients of a step are summed over ranks on the devices while backward goes on. Then the passes that
-// complete a step, GradientNorm, Update and, with sharded state, GetArena are collective.
+// complete a step, GradientNorm and, with sharded state, Update are collective.
 //
 // Errors of all calls: INTERNAL, CUDA's or cuBLASLt's words; the device is then lost to this process. In a group also DeviceSync's.
 #ifndef RINGMASTER_TRAINER_CUDA_CUDA_GPT_H_
@@ -24,6 +24,7 @@
 #include "trainer/data/batch.h"
 #include "trainer/models/model.h"
 #include "trainer/parallel/device_sync.h"
+#include "trainer/parallel/shard_layout.h"
 
 namespace ringmaster::trainer {
 
@@ -33,8 +34,8 @@ struct CudaGptConfig {
   int64_t channels = 0;  // 64 * heads
   int64_t context = 0;   // a multiple of 64
   int64_t vocabulary = 0;
-  int64_t max_samples = 0;  // sequences in a micro-batch
-  int device = 0;  // counted round, where there are fewer
+  int64_t max_samples = 0;      // sequences in a micro-batch
+  int device = 0;               // counted round, where there are fewer
   bool timed_products = false;  // GemmPlans::Choice::kTimed
   // ZeRO-1: in a group each rank keeps weights and moments in fp32 of its share of the parameters alone, and updates it.
   bool sharded = false;
@@ -52,6 +53,13 @@ struct AdamWUpdate {
 
 // fp32, one layout for all.
 enum class CudaArena : uint8_t { kWeights, kGradients, kFirstMoments, kSecondMoments };
+
+// Elements of an arena, from `begin` on, to the host.
+struct CudaArenaCopy {
+  CudaArena arena = CudaArena::kWeights;
+  int64_t begin = 0;
+  std::span<float> to;
+};
 
 // What a step spends on one kind of work.
 struct ProfiledWork {
@@ -90,12 +98,22 @@ class CudaGpt {
   virtual int device() const = 0;
   virtual std::string unique_name() const = 0;
 
-  // Copies from and to this memory go faster from here on; it must outlive this.
+  // Copies from and to this memory go faster from here on; it must outlive this. Once for each memory, later calls do nothing.
+  // Another thread may call it, one at a time.
   virtual absl::Status Pin(std::span<float> memory) = 0;
 
-  // The whole arena, with gaps of any value. Setting weights also sets what the passes read.
+  // The whole arena, with gaps of any value. Setting weights also sets what the passes read. Of sharded state Get gives what this
+  // rank keeps.
   virtual absl::Status SetArena(CudaArena arena, std::span<const float> values) = 0;
   virtual absl::Status GetArena(CudaArena arena, std::span<float> values) = 0;
+
+  // Ranges of the state's arenas that this rank keeps, in their order: everything unless it is sharded.
+  virtual std::vector<ArenaRange> kept() const = 0;
+  // What this rank keeps of weights and moments as they are now, to memory that is pinned, while passes go on; the next Update
+  // waits for it on the device. Only when the last copy has been awaited.
+  virtual absl::Status BeginCopy(std::span<const CudaArenaCopy> copies) = 0;
+  // Any thread: returns when the last BeginCopy is done.
+  virtual absl::Status AwaitCopy() = 0;
 
   // The gradients of gradient_scale * the sum of losses; added to what the passes since the last Update have left. Waits for the
   // loss while backward runs. `completes_step`: GradientNorm follows, and sums over ranks may begin.

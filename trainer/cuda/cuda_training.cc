@@ -13,8 +13,8 @@ std::span<float> Part(std::span<float> arena, const Parameter& parameter) {
   return arena.subspan(static_cast<size_t>(parameter.offset), static_cast<size_t>(parameter.size));
 }
 
-// An arena's copy on the host. It is pinned when it is first read from the device, which a rank that is filled in by others does
-// not wait for.
+// An arena's copy on the host. It is pinned no sooner than it is read from the device, which a rank that is filled in by others
+// does not wait for.
 class HostCopy {
  public:
   absl::Status Allocate(int64_t elements) {
@@ -22,14 +22,13 @@ class HostCopy {
     return absl::OkStatus();
   }
   absl::Status Fetch(CudaGpt& gpt, CudaArena from) {
-    if (!std::exchange(is_pinned_, true)) RM_RETURN_IF_ERROR(gpt.Pin(values()));
+    RM_RETURN_IF_ERROR(gpt.Pin(values()));
     return gpt.GetArena(from, values());
   }
   std::span<float> values() const { return arena_.values(); }
 
  private:
   Arena arena_;
-  bool is_pinned_ = false;
 };
 
 class CudaGptModel final : public Model {
@@ -140,7 +139,12 @@ absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const S
   RM_RETURN_IF_ERROR(model->Allocate());
   auto adamw = std::make_unique<CudaAdamWOptimizer>(gpt, options.optimizer);
   RM_RETURN_IF_ERROR(adamw->Allocate());
-  return CudaTraining{std::move(model), std::move(adamw), std::move(gpt)};
+  std::vector<HostArena> arenas = {{CudaArena::kWeights, model->weights()}};
+  for (const auto& [arena, index] :
+       {std::pair(CudaArena::kFirstMoments, size_t{0}), std::pair(CudaArena::kSecondMoments, size_t{1})}) {
+    arenas.push_back({arena, adamw->state()[index].values});
+  }
+  return CudaTraining{std::move(model), std::move(adamw), std::move(gpt), std::move(arenas)};
 }
 
 }  // namespace ringmaster::trainer

@@ -1,13 +1,15 @@
-// CudaGpt as the train loop knows a model and its optimizer: weights, optimiser state and, for ranks that share a GPU, gradients have
-// copies on the host, where checkpoints, recovery and collectives read and write them. One thread.
+// CudaGpt as the train loop knows a model and its optimizer: weights, optimiser state and, for ranks that share a GPU, gradients
+// have copies on the host, where checkpoints, recovery and collectives read and write them. One thread.
 #ifndef RINGMASTER_TRAINER_CUDA_CUDA_TRAINING_H_
 #define RINGMASTER_TRAINER_CUDA_CUDA_TRAINING_H_
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "trainer/cuda/cuda_gpt.h"
+#include "trainer/cuda/device_snapshot.h"
 #include "trainer/models/create_model.h"
 #include "trainer/models/model.h"
 #include "trainer/optimizer/optimizer.h"
@@ -19,6 +21,7 @@ struct CudaTraining {
   std::unique_ptr<Model> model;
   std::unique_ptr<Optimizer> optimizer;
   std::shared_ptr<CudaGpt> gpt;
+  std::vector<HostArena> arenas;  // where weights and optimiser state are copied to
 };
 
 struct CudaTrainingOptions {

@@ -49,6 +49,12 @@ absl::StatusOr<OwnedEvent> CreateEvent(bool timed) {
   return OwnedEvent(event);
 }
 
+absl::StatusOr<OwnedEvent> CreateSleepingEvent() {
+  cudaEvent_t event = nullptr;
+  RM_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync));
+  return OwnedEvent(event);
+}
+
 absl::Status DeviceArena::Allocate() {
   RM_ASSIGN_OR_RETURN(memory_, AllocateOnDevice(bytes_, absl::StrCat("device memory for ", kind_)));
   for (const auto& place : places_) place(static_cast<char*>(memory_.get()));

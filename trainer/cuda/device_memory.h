@@ -39,6 +39,8 @@ absl::StatusOr<OwnedStream> CreateStream();
 // Of the highest priority: its kernels get a multiprocessor as soon as one is free.
 absl::StatusOr<OwnedStream> CreateUrgentStream();
 absl::StatusOr<OwnedEvent> CreateEvent(bool timed);
+// Not timed; who waits for it sleeps.
+absl::StatusOr<OwnedEvent> CreateSleepingEvent();
 
 // One allocation for everything of a kind: tensors are added, then placed one behind the other, in their order.
 class DeviceArena {

@@ -62,7 +62,7 @@ absl::Status GptState::Round(const float* weights, int64_t count, Bf16* rounded)
   return absl::OkStatus();
 }
 
-// Gradients are whole on every rank. So is the room for them, through which pieces of the rest come and go.
+// Gradients are whole on every rank. So is the room for them, through which pieces of the rest come.
 absl::Status GptState::Set(CudaArena arena, std::span<const float> values) {
   const bool is_shard = layout_->ranks() > 1 && arena != CudaArena::kGradients;
   float* const whole = is_shard ? tensors_.gradients : StateOf(arena);
@@ -77,16 +77,35 @@ absl::Status GptState::Set(CudaArena arena, std::span<const float> values) {
 }
 
 absl::Status GptState::Get(CudaArena arena, std::span<float> values) {
-  const bool is_shard = layout_->ranks() > 1 && arena != CudaArena::kGradients;
-  float* const whole = is_shard ? tensors_.gradients : StateOf(arena);
-  for (size_t bucket = 0; is_shard && bucket < layout_->buckets(); ++bucket) {
-    const ArenaRange& piece = layout_->piece(bucket);
-    RM_CUDA(cudaMemcpyAsync(whole + piece.begin, StateOf(arena) + layout_->place_in_shard(bucket),
-                            static_cast<size_t>(piece.size()) * sizeof(float), cudaMemcpyDefault, parts_.stream));
+  if (arena == CudaArena::kGradients) {
+    RM_CUDA(cudaMemcpyAsync(values.data(), tensors_.gradients, values.size_bytes(), cudaMemcpyDefault, parts_.stream));
+    return WaitUntilIdle();
   }
-  if (is_shard) RM_RETURN_IF_ERROR(parts_.exchange.Gather(whole, DataType::kF32));
-  RM_CUDA(cudaMemcpyAsync(values.data(), whole, values.size_bytes(), cudaMemcpyDefault, parts_.stream));
+  std::vector<GptCopies::Copy> parts;
+  AppendCopies({.arena = arena, .begin = 0, .to = values}, parts);
+  for (const GptCopies::Copy& part : parts) {
+    const auto bytes = static_cast<size_t>(part.elements) * sizeof(float);
+    RM_CUDA(cudaMemcpyAsync(part.to, part.from, bytes, cudaMemcpyDefault, parts_.stream));
+  }
   return WaitUntilIdle();
+}
+
+std::vector<ArenaRange> GptState::kept() const {
+  std::vector<ArenaRange> ranges;
+  for (size_t bucket = 0; bucket < layout_->buckets(); ++bucket) ranges.push_back(layout_->piece(bucket));
+  return ranges;
+}
+
+void GptState::AppendCopies(const CudaArenaCopy& copy, std::vector<GptCopies::Copy>& parts) const {
+  for (size_t bucket = 0; bucket < layout_->buckets(); ++bucket) {
+    const ArenaRange& piece = layout_->piece(bucket);
+    const int64_t begin = std::max(copy.begin, piece.begin);
+    const int64_t end = std::min(copy.begin + static_cast<int64_t>(copy.to.size()), piece.end);
+    if (begin >= end) continue;
+    parts.push_back({.from = StateOf(copy.arena) + layout_->place_in_shard(bucket) + (begin - piece.begin),
+                     .to = copy.to.data() + (begin - copy.begin),
+                     .elements = end - begin});
+  }
 }
 
 absl::Status GptState::ShareWeights() {

@@ -1,8 +1,8 @@
 // What of GPT-2 outlives a step on the device: fp32 master weights and AdamW's moments, whole or, in a group that shards them, this
 // rank's pieces; the norm of the gradients, the update, and the way from and to the host and the other ranks.
 //
-// One thread; work goes to the passes' stream. Calls that move whole arenas wait for the device; with sharded state Get,
-// ShareWeights and every step are collective. Errors: GptExchange's, CUDA's.
+// One thread; work goes to the passes' stream. Calls that move whole arenas wait for the device; with sharded state ShareWeights
+// and every step are collective. Errors: GptExchange's, CUDA's.
 #ifndef RINGMASTER_TRAINER_CUDA_GPT_STATE_H_
 #define RINGMASTER_TRAINER_CUDA_GPT_STATE_H_
 
@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "trainer/cuda/cuda_gpt.h"
+#include "trainer/cuda/gpt_copies.h"
 #include "trainer/cuda/gpt_exchange.h"
 #include "trainer/cuda/gpt_tensors.h"
 
@@ -36,9 +37,13 @@ class GptState {
   // Makes room for what the exchange's layout gives this rank. True: that is what there was, and it is kept.
   absl::StatusOr<bool> Fit();
 
-  // The whole arena. With sharded state, what gradients there are is lost.
+  // The whole arena, or of sharded state what this rank keeps; then Set loses what gradients there are.
   absl::Status Set(CudaArena arena, std::span<const float> values);
   absl::Status Get(CudaArena arena, std::span<float> values);
+
+  // What this rank keeps, and where the parts of a copy that it keeps lie; not of gradients.
+  std::vector<ArenaRange> kept() const;
+  void AppendCopies(const CudaArenaCopy& copy, std::vector<GptCopies::Copy>& parts) const;
 
   // The passes' weights of all ranks from the masters, where an exchange of them may have broken off.
   absl::Status ShareWeights();

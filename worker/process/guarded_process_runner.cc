@@ -226,21 +226,26 @@ class GuardedProcessRunner final : public ProcessRunner {
     }
   }
 
-  // Kills what dead guards left to us; their ranks end when nothing of it remains.
+  // Kills what dead guards left to us; their ranks end when nothing of it remains, as /proc as a whole confirms.
   void FinishAbandoned() {
     if (abandoned_.empty()) return;
-    const std::vector<ProcessEntry> processes = ListProcesses();
-    for (const ProcessEntry& process : processes) {
-      if (process.parent != getpid() || process.session == getsid(0) || orphans_.contains(process.pid)) continue;
-      if (IsGuard(process.pid)) continue;
-      FileDescriptor pidfd = OpenPidfd(process.pid);
-      if (!pidfd.valid()) continue;
-      SignalPidfd(pidfd, SIGKILL);
-      epoll_event event{EPOLLIN, {.u64 = static_cast<uint64_t>(process.pid) << kSourceBits | kOrphan}};
-      if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, pidfd.get(), &event) == 0) orphans_.emplace(process.pid, std::move(pidfd));
+    for (const pid_t child : OwnChildren().value_or(std::vector<pid_t>())) {
+      if (const auto process = FindProcess(child); process.has_value()) KillIfOrphan(*process);
     }
     if (!orphans_.empty()) return;
+    for (const ProcessEntry& process : ListProcesses()) KillIfOrphan(process);
+    if (!orphans_.empty()) return;
     for (const ProcessId id : std::exchange(abandoned_, {})) Finish(id);
+  }
+
+  void KillIfOrphan(const ProcessEntry& process) {
+    if (process.parent != getpid() || process.session == getsid(0) || orphans_.contains(process.pid)) return;
+    if (IsGuard(process.pid)) return;
+    FileDescriptor pidfd = OpenPidfd(process.pid);
+    if (!pidfd.valid()) return;
+    SignalPidfd(pidfd, SIGKILL);
+    epoll_event event{EPOLLIN, {.u64 = static_cast<uint64_t>(process.pid) << kSourceBits | kOrphan}};
+    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, pidfd.get(), &event) == 0) orphans_.emplace(process.pid, std::move(pidfd));
   }
 
   // A guard of another runner in this process is not an orphan. Zombies have no executable: those of live guards are in processes_.

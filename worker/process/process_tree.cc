@@ -10,12 +10,15 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "common/file_descriptor.h"
 
 namespace ringmaster {
 
 namespace {
+
+using Directory = std::unique_ptr<DIR, int (*)(DIR*)>;
 
 std::optional<ProcessEntry> ReadStat(const char* pid_text) {
   char path[64];
@@ -39,21 +42,29 @@ std::optional<ProcessEntry> ReadStat(const char* pid_text) {
 }  // namespace
 
 bool IsStopped(pid_t pid) {
-  const std::optional<ProcessEntry> entry = ReadStat(std::to_string(pid).c_str());
+  const std::optional<ProcessEntry> entry = FindProcess(pid);
   return entry.has_value() && (entry->state == 'T' || entry->state == 't');
 }
 
-std::optional<std::vector<pid_t>> ChildrenOfThisThread() {
-  const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen("/proc/thread-self/children", "re"), std::fclose);
-  if (file == nullptr) return std::nullopt;
+std::optional<ProcessEntry> FindProcess(pid_t pid) { return ReadStat(std::to_string(pid).c_str()); }
+
+std::optional<std::vector<pid_t>> OwnChildren() {
+  const Directory threads(opendir("/proc/self/task"), closedir);
   std::vector<pid_t> children;
-  for (pid_t child = 0; std::fscanf(file.get(), "%d", &child) == 1;) children.push_back(child);
-  return children;
+  bool told = false;
+  while (const dirent* thread = threads == nullptr ? nullptr : readdir(threads.get())) {
+    const std::string path = std::string("/proc/self/task/") + thread->d_name + "/children";
+    const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "re"), std::fclose);
+    if (file == nullptr) continue;
+    told = true;
+    for (pid_t child = 0; std::fscanf(file.get(), "%d", &child) == 1;) children.push_back(child);
+  }
+  return told ? std::optional(std::move(children)) : std::nullopt;
 }
 
 std::vector<ProcessEntry> ListProcesses() {
   std::vector<ProcessEntry> processes;
-  const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir("/proc"), closedir);
+  const Directory directory(opendir("/proc"), closedir);
   if (directory == nullptr) return processes;
   while (const dirent* item = readdir(directory.get())) {
     if (item->d_name[0] < '1' || item->d_name[0] > '9') continue;

@@ -20,9 +20,13 @@ struct ProcessEntry {
 // Whether it is stopped by SIGSTOP or a debugger; false when it is not there.
 bool IsStopped(pid_t pid);
 
-// Of a process with one thread all of its children, zombies included. Takes one file, whatever else runs on the machine. Nothing:
-// the kernel does not tell.
-std::optional<std::vector<pid_t>> ChildrenOfThisThread();
+// This process's children, zombies included, by the lists that the kernel keeps for each thread: takes as long however much else
+// runs on the machine, but children that come or go while a list is read can be left out of it. Nothing: the kernel does not tell
+// (CONFIG_PROC_CHILDREN).
+std::optional<std::vector<pid_t>> OwnChildren();
+
+// Nothing: it is not there.
+std::optional<ProcessEntry> FindProcess(pid_t pid);
 
 // Every process that /proc shows. Processes come and go while it is read: callers repeat until nothing is left.
 std::vector<ProcessEntry> ListProcesses();
