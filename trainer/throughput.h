@@ -9,7 +9,8 @@
 
 namespace ringmaster::trainer {
 
-// Averages over the last 50 steps; validation and other pauses between steps do not count.
+// Averages over the last 50 steps, or over half a second of shorter ones: one that the system held up for a moment must not look like
+// the rule. Validation and other pauses between steps do not count.
 class Throughput {
  public:
   struct Step {
@@ -19,20 +20,32 @@ class Throughput {
   };
 
   void Add(const Step& step) {
-    Step& oldest = steps_[next_];
-    duration_ += step.duration - oldest.duration;
-    communication_ += step.communication - oldest.communication;
-    units_ += step.units - oldest.units;
-    oldest = step;
-    next_ = (next_ + 1) % steps_.size();
+    if (parts_[newest_].duration >= kPart) {
+      newest_ = (newest_ + 1) % parts_.size();
+      Count(parts_[newest_], -1);
+      parts_[newest_] = {};
+    }
+    Step& part = parts_[newest_];
+    part.duration += step.duration;
+    part.communication += step.communication;
+    part.units += step.units;
+    Count(step, 1);
   }
 
   double UnitsPerSecond() const { return duration_ > absl::ZeroDuration() ? units_ / absl::ToDoubleSeconds(duration_) : 0; }
   double CommunicationShare() const { return duration_ > absl::ZeroDuration() ? absl::FDivDuration(communication_, duration_) : 0; }
 
  private:
-  std::array<Step, 50> steps_{};
-  size_t next_ = 0;
+  static constexpr absl::Duration kPart = absl::Milliseconds(10);
+
+  void Count(const Step& step, int sign) {
+    duration_ += sign * step.duration;
+    communication_ += sign * step.communication;
+    units_ += sign * step.units;
+  }
+
+  std::array<Step, 50> parts_{};  // of one step, or of as many as kPart holds
+  size_t newest_ = 0;
   absl::Duration duration_;
   absl::Duration communication_;
   double units_ = 0;

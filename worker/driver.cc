@@ -79,27 +79,30 @@ void WorkerDriver::Stop() {
 void WorkerDriver::Loop() {
   TakeShortTurns();
   while (!finished_) {
-    WaitForEvents();
-    {
-      MutexLock lock(&mu_);
-      if (stop_requested_ && !machine_.draining()) pending_.push_back(worker_event::ShutdownRequested{});
-    }
-    uint64_t ignored = 0;
-    (void)!read(stop_event_.get(), &ignored, sizeof(ignored));
-    host_->PollProcesses([this](WorkerEvent event) { Feed(std::move(event)); });
-    for (const StreamEvent& event : stream_->Poll()) OnStreamEvent(event);
+    if (WaitForEvents()) PollAll();
     for (WorkerEvent& event : std::exchange(pending_, {})) Feed(std::move(event));
     OnTime(clock_.Now());
-    RelayCalls();
     SendLogs();
   }
 }
 
-void WorkerDriver::WaitForEvents() {
+void WorkerDriver::PollAll() {
+  {
+    MutexLock lock(&mu_);
+    if (stop_requested_ && !machine_.draining()) pending_.push_back(worker_event::ShutdownRequested{});
+  }
+  uint64_t ignored = 0;
+  (void)!read(stop_event_.get(), &ignored, sizeof(ignored));
+  host_->PollProcesses([this](WorkerEvent event) { Feed(std::move(event)); });
+  for (const StreamEvent& event : stream_->Poll()) OnStreamEvent(event);
+  RelayCalls();
+}
+
+bool WorkerDriver::WaitForEvents() {
   const absl::Duration left = std::clamp(NextWake() - clock_.Now(), absl::ZeroDuration(), absl::Seconds(60));
   epoll_event ready[5];
   // Rounded up: waking a little late is harmless, waking early would spin.
-  epoll_wait(epoll_.get(), ready, 5, static_cast<int>(absl::ToInt64Milliseconds(left + absl::Microseconds(999))));
+  return epoll_wait(epoll_.get(), ready, 5, static_cast<int>(absl::ToInt64Milliseconds(left + absl::Microseconds(999)))) > 0;
 }
 
 absl::Time WorkerDriver::NextWake() const {
@@ -256,15 +259,13 @@ void WorkerDriver::SendHello() {
 }
 
 void WorkerDriver::LookAtBoards(absl::Time now) {
+  // Also those that are about to have a process count: whoever never comes to anything must be seen early.
+  next_look_ = now + (machine_.Running().empty() ? quiet_ : std::min(kLook, quiet_));
+  if (!pace_.IsDue(host_->Look(), now)) return;
   v1::WorkerMessage message;
   v1::Heartbeat& heartbeat = *message.mutable_heartbeat();
   heartbeat.set_master_port(host_->master_port());
   for (v1::RankProgress& progress : host_->ReadProgress()) *heartbeat.add_ranks() = std::move(progress);
-  // Also those that are about to have a process count: whoever never comes to anything must be seen early.
-  next_look_ = now + (machine_.Running().empty() ? quiet_ : std::min(kLook, quiet_));
-  if (!pace_.IsDue(heartbeat, now)) return;
-  host_->SayWhoIsStopped(heartbeat);
-  pace_.Sent(heartbeat, now);
   stream_->Send(std::move(message));
 }
 

@@ -55,7 +55,9 @@ class WorkerDriver {
   };
 
   void Loop();
-  void WaitForEvents();
+  // True: one of those that PollAll asks has something.
+  bool WaitForEvents();
+  void PollAll();
   absl::Time NextWake() const;
   void OnTime(absl::Time now);
 

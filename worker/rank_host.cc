@@ -274,15 +274,18 @@ std::vector<v1::RankProgress> RankHost::ReadProgress() const {
     v1::RankProgress progress;
     *progress.mutable_rank() = ToHostedRank(process.rank, process.pid);
     *progress.mutable_progress() = process.board->Read();
+    progress.mutable_progress()->set_is_stopped(IsStopped(static_cast<pid_t>(process.pid)));
     all.push_back(std::move(progress));
   }
   return all;
 }
 
-void RankHost::SayWhoIsStopped(v1::Heartbeat& heartbeat) {
-  for (v1::RankProgress& rank : *heartbeat.mutable_ranks()) {
-    rank.mutable_progress()->set_is_stopped(IsStopped(static_cast<pid_t>(rank.rank().pid())));
+WorkerLook RankHost::Look() const {
+  WorkerLook look{.master_port = master_port(), .ranks = {}};
+  for (const auto& [id, process] : processes_) {
+    if (process.pid != 0) look.ranks.emplace_back(process.rank.incarnation, process.rank.key.epoch, process.board->board());
   }
+  return look;
 }
 
 std::optional<v1::WorkerMessage> RankHost::TakeLogLines() {

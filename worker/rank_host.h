@@ -18,6 +18,7 @@
 #include "worker/host/device_inventory.h"
 #include "worker/host/held_port.h"
 #include "worker/process/process_runner.h"
+#include "worker/rank/heartbeat_pace.h"
 #include "worker/rank/log_funnel.h"
 #include "worker/rank/rank_environment.h"
 #include "worker/rank/rank_output.h"
@@ -71,8 +72,8 @@ class RankHost {
   v1::WorkerMessage StartedMessage(const RunningRank& rank) const;
   v1::WorkerMessage ExitedMessage(const RunningRank& rank) const;
   std::vector<v1::RankProgress> ReadProgress() const;
-  // Asks the kernel about each of the ranks in it.
-  static void SayWhoIsStopped(v1::Heartbeat& heartbeat);
+  // A glance at the same boards.
+  WorkerLook Look() const;
 
   // The next lines to forward; nothing if there are none.
   std::optional<v1::WorkerMessage> TakeLogLines();

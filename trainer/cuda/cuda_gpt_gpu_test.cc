@@ -99,6 +99,30 @@ TEST_F(CudaGptTest, LossAndGradientsOfAnAccumulatedStepAreTheCpus) {
   EXPECT_NEAR(norm, std::sqrt(SquaredNorm(cpu_->gradients())), 0.01 * norm);
 }
 
+TEST_F(CudaGptTest, ACopyHasTheStateBeforeTheUpdatesThatFollowIt) {
+  constexpr float kScale = 1.0f / (3 * kContext);
+  const auto step = [&](int64_t number) {
+    ASSERT_OK(gpu_->ForwardBackward(SomeBatch(3, 1), kScale, /*completes_step=*/true));
+    ASSERT_OK(gpu_->GradientNorm());
+    ASSERT_OK(gpu_->Update({.step = number, .learning_rate = 1e-3}));
+  };
+  step(1);
+  const std::vector<float> weights = Arena(*gpu_, CudaArena::kWeights);
+  const std::vector<float> moments = Arena(*gpu_, CudaArena::kSecondMoments);
+  std::vector<float> copied_weights(weights.size());
+  std::vector<float> copied_moments(moments.size());
+  for (std::vector<float>* memory : {&copied_weights, &copied_moments}) ASSERT_OK(gpu_->Pin(*memory));
+  const CudaArenaCopy copies[] = {{CudaArena::kWeights, 0, copied_weights},
+                                  {CudaArena::kSecondMoments, 10, std::span(copied_moments).subspan(10)}};
+  ASSERT_OK(gpu_->BeginCopy(copies));
+  step(2);
+  ASSERT_OK(gpu_->AwaitCopy());
+  EXPECT_EQ(copied_weights, weights);
+  EXPECT_TRUE(std::equal(moments.begin() + 10, moments.end(), copied_moments.begin() + 10));
+  EXPECT_NE(Arena(*gpu_, CudaArena::kWeights), weights);
+  gpu_.reset();  // before the memory that it has pinned
+}
+
 TEST_F(CudaGptTest, TrainsAsTheCpuDoes) {
   const auto optimizer = CreateOptimizer(AdamWConfig{.learning_rate = 1e-3, .weight_decay = 0.1}, *cpu_);
   constexpr float kScale = 1.0f / (3 * kContext);

@@ -21,6 +21,7 @@ class SharedBoard {
   SharedBoard& operator=(const SharedBoard&) = delete;
 
   int fd() const { return fd_.get(); }
+  const ProgressBoard& board() const { return *board_; }
 
   // The rank writes what it likes: values are read as they are, a phase out of range becomes "unknown", NaN stays unset.
   v1::Progress Read() const;
