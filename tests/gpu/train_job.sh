@@ -19,8 +19,8 @@ train:
   steps: 101
   global_batch: 32
   micro_batch: 16
-  optimizer: {adamw: {learning_rate: 3.0e-4, weight_decay: 0.1}}
-  schedule: {constant: {warmup_steps: 20}}
+  optimizer: {adamw: {learning_rate: 8.5714e-5, weight_decay: 0.1}}
+  schedule: {constant: {warmup_steps: 100}}
   clip_norm: 1.0
   seed: 1
   log_every: 1

@@ -84,12 +84,15 @@ def main():
             failures += event.get("event") == "failure"
         assert watch.process.wait(30) == 0, watch.log_tail()
         check_nothing_left(job, sandbox.path("nowhere"))
-    # Neighbours in time are compared, so that what else the machine does meanwhile counts for both.
+    # Neighbours in time are compared, so that what else the machine does meanwhile counts for both; and their median, so that a moment at
+    # which it did something for one of them alone does not count. Its standard error, by the median distance from it (of a normal
+    # distribution 0.6745 deviations).
     differences = [off / on - 1 for on, off in zip(rates[True], rates[False])]
-    error = statistics.stdev(differences) / len(differences) ** 0.5
+    middle = statistics.median(differences)
+    error = 1.2533 * statistics.median(abs(one - middle) for one in differences) / 0.6745 / len(differences) ** 0.5
     print(f"{options.steps} steps of {options.ranks} ranks: {verdicts} verdicts, {failures} failures")
     print(f"step {1e3 / statistics.median(rates[True]):.3f} ms watched, {1e3 / statistics.median(rates[False]):.3f} ms not watched; "
-          f"difference {100 * statistics.mean(differences):+.2f}% +- {100 * error:.2f}% ({len(differences)} pairs of {options.window} s)")
+          f"difference {100 * middle:+.2f}% +- {100 * error:.2f}% ({len(differences)} pairs of {options.window} s)")
     print(f"processor time: worker {1e3 * used[0]:.2f} ms, coordinator {1e3 * used[1]:.2f} ms a second: steps of any length are longer by "
           f"{100 * sum(used):.2f}% at most, if all of it is taken from one rank")
 
