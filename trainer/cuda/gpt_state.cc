@@ -19,7 +19,8 @@ void AppendSpans(const std::vector<Parameter>& parameters, const ShardLayout& la
       spans.push_back({.offset = begin,
                        .state = layout.place_in_shard(bucket) + begin - piece.begin,
                        .count = static_cast<int32_t>(std::min(kUpdateSpan, end - begin)),
-                       .decay = parameter.decay ? 1 : 0});
+                       .decay = static_cast<int16_t>(parameter.decay ? 1 : 0),
+                       .elsewhere = static_cast<int16_t>(parameter.placement.is_counted ? 0 : 1)});
     }
   }
 }
