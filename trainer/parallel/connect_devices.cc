@@ -69,9 +69,11 @@ class Connector {
                         NcclCommunicator::Create(options, **own_.nccl, rendezvous_, deadline_ - clock_.Now(), clock_));
     // Stages of a pipeline exchange different things.
     const bool is_of_all_ranks = axis.size == own_.mesh.ranks() && axis.axis != MeshAxis::kPipeline;
-    sync = std::make_unique<NcclDeviceSync>(
-        std::move(communicator),
-        NcclDeviceSyncOptions{.timeout = own_.timeout, .board = own_.board, .is_of_all_ranks = is_of_all_ranks});
+    sync = std::make_unique<NcclDeviceSync>(std::move(communicator),
+                                            NcclDeviceSyncOptions{.timeout = own_.timeout,
+                                                                  .board = own_.board,
+                                                                  .is_of_all_ranks = is_of_all_ranks,
+                                                                  .shows_waits = own_.mesh.ranks_per_replica() > 1});
     return absl::OkStatus();
   }
 

@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "common/status_macros.h"
+
 namespace ringmaster::trainer {
 namespace {
 
@@ -83,7 +85,11 @@ absl::Status NcclDeviceSync::Exchange(std::span<const Transfer> transfers, CudaS
 }
 
 absl::Status NcclDeviceSync::WaitFor(CudaEvent event, const std::function<absl::Status()>& also) {
-  return communicator_->WaitFor(event, options_.timeout, also);
+  if (options_.board == nullptr || !options_.shows_waits) return communicator_->WaitFor(event, options_.timeout, also);
+  const TrainerPhase phase = options_.board->phase.exchange(TrainerPhase::kCommunication, std::memory_order_relaxed);
+  RM_RETURN_IF_ERROR(communicator_->WaitFor(event, options_.timeout, also));
+  options_.board->phase.store(phase, std::memory_order_relaxed);
+  return absl::OkStatus();
 }
 
 absl::Status NcclDeviceSync::Enqueue(std::span<const Call> calls, int64_t bytes, CudaStream stream) {

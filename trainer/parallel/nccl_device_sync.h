@@ -19,6 +19,9 @@ struct NcclDeviceSyncOptions {
   ProgressBoard* board = nullptr;  // counts collectives and bytes; outlives the sync; may be null
   // Of the job's ranks those are compared that have entered fewest: only what all of them enter may count on the board.
   bool is_of_all_ranks = true;
+  // The board says "communication" while the host waits for the device: where its passes wait for other ranks, those wait that
+  // enter as many collectives as the one that is stuck.
+  bool shows_waits = false;
 };
 
 class NcclDeviceSync final : public DeviceSync {

@@ -207,6 +207,25 @@ TEST_F(ConnectDevicesTest, AnAxisWithOneRankHasNoGroup) {
   EXPECT_EQ(boards_[1].collective_sequence, 1u) << "all ranks are in this group";
 }
 
+// Who is stuck is found among those that do not say that they wait.
+TEST_F(ConnectDevicesTest, AWaitWithinTheModelShowsOnTheBoard) {
+  for (const MeshShape& mesh : {MeshShape{.tensor = 2}, MeshShape{.data = 2}}) {
+    OnMesh(mesh, kLong, [&](DeviceGroups& groups, CudaStream stream) -> absl::Status {
+      DeviceSync& sync = groups.tensor != nullptr ? *groups.tensor : *groups.data;
+      ProgressBoard& board = boards_[static_cast<size_t>(sync.rank())];
+      board.phase = TrainerPhase::kForward;
+      TrainerPhase seen = TrainerPhase::kForward;
+      RM_RETURN_IF_ERROR(Await(sync, stream, [&]() -> absl::Status {
+        seen = board.phase;
+        return absl::OkStatus();
+      }));
+      EXPECT_EQ(seen, mesh.tensor > 1 ? TrainerPhase::kCommunication : TrainerPhase::kForward);
+      EXPECT_EQ(board.phase, TrainerPhase::kForward);
+      return absl::OkStatus();
+    });
+  }
+}
+
 // An axis that cannot be connected takes those with it that are.
 TEST_F(ConnectDevicesTest, AGroupThatFailsEndsTheOthers) {
   const auto results = OnHosts(4, [&](int rank, Communicator& host) -> absl::Status {
