@@ -44,6 +44,8 @@ absl::StatusOr<bool> GptState::Fit() {
   layout_.reset();
   RM_RETURN_IF_ERROR(tensors_.AllocateState(layout.shard_elements(), first_spans_.back()));
   RM_CUDA(cudaMemcpy(tensors_.spans, spans.data(), spans.size() * sizeof(UpdateSpan), cudaMemcpyDefault));
+  RM_CUDA(
+      cudaDeviceSynchronize());  // few bytes may still be on their way when the copy returns, and the passes' stream waits for none
   layout_ = layout;
   return false;
 }
