@@ -238,9 +238,10 @@ absl::StatusOr<DeviceGroups> TrainLoop::ConnectGpus(const Membership& member, Co
     groups = std::move(connected.groups);
     if (!connected.shared.empty()) {
       if (config.sharded || config.mesh.ranks_per_replica() > 1) {
-        return absl::FailedPreconditionError(absl::StrCat(
-            config.sharded ? "parallel.zero 1" : "parallel.tensor and pipeline on device cuda", " need a GPU for each rank, and ",
-            connected.shared, ": set ", config.sharded ? "it to 0" : "them to 1", ", or use more GPUs"));
+        const auto [what, remedy] = config.sharded ? std::pair("parallel.zero 1 needs", "set it to 0")
+                                                   : std::pair("parallel.tensor and pipeline on device cuda need", "set them to 1");
+        return absl::FailedPreconditionError(
+            absl::StrCat(what, " a GPU for each rank, and ", connected.shared, ": ", remedy, ", or use more GPUs"));
       }
       if (communicator.rank() == 0) {
         environment_.warn(absl::StrCat(connected.shared, ": gradients are summed in host memory, which is slow"));

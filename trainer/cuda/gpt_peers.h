@@ -50,7 +50,8 @@ class GptPeers {
   absl::Status Max(float* values, int64_t count);
 
   // Collective over the pipeline axis: exchanges a number with every stage that this one ever exchanges with. NCCL connects two
-  // ranks at their first message, and that waits for the device: one that waits for a neighbour's message then waits for ever.
+  // ranks at their first message, for which both hosts must come; within a step one of them may wait for its device, and that for
+  // the other.
   absl::Status Connect();
   // With the stages before and behind this one, in the passes' order; `slot`: of the pass behind it.
   absl::Status Exchange(const PipelineExchange& exchange, int slot);
