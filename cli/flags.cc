@@ -261,6 +261,11 @@ void CommandLine::AddBenchTrain(CLI::App& bench) {
   sub->add_option("--ranks", options.ranks, "GPUs that sum their gradients, compared with one alone")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
+  sub->add_option("--tensor", options.tensor, "GPUs that share each layer")->check(CLI::Range(1, 64))->capture_default_str();
+  sub->add_option("--pipeline", options.pipeline, "stages of whole layers")->check(CLI::Range(1, 64))->capture_default_str();
+  sub->add_option("--micro-batches", options.micro_batches, "of a replica's step in a pipeline; 0: four a stage")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
   sub->add_flag("--zero", options.zero, "with several GPUs: each updates its share of the weights (ZeRO-1)");
   sub->add_option("--sequences", options.sequences, "in a step of each GPU")->check(CLI::Range(1, 4096))->capture_default_str();
   sub->add_option("--context", options.context, "tokens in a sequence")->check(CLI::Range(64, 65536))->capture_default_str();

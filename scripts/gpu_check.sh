@@ -12,12 +12,12 @@ if [ "${1:-}" = pack ]; then
   cd "$here/.."
   ${BAZEL:-bazel} build //:ringmaster //:ringmaster-trainer //cli/bench:gpu_test //trainer/cuda:all
   mkdir -p "$to"
-  for binary in ringmaster ringmaster-trainer cli/bench/gpu_test trainer/cuda/kernels_gpu_test trainer/cuda/cuda_gpt_gpu_test; do
+  for binary in ringmaster ringmaster-trainer cli/bench/gpu_test trainer/cuda/{kernels,cuda_gpt,cuda_parts}_gpu_test; do
     strip -o "$to/$(basename "$binary")" "bazel-bin/$binary"
   done
   # What the trainer and its tests load and a machine with GPUs may lack.
   ldd bazel-bin/ringmaster-trainer | awk '/libdnnl|libgomp|libOpenCL/ {print $3}' | xargs -I{} cp -L {} "$to/"
-  cp scripts/gpu_check.sh tests/gpu/torch_all_reduce.py tests/gpu/torch_gpt.py tests/gpu/train_job.sh tests/gpu/train_group.py "$to/"
+  cp scripts/gpu_check.sh tests/gpu/torch_all_reduce.py tests/gpu/torch_gpt.py tests/gpu/train_job.sh tests/gpu/train_{group,mesh}.py "$to/"
   cat README.md docs/*.md > "$to/text.txt"
   ls -l "$to"
   exit 0
@@ -35,10 +35,11 @@ sizes=${2:-8:1G:8}
 failed=0
 
 nvidia-smi -L
-for test in gpu_test kernels_gpu_test cuda_gpt_gpu_test; do "$here/$test" || failed=1; done
+for test in gpu_test kernels_gpu_test cuda_gpt_gpu_test cuda_parts_gpu_test; do "$here/$test" || failed=1; done
 "$here/train_job.sh" "$here" "$here/text.txt" || failed=1
 if [ "$gpus" -gt 1 ]; then
   python3 "$here/train_group.py" "$here" "$here/text.txt" || failed=1
+  python3 "$here/train_mesh.py" "$here" "$here/text.txt" || failed=1
 else
   echo "SKIPPED: jobs on two GPUs: there is one" >&2
 fi
@@ -65,6 +66,18 @@ for sequences in 64 8; do
       failed=1
     fi
   done
+done
+for axis in tensor pipeline; do
+  [ "$ranks" -gt 1 ] || break
+  echo "== GPT-2 124M over $ranks GPUs, $axis $ranks"
+  if report=$("$here/ringmaster" bench train --device cuda --ranks "$ranks" --$axis "$ranks" --sequences 16); then
+    echo "$report"
+    summary+="training: $(grep "GPUs" <<<"$report")"$'\n'
+  else
+    echo "$report"
+    summary+="training over $ranks GPUs: FAILED"$'\n'
+    failed=1
+  fi
 done
 if [ "${RINGMASTER_TORCH:-0}" = 1 ]; then python3 "$here/torch_gpt.py" speed 64 || failed=1; fi
 for op in all_reduce reduce_scatter all_gather all_to_all broadcast; do

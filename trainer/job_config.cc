@@ -104,6 +104,10 @@ absl::Status CheckLayout(const v1::JobSpec& spec, int world_size) {
   const int zero = spec.parallel().zero();
   if (zero != 0 && zero != 1) return Bad("parallel.zero", zero, "0 or 1: gradients and weights are not sharded yet");
   if (zero == 1 && spec.device() != "cuda") return Bad("parallel.zero", zero, "0 on device cpu: only a GPU's state is sharded");
+  if (zero == 1 && (spec.parallel().tensor() > 1 || spec.parallel().pipeline() > 1)) {
+    return Bad("parallel.zero", zero,
+               "0 where parallel.tensor or parallel.pipeline is above 1: only whole models' state is sharded");
+  }
   if (world_size < 1) return Bad("world size", world_size, "1 or more");
   return absl::OkStatus();
 }
@@ -114,7 +118,6 @@ absl::StatusOr<MeshShape> ReadMesh(const v1::JobSpec& spec, int world_size) {
   for (const auto& [field, size] : {std::pair("parallel.tensor", mesh.tensor), std::pair("parallel.pipeline", mesh.pipeline)}) {
     if (size == 1) continue;
     if (!spec.model().has_gpt()) return Bad(field, size, "1 for this model: only model.gpt is cut over ranks");
-    if (spec.device() == "cuda") return Bad(field, size, "1 on device cuda: models are cut over ranks on the CPU alone");
     if (parallel.data().min() > 0 && parallel.data().min() < parallel.data().max()) {
       return Bad("parallel.data", absl::StrCat(parallel.data().min(), " to ", parallel.data().max()),
                  absl::StrCat("one number where ", field, " is ", size, ": such a job does not shrink or grow").c_str());

@@ -120,10 +120,12 @@ TEST(JobConfig, BadFields_AreNamedWithFoundAndExpected) {
          s = Mesh(1, 2);
          s.mutable_model()->mutable_gpt()->set_layers(1);
        }},
-      {"parallel.tensor", "2",
+      {"parallel.zero", "1",
        [](v1::JobSpec& s) {
-         s = Mesh(2, 1);
+         s = Mesh(1, 2);
          s.set_device("cuda");
+         s.mutable_train()->mutable_optimizer()->mutable_adamw()->set_learning_rate(1);
+         s.mutable_parallel()->set_zero(1);
        }},
       {"parallel.data", "1 to 2",
        [](v1::JobSpec& s) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -19,6 +20,7 @@
 #include "trainer/model_state.h"
 #include "trainer/parallel/connect_devices.h"
 #include "trainer/parallel/gradient_sync.h"
+#include "trainer/parallel/host_pipeline_stage.h"
 #include "trainer/parallel/mesh_syncs.h"
 #include "trainer/parallel/stored_state.h"
 #include "trainer/resume.h"
@@ -101,6 +103,14 @@ void TrainLoop::ExposeAxes(const MeshGroups* groups) {
   Expose(kTensorAxis, groups == nullptr ? nullptr : groups->tensor.get());
 }
 
+void TrainLoop::ExposeDevices(MeshAxis axis, Communicator* communicator) {
+  switch (axis) {
+    case MeshAxis::kData: return Expose(kDataDevices, communicator);
+    case MeshAxis::kPipeline: return Expose(kPipelineDevices, communicator);
+    case MeshAxis::kTensor: return Expose(kTensorDevices, communicator);
+  }
+}
+
 void TrainLoop::AbortAll(const std::string& reason) {
   for (Communicator* const communicator : communicators_) {
     if (communicator != nullptr) communicator->Abort(reason);
@@ -181,18 +191,18 @@ TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinRespons
             member.identity.job.value(), member.identity.epoch.value(), member.identity.rank.value(),
             absl::ToDoubleSeconds(planned - joined), absl::ToDoubleSeconds(met - planned),
             absl::ToDoubleSeconds(env.clock.Now() - met));
-    result = RunConnected(member, join, *std::move(communicator), devices->get());
+    result = RunConnected(member, join, *std::move(communicator), devices->axes().is_alone() ? nullptr : &*devices);
   } else {
     Expose(kHost, nullptr);
     result = absl::IsFailedPrecondition(devices.status()) ? BadInput(devices.status()) : FromPeers(devices.status());
   }
-  if (!devices.ok() || *devices == nullptr) return result;
+  if (!devices.ok() || devices->axes().is_alone()) return result;
   bench_->gpt->Leave();
-  Expose(kDevices, nullptr);
+  for (const MeshAxis axis : {MeshAxis::kData, MeshAxis::kPipeline, MeshAxis::kTensor}) ExposeDevices(axis, nullptr);
   // NCCL's own end waits for what peers that are gone would have to do.
-  if (result.end != TrainEnd::kSucceeded) (*devices)->communicator().Abort("this rank's epoch is over");
+  if (result.end != TrainEnd::kSucceeded) devices->Abort("this rank's epoch is over");
   // Behind an abort that hangs, the device would hang too.
-  const absl::Status closed = (*devices)->Close(kCloseTimeout);
+  const absl::Status closed = devices->Close(kCloseTimeout);
   return absl::IsDeadlineExceeded(closed) ? TrainResult{TrainEnd::kFailed, closed} : result;
 }
 
@@ -212,42 +222,55 @@ absl::Status TrainLoop::SetUp(const Membership& member, const v1::JoinResponse& 
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<DeviceSync>> TrainLoop::ConnectGpus(const Membership& member, Communicator& communicator) {
-  if (bench_->gpt == nullptr) return nullptr;
-  std::unique_ptr<DeviceSync> sync;
+absl::StatusOr<DeviceGroups> TrainLoop::ConnectGpus(const Membership& member, Communicator& communicator) {
+  DeviceGroups groups;
+  if (bench_->gpt == nullptr) return groups;
   if (communicator.size() > 1) {
+    const JobConfig& config = bench_->config;
     const DeviceConnection own = {.device = bench_->gpt->device(),
                                   .unique_name = bench_->gpt->unique_name(),
                                   .nccl = environment_.nccl(),
-                                  .timeout = bench_->config.collective_timeout,
-                                  .reachable = [this](Communicator* devices) { Expose(kDevices, devices); }};
+                                  .mesh = MeshOf(communicator.size()),
+                                  .timeout = config.collective_timeout,
+                                  .board = &environment_.board,
+                                  .reachable = [this](MeshAxis axis, Communicator* group) { ExposeDevices(axis, group); }};
     RM_ASSIGN_OR_RETURN(ConnectedDevices connected, ConnectDevices(own, communicator, *member.link, environment_.clock));
-    if (connected.communicator != nullptr) {
-      sync = std::make_unique<DeviceSync>(std::move(connected.communicator), &environment_.board, own.timeout);
-    } else if (bench_->config.sharded) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("parallel.zero 1 needs a GPU for each rank, and ", connected.shared, ": set it to 0, or use more GPUs"));
-    } else if (communicator.rank() == 0) {
-      environment_.warn(absl::StrCat(connected.shared, ": gradients are summed in host memory, which is slow"));
+    groups = std::move(connected.groups);
+    if (!connected.shared.empty()) {
+      if (config.sharded || config.mesh.ranks_per_replica() > 1) {
+        const auto [what, remedy] = config.sharded ? std::pair("parallel.zero 1 needs", "set it to 0")
+                                                   : std::pair("parallel.tensor and pipeline on device cuda need", "set them to 1");
+        return absl::FailedPreconditionError(
+            absl::StrCat(what, " a GPU for each rank, and ", connected.shared, ": ", remedy, ", or use more GPUs"));
+      }
+      if (communicator.rank() == 0) {
+        environment_.warn(absl::StrCat(connected.shared, ": gradients are summed in host memory, which is slow"));
+      }
     }
   }
-  const auto is_kept = bench_->gpt->Enter(sync.get());
+  const auto is_kept = bench_->gpt->Enter(groups.axes());
   if (!is_kept.ok()) {
-    Expose(kDevices, nullptr);
+    for (const MeshAxis axis : {MeshAxis::kData, MeshAxis::kPipeline, MeshAxis::kTensor}) ExposeDevices(axis, nullptr);
+    groups.Abort(std::string(is_kept.status().message()));
     return is_kept.status();
   }
   if (!*is_kept) completed_ = kNoState;
-  return sync;
+  return groups;
+}
+
+// An elastic job's data axis has as many ranks as this epoch.
+MeshShape TrainLoop::MeshOf(int world_size) const {
+  MeshShape mesh = bench_->config.mesh;
+  mesh.data = world_size / mesh.ranks_per_replica();
+  return mesh;
 }
 
 TrainResult TrainLoop::RunConnected(const Membership& member, const v1::JoinResponse& join,
-                                    std::unique_ptr<Communicator> communicator, DeviceSync* devices) {
+                                    std::unique_ptr<Communicator> communicator, DeviceGroups* devices) {
   const Environment& env = environment_;
   const int rank = member.identity.rank.value();
   const JobConfig& config = bench_->config;
-  // An elastic job's data axis has as many ranks as this epoch.
-  MeshShape mesh = config.mesh;
-  mesh.data = join.world_size() / mesh.ranks_per_replica();
+  const MeshShape mesh = MeshOf(join.world_size());
   absl::StatusOr<MeshGroups> groups;
   // Runs before the communicators go; the syncs that take them over have their own.
   absl::Cleanup hide = [this] {
@@ -294,13 +317,20 @@ TrainResult TrainLoop::RunConnected(const Membership& member, const v1::JoinResp
   } else if (bench_->stage != nullptr) {
     std::ranges::fill(bench_->model->gradients(), 0.0f);  // an epoch that broke within a step left its sums
   }
+  std::optional<HostPipelineStage> on_host;
+  PipelineStage* pipeline = nullptr;
+  if (mesh.pipeline > 1) {
+    pipeline = bench_->gpt.get();
+    if (pipeline == nullptr) pipeline = &on_host.emplace(*bench_->stage, syncs.pipeline());
+  }
   Training training({.config = config,
                      .dataset = *bench_->dataset,
                      .model = *bench_->model,
                      .optimizer = *bench_->optimizer,
                      .stage = bench_->stage,
+                     .pipeline = pipeline,
                      .mesh = syncs,
-                     .device_sync = devices,
+                     .devices = devices,
                      .stored = &stored,
                      .saver = saver.get(),
                      .checkpoint_root = root,
@@ -317,7 +347,7 @@ TrainResult TrainLoop::RunConnected(const Membership& member, const v1::JoinResp
 }
 
 absl::StatusOr<int64_t> TrainLoop::FindState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator,
-                                             const MeshGroups& groups, DeviceSync* devices) {
+                                             const MeshGroups& groups, DeviceGroups* devices) {
   const absl::Duration timeout = bench_->config.collective_timeout;
   RM_ASSIGN_OR_RETURN(const NewestState newest, FindNewestState(communicator, groups.shape, completed_, timeout));
   // With a rank its shard is gone, or its part of which no replica has a copy; what others have is of no use.
@@ -327,7 +357,7 @@ absl::StatusOr<int64_t> TrainLoop::FindState(const Membership& member, const v1:
   if (is_torn || newest.step == kNoState) return LoadState(member, join, communicator);
   if (!newest.is_everywhere) {
     Communicator& twins = groups.data == nullptr ? communicator : *groups.data;
-    RM_RETURN_IF_ERROR(devices != nullptr ? bench_->gpt->FillFrom(newest.rank) : FillOverHost(twins, newest.replica));
+    RM_RETURN_IF_ERROR(devices != nullptr ? bench_->gpt->FillFrom(newest.replica) : FillOverHost(twins, newest.replica));
   } else if (devices != nullptr) {
     RM_RETURN_IF_ERROR(bench_->gpt->ShareWeights());
   }
@@ -367,10 +397,12 @@ absl::StatusOr<int64_t> TrainLoop::LoadState(const Membership& member, const v1:
     // It does not fit this job: no other run of it would.
     if (absl::IsFailedPrecondition(status)) return absl::InvalidArgumentError(status.message());
     if (!status.ok()) return status;
-    saved_step_ = choice.step;
-    // A crash between the commit and the link leaves the link behind.
+    // One of another job is not in this one's directory, whatever it is called.
     const std::string root = CheckpointRoot(join.spec(), member.identity.job);
-    if (rank == 0 && std::filesystem::path(choice.path).parent_path() == root) {
+    const bool is_own = std::filesystem::path(choice.path).parent_path() == root;
+    if (is_own) saved_step_ = choice.step;
+    // A crash between the commit and the link leaves the link behind.
+    if (rank == 0 && is_own) {
       if (const absl::Status moved = MoveLatest(env.files, root, choice.step); !moved.ok()) env.warn(std::string(moved.message()));
     }
   }

@@ -22,7 +22,7 @@
 #include "common/mutex.h"
 #include "common/progress_board.h"
 #include "trainer/checkpoint/files.h"
-#include "trainer/parallel/device_sync.h"
+#include "trainer/parallel/connect_devices.h"
 #include "trainer/parallel/mesh_syncs.h"
 #include "trainer/recovery.h"
 #include "trainer/session/coordinator_link.h"
@@ -67,12 +67,13 @@ class TrainLoop {
   TrainResult RunEpoch(const Membership& member);
   TrainResult RunJoined(const Membership& member, const v1::JoinResponse& join);
   TrainResult RunConnected(const Membership& member, const v1::JoinResponse& join, std::unique_ptr<Communicator> communicator,
-                           DeviceSync* devices);
-  // The group of the ranks' GPUs; null: there is none, because ranks share a GPU, or are alone, or not on GPUs.
-  absl::StatusOr<std::unique_ptr<DeviceSync>> ConnectGpus(const Membership& member, Communicator& communicator);
+                           DeviceGroups* devices);
+  // The groups of the ranks' GPUs; none, because ranks share a GPU, or are alone, or not on GPUs.
+  absl::StatusOr<DeviceGroups> ConnectGpus(const Membership& member, Communicator& communicator);
   // Gives this rank, and all others of the new epoch, the newest state that there is; returns its step.
   absl::StatusOr<int64_t> FindState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator,
-                                    const MeshGroups& groups, DeviceSync* devices);
+                                    const MeshGroups& groups, DeviceGroups* devices);
+  MeshShape MeshOf(int world_size) const;
   absl::Status FillOverHost(Communicator& communicator, int root);
   // Plans the model, unless what is there fits this rank's place.
   absl::Status SetUp(const Membership& member, const v1::JoinResponse& join);
@@ -80,10 +81,20 @@ class TrainLoop {
   absl::StatusOr<TrainerIdentity> AwaitNextEpoch(CoordinatorLink& link, const absl::Status& lost);
 
   // Makes a communicator reachable for Stop and EndEpoch; nullptr before it goes.
-  enum Reachable : uint8_t { kHost, kDevices, kDataAxis, kPipelineAxis, kTensorAxis, kReachables };
+  enum Reachable : uint8_t {
+    kHost,
+    kDataAxis,
+    kPipelineAxis,
+    kTensorAxis,
+    kDataDevices,
+    kPipelineDevices,
+    kTensorDevices,
+    kReachables
+  };
   void Expose(Reachable which, Communicator* communicator);
   // The groups of the axes; `groups` null: nothing.
   void ExposeAxes(const MeshGroups* groups);
+  void ExposeDevices(MeshAxis axis, Communicator* communicator);
   void AbortAll(const std::string& reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ExposeLink(CoordinatorLink* link);
   // The epoch of this link is over: aborts what waits in a collective of it, or for the others to come.

@@ -32,7 +32,6 @@ Training::Training(Parts parts)
       batch_(MakeBatch(shape_, config_.micro_batch)) {
   const auto& [mesh, place] = std::pair(parts_.mesh.shape(), parts_.mesh.place());
   if (mesh.pipeline == 1) return;
-  pipeline_.emplace(*parts_.stage, parts_.mesh.pipeline());
   const auto plan = [&](PipelineSchedule schedule, int64_t micro_batches) {
     return PlanOfStage(schedule, {.stages = mesh.pipeline, .micro_batches = static_cast<int>(micro_batches)}, place.pipeline);
   };
@@ -82,9 +81,7 @@ absl::Status Training::Step(int64_t completed) {
   return absl::OkStatus();
 }
 
-absl::Duration Training::Waited() const {
-  return parts_.device_sync != nullptr ? parts_.device_sync->waiting() : parts_.mesh.waiting();
-}
+absl::Duration Training::Waited() const { return parts_.devices != nullptr ? parts_.devices->waiting() : parts_.mesh.waiting(); }
 
 absl::StatusOr<LossSum> Training::SumOverRanks(const LossSum& own) {
   MeshSyncs& mesh = parts_.mesh;
@@ -98,7 +95,7 @@ absl::StatusOr<LossSum> Training::SumOverRanks(const LossSum& own) {
 absl::Status Training::SumGradients() {
   MeshSyncs& mesh = parts_.mesh;
   if (parts_.stage != nullptr) RM_RETURN_IF_ERROR(Together(mesh.SumTied(parts_.stage->tied_gradient())));
-  if (parts_.device_sync != nullptr || mesh.data().size() == 1) return absl::OkStatus();
+  if (parts_.devices != nullptr || mesh.data().size() == 1) return absl::OkStatus();
   RM_RETURN_IF_ERROR(parts_.model.FetchGradients());
   RM_RETURN_IF_ERROR(Together(mesh.data().SumGradients(parts_.model.gradients())));
   return parts_.model.StoreGradients();
@@ -117,7 +114,7 @@ void Training::ReadMicroBatch(int64_t completed, int64_t index) {
 absl::StatusOr<LossSum> Training::Accumulate(int64_t completed) {
   // The mean over the global batch: sums are divided once, whatever the split over ranks and passes.
   const auto scale = static_cast<float>(1.0 / static_cast<double>(config_.global_batch * units_per_sample_));
-  if (pipeline_.has_value()) return AccumulateInPipeline(completed, scale);
+  if (parts_.pipeline != nullptr) return AccumulateInPipeline(completed, scale);
   LossSum loss;
   const int64_t passes = (part_.size() + config_.micro_batch - 1) / config_.micro_batch;
   for (int64_t index = 0; index < passes; ++index) {
@@ -139,13 +136,13 @@ absl::StatusOr<LossSum> Training::AccumulateInPipeline(int64_t completed, float 
     ChaosAt(ChaosPoint::kCompute, completed);
     return batch_;
   };
-  return pipeline_->Run(plan_, prepare, scale);
+  return RunPipeline(plan_, *parts_.pipeline, prepare, scale);
 }
 
 absl::StatusOr<double> Training::GradientNorm() {
   // Every replica has the same sums, so all ranks decide alike.
   RM_ASSIGN_OR_RETURN(const double norm, parts_.optimizer.GradientNorm());
-  if (parts_.stage == nullptr) return norm;
+  if (parts_.mesh.shape().ranks_per_replica() == 1) return norm;
   RM_ASSIGN_OR_RETURN(const double squares, parts_.mesh.SumOverReplica(norm * norm));
   return std::sqrt(squares);
 }
@@ -178,12 +175,12 @@ void Training::Log(int64_t step) {
 }
 
 absl::StatusOr<LossSum> Training::Evaluate() {
-  if (!pipeline_.has_value()) return ValidatePart(parts_.model, parts_.dataset, validation_, config_.micro_batch, batch_);
+  if (parts_.pipeline == nullptr) return ValidatePart(parts_.model, parts_.dataset, validation_, config_.micro_batch, batch_);
   const auto prepare = [&](const PipelinePass& pass) -> const Batch& {
     ReadValidationBatch(parts_.dataset, validation_, config_.micro_batch, pass.micro_batch, batch_);
     return batch_;
   };
-  return pipeline_->Run(validation_plan_, prepare, std::nullopt);
+  return RunPipeline(validation_plan_, *parts_.pipeline, prepare, std::nullopt);
 }
 
 absl::Status Training::Validate(int64_t step) {

@@ -22,7 +22,7 @@
 #include "trainer/models/model.h"
 #include "trainer/models/model_part.h"
 #include "trainer/optimizer/optimizer.h"
-#include "trainer/parallel/device_sync.h"
+#include "trainer/parallel/connect_devices.h"
 #include "trainer/parallel/mesh_syncs.h"
 #include "trainer/parallel/pipeline.h"
 #include "trainer/parallel/stored_state.h"
@@ -40,11 +40,12 @@ class Training {
     const Dataset& dataset;
     Model& model;
     Optimizer& optimizer;
-    Stage* stage = nullptr;  // the model, where it is one part of many
+    Stage* stage = nullptr;             // the model, where it is one part of many in host memory
+    PipelineStage* pipeline = nullptr;  // its passes, where it is one stage of several
     MeshSyncs& mesh;
-    DeviceSync* device_sync;  // where the ranks' devices sum gradients; null: `mesh` does
-    StoredState* stored;      // what the saver writes
-    CheckpointSaver* saver;   // nullptr = no checkpoints
+    DeviceGroups* devices = nullptr;  // where the ranks' devices sum gradients; null: `mesh` does
+    StoredState* stored;              // what the saver writes
+    CheckpointSaver* saver;           // nullptr = no checkpoints
     std::string checkpoint_root;
     int64_t saved_step = -1;  // of the newest checkpoint when this epoch began; -1 = none
     ProgressBoard& board;
@@ -102,7 +103,6 @@ class Training {
   const int64_t units_per_sample_;
   const char* const unit_;
   const ValidationPart validation_;
-  std::optional<Pipeline> pipeline_;  // none where the model has one stage
   PipelinePlan plan_;
   PipelinePlan validation_plan_;
   Batch batch_;

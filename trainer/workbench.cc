@@ -20,21 +20,48 @@ ModelPart PartAt(const MeshPlace& place, const JobConfig& config) {
           .slots = SlotsOfStage(config.pipeline_schedule, pipeline, place.pipeline)};
 }
 
-int64_t CountParameters(const std::vector<Parameter>& parameters) {
+template <typename Parameters>
+int64_t SizeOfAll(const Parameters& parameters) {
   int64_t elements = 0;
-  for (const Parameter& parameter : parameters) elements += parameter.size;
+  for (const auto& parameter : parameters) elements += parameter.size;
   return elements;
 }
 
-absl::Status SetUpPart(Workbench& bench) {
-  const auto& gpt = std::get<GptConfig>(bench.config.model);
+absl::Status SetUpOnCpu(Workbench& bench) {
   const SampleShape shape = bench.dataset->shape();
-  RM_ASSIGN_OR_RETURN(CreatedPart part, CreateGptPart(gpt, shape, bench.config.micro_batch, PartAt(bench.place, bench.config)));
-  bench.model = std::move(part.model);
-  bench.stage = part.stage;
-  RM_ASSIGN_OR_RETURN(const std::vector<PlannedParameter> whole, PlanGptParameters(gpt, shape));
-  for (const PlannedParameter& parameter : whole) bench.parameters += parameter.size;
+  if (bench.config.mesh.ranks_per_replica() > 1) {
+    RM_ASSIGN_OR_RETURN(CreatedPart part, CreateGptPart(std::get<GptConfig>(bench.config.model), shape, bench.config.micro_batch,
+                                                        PartAt(bench.place, bench.config)));
+    bench.model = std::move(part.model);
+    bench.stage = part.stage;
+  } else {
+    RM_ASSIGN_OR_RETURN(bench.model, CreateModel(bench.config.model, shape, bench.config.micro_batch));
+  }
+  bench.optimizer = CreateOptimizer(bench.config.optimizer, *bench.model);
   return absl::OkStatus();
+}
+
+absl::Status SetUpOnGpu(Workbench& bench, int local_rank) {
+  auto cuda = CreateCudaTraining(std::get<GptConfig>(bench.config.model), bench.dataset->shape(),
+                                 {.max_samples = bench.config.micro_batch,
+                                  .optimizer = std::get<AdamWConfig>(bench.config.optimizer),
+                                  .device = local_rank,
+                                  .sharded = bench.config.sharded,
+                                  .part = PartAt(bench.place, bench.config)});
+  if (!cuda.ok()) return absl::Status(cuda.status().code(), absl::StrCat("device cuda: ", cuda.status().message()));
+  bench.model = std::move(cuda->model);
+  bench.optimizer = std::move(cuda->optimizer);
+  bench.gpt = std::move(cuda->gpt);
+  bench.arenas = std::move(cuda->arenas);
+  return absl::OkStatus();
+}
+
+// Of the whole model.
+absl::StatusOr<int64_t> CountParameters(const Workbench& bench) {
+  if (bench.config.mesh.ranks_per_replica() == 1) return SizeOfAll(bench.model->parameters());
+  RM_ASSIGN_OR_RETURN(const std::vector<PlannedParameter> whole,
+                      PlanGptParameters(std::get<GptConfig>(bench.config.model), bench.dataset->shape()));
+  return SizeOfAll(whole);
 }
 
 }  // namespace
@@ -44,24 +71,8 @@ absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, const RankNumb
   RM_ASSIGN_OR_RETURN(bench.config, ReadJobConfig(spec, numbers.world_size));
   bench.place = PlaceOf(numbers.rank, bench.config.mesh);
   RM_ASSIGN_OR_RETURN(bench.dataset, OpenDataset(spec.data(), bench.config.context));
-  if (bench.config.device == TrainDevice::kCuda) {
-    auto cuda = CreateCudaTraining(std::get<GptConfig>(bench.config.model), bench.dataset->shape(),
-                                   {.max_samples = bench.config.micro_batch,
-                                    .optimizer = std::get<AdamWConfig>(bench.config.optimizer),
-                                    .device = numbers.local_rank,
-                                    .sharded = bench.config.sharded});
-    if (!cuda.ok()) return absl::Status(cuda.status().code(), absl::StrCat("device cuda: ", cuda.status().message()));
-    bench.model = std::move(cuda->model);
-    bench.optimizer = std::move(cuda->optimizer);
-    bench.gpt = std::move(cuda->gpt);
-    bench.arenas = std::move(cuda->arenas);
-  } else if (bench.config.mesh.ranks_per_replica() > 1) {
-    RM_RETURN_IF_ERROR(SetUpPart(bench));
-  } else {
-    RM_ASSIGN_OR_RETURN(bench.model, CreateModel(bench.config.model, bench.dataset->shape(), bench.config.micro_batch));
-  }
-  if (bench.optimizer == nullptr) bench.optimizer = CreateOptimizer(bench.config.optimizer, *bench.model);
-  if (bench.stage == nullptr) bench.parameters = CountParameters(bench.model->parameters());
+  RM_RETURN_IF_ERROR(bench.config.device == TrainDevice::kCuda ? SetUpOnGpu(bench, numbers.local_rank) : SetUpOnCpu(bench));
+  RM_ASSIGN_OR_RETURN(bench.parameters, CountParameters(bench));
   bench.tensors = StateTensors(*bench.model, *bench.optimizer);
   return bench;
 }

@@ -26,7 +26,7 @@ struct Workbench {
   std::unique_ptr<Dataset> dataset;
   MeshPlace place;               // what the model is planned for: stage and share; any replica holds the same
   std::unique_ptr<Model> model;  // of a mesh: this rank's part
-  Stage* stage = nullptr;        // the same; null where each rank has a whole model
+  Stage* stage = nullptr;        // the same, on the CPU; null where each rank has a whole model
   int64_t parameters = 0;        // of the whole model
   std::unique_ptr<Optimizer> optimizer;
   std::shared_ptr<CudaGpt> gpt;      // on a GPU: what both of them are; else null

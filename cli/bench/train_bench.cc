@@ -2,40 +2,24 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <random>
 #include <thread>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/time.h"
+#include "cli/bench/train_bench_rank.h"
 #include "collectives/host_communicator.h"
 #include "collectives/memory_rendezvous.h"
 #include "collectives/nccl/nccl_api_loaded.h"
 #include "collectives/transport/inproc_transport.h"
 #include "common/status_macros.h"
-#include "trainer/parallel/connect_devices.h"
-#include "trainer/parallel/device_sync.h"
 
 namespace ringmaster::cli {
 namespace {
 
-using trainer::Batch;
-using trainer::ConnectDevices;
-using trainer::ConnectedDevices;
-using trainer::CudaArena;
-using trainer::CudaGpt;
 using trainer::CudaGptConfig;
-using trainer::DeviceSync;
-using trainer::Parameter;
+using trainer::MeshShape;
 using trainer::ProfiledWork;
-
-constexpr int64_t kWarmUpSteps = 5;
-constexpr int64_t kVocabulary = 50257;
-constexpr absl::Duration kTimeout = absl::Seconds(120);  // ranks plan at their own pace
-constexpr double kPeakTflops = 989;                      // dense bf16 of H100 SXM and of H200, NVIDIA's data sheets
 
 struct NamedModel {
   const char* name;
@@ -48,36 +32,6 @@ constexpr std::array<NamedModel, 4> kModels = {
 int64_t SizeOf(const CudaGptConfig& config) {
   const int64_t block = 12 * config.channels * config.channels + 13 * config.channels;
   return (config.vocabulary + config.context) * config.channels + config.layers * block + 2 * config.channels;
-}
-
-// Frequencies as in text, roughly: the logarithm of a token is uniform.
-void FillTokens(std::mt19937_64& random, Batch& batch) {
-  std::uniform_real_distribution<double> logarithm(0, std::log(static_cast<double>(kVocabulary)));
-  for (size_t i = 0; i < batch.tokens.size(); ++i) {
-    batch.tokens[i] = static_cast<int32_t>(std::exp(logarithm(random))) - 1;
-    if (i > 0) batch.targets[i - 1] = batch.tokens[i];
-  }
-}
-
-// GPT-2's initial weights: normal(0, 0.02), norms 1 and 0, biases 0.
-absl::Status SetWeights(CudaGpt& gpt, std::mt19937_64& random) {
-  std::vector<float> weights(static_cast<size_t>(gpt.arena_elements()));
-  for (const Parameter& parameter : gpt.parameters()) {
-    float* const values = weights.data() + parameter.offset;
-    if (parameter.decay) {
-      // Sums of uniform bytes are normal enough to time a step on.
-      for (int64_t i = 0; i < parameter.size; ++i) {
-        const uint64_t bits = random();
-        values[i] = 0.02f / 147.8f *
-                    static_cast<float>(
-                        static_cast<int64_t>((bits & 255) + (bits >> 8 & 255) + (bits >> 16 & 255) + (bits >> 24 & 255)) - 510);
-      }
-    } else {
-      std::fill_n(values, parameter.size,
-                  absl::StrContains(parameter.name, "ln_") && parameter.name.ends_with("weight") ? 1.0f : 0.0f);
-    }
-  }
-  return gpt.SetArena(CudaArena::kWeights, weights);
 }
 
 double Sum(const std::vector<ProfiledWork>& works, double ProfiledWork::*what, bool products) {
@@ -98,9 +52,31 @@ absl::StatusOr<CudaGptConfig> ConfigOf(const TrainBenchOptions& options) {
                        .heads = model->heads,
                        .channels = 64 * model->heads,
                        .context = options.context,
-                       .vocabulary = kVocabulary,
+                       .vocabulary = kBenchVocabulary,
                        .max_samples = options.sequences,
                        .timed_products = options.timed_products};
+}
+
+absl::StatusOr<MeshShape> MeshOf(const TrainBenchOptions& options) {
+  const MeshShape mesh = {.pipeline = options.pipeline, .tensor = options.tensor};
+  const int ranks = mesh.ranks_per_replica();
+  if (options.ranks % ranks != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("--ranks is %d; expected a multiple of --tensor * --pipeline = %d", options.ranks, ranks));
+  }
+  if (options.sequences * ranks % MicroBatches(options) != 0) {
+    return absl::InvalidArgumentError(absl::StrFormat("--micro-batches is %d; expected a divisor of a replica's %d sequences",
+                                                      MicroBatches(options), options.sequences * ranks));
+  }
+  if (ranks > 1 && options.zero) {
+    return absl::InvalidArgumentError("--zero is for whole models: leave out --tensor and --pipeline");
+  }
+  return MeshShape{.data = options.ranks / ranks, .pipeline = mesh.pipeline, .tensor = mesh.tensor};
+}
+
+int64_t MicroBatches(const TrainBenchOptions& options) {
+  if (options.pipeline == 1) return 1;
+  return options.micro_batches > 0 ? options.micro_batches : 4 * options.pipeline;
 }
 
 TokenFlops FlopsOfToken(const CudaGptConfig& config) {
@@ -146,174 +122,9 @@ std::string FormatBreakdown(std::vector<ProfiledWork> works) {
   return table;
 }
 
-namespace {
-
-// One rank on its GPU; rank 0 reports.
-class TrainBenchRank {
- public:
-  TrainBenchRank(const TrainBenchOptions& options, const CudaGptConfig& config, Communicator& host, const Clock& clock,
-                 std::ostream& out)
-      : options_(options), config_(config), host_(host), clock_(clock), out_(out), batches_(4) {
-    config_.device = host.rank();
-    config_.sharded = options.zero;
-  }
-
-  absl::Status Run(const absl::StatusOr<NcclApi*>& nccl, Rendezvous& rendezvous) {
-    RM_RETURN_IF_ERROR(SetUp());
-    double alone = 0;
-    if (host_.rank() == 0) RM_RETURN_IF_ERROR(TimeAlone(alone));
-    if (host_.size() == 1) {
-      ReportMemory();
-      return Breakdown();
-    }
-    double apart = 0;
-    RM_RETURN_IF_ERROR(TimeApart(apart));
-    RM_ASSIGN_OR_RETURN(
-        ConnectedDevices connected,
-        ConnectDevices({.device = gpt_->device(), .unique_name = gpt_->unique_name(), .nccl = nccl, .timeout = kTimeout}, host_,
-                       rendezvous, clock_));
-    if (connected.communicator == nullptr) {
-      return absl::FailedPreconditionError(absl::StrCat(connected.shared, ": --ranks is for as many GPUs"));
-    }
-    DeviceSync sync(std::move(connected.communicator), nullptr, kTimeout);
-    RM_RETURN_IF_ERROR(gpt_->Enter(&sync).status());
-    RM_RETURN_IF_ERROR(TimeTogether({.alone = alone, .apart = apart}, sync));
-    if (host_.rank() == 0) ReportMemory();
-    RM_RETURN_IF_ERROR(Breakdown());
-    gpt_->Leave();
-    return sync.Close(kTimeout);
-  }
-
- private:
-  absl::Status SetUp() {
-    const absl::Time begin = clock_.Now();
-    RM_ASSIGN_OR_RETURN(gpt_, CudaGpt::Create(config_));
-    std::mt19937_64 random(static_cast<uint64_t>(1 + host_.rank()));
-    for (Batch& batch : batches_) {
-      batch.samples = options_.sequences;
-      batch.tokens.resize(rows());
-      batch.targets.resize(rows());
-      FillTokens(random, batch);
-    }
-    if (host_.rank() != 0) return absl::OkStatus();
-    out_ << options_.model << ", " << options_.sequences << " sequences of " << options_.context << " tokens a step, bf16, on "
-         << gpt_->description() << "; ready in " << absl::FormatDuration(absl::Trunc(clock_.Now() - begin, absl::Milliseconds(1)))
-         << std::endl;
-    return absl::OkStatus();
-  }
-
-  // GPT-2's initial weights, the same on all ranks, and no moments.
-  absl::Status Begin() {
-    std::mt19937_64 random(1);
-    RM_RETURN_IF_ERROR(SetWeights(*gpt_, random));
-    const std::vector<float> zeros(static_cast<size_t>(gpt_->arena_elements()));
-    RM_RETURN_IF_ERROR(gpt_->SetArena(CudaArena::kFirstMoments, zeros));
-    RM_RETURN_IF_ERROR(gpt_->SetArena(CudaArena::kSecondMoments, zeros));
-    number_ = 1;
-    return Steps(kWarmUpSteps, 1);
-  }
-
-  absl::Status Steps(int64_t count, int ranks) {
-    const auto scale = static_cast<float>(1.0 / static_cast<double>(rows() * static_cast<size_t>(ranks)));
-    for (const int64_t end = number_ + count; number_ < end; ++number_) {
-      RM_ASSIGN_OR_RETURN(
-          const trainer::LossSum sum,
-          gpt_->ForwardBackward(batches_[static_cast<size_t>(number_) % batches_.size()], scale, /*completes_step=*/true));
-      loss_ = sum.loss / static_cast<double>(sum.units);
-      RM_ASSIGN_OR_RETURN(const double norm, gpt_->GradientNorm());
-      RM_RETURN_IF_ERROR(
-          gpt_->Update({.step = number_, .learning_rate = 3e-4, .weight_decay = 0.1, .gradient_scale = norm > 1 ? 1 / norm : 1}));
-    }
-    return gpt_->WaitUntilIdle();
-  }
-
-  absl::Status TimeAlone(double& tokens) {
-    RM_RETURN_IF_ERROR(Begin());
-    const absl::Time first = clock_.Now();
-    RM_RETURN_IF_ERROR(Steps(options_.steps, 1));
-    const double seconds = absl::ToDoubleSeconds(clock_.Now() - first) / static_cast<double>(options_.steps);
-    tokens = static_cast<double>(rows()) / seconds;
-    const TokenFlops flops = FlopsOfToken(config_);
-    out_ << absl::StrFormat(
-        "step %.2f ms, %.0f tokens/s, MFU %.1f%% (6N + 6LCT) %.1f%% (6(N - positions) + 12LCT) of %.0f TFLOP/s, loss %.3f\n",
-        1e3 * seconds, tokens, 1e-10 * tokens * flops.llm_c / kPeakTflops, 1e-10 * tokens * flops.palm / kPeakTflops, kPeakTflops,
-        loss_);
-    return absl::OkStatus();
-  }
-
-  // All at once without a word to each other: GPUs of one kind differ, and the slowest sets the pace of a group.
-  absl::Status TimeApart(double& tokens) {
-    RM_RETURN_IF_ERROR(host_.Barrier(kTimeout));
-    RM_RETURN_IF_ERROR(Begin());
-    RM_RETURN_IF_ERROR(host_.Barrier(kTimeout));
-    const absl::Time first = clock_.Now();
-    RM_RETURN_IF_ERROR(Steps(options_.steps, 1));
-    tokens = static_cast<double>(rows() * static_cast<size_t>(options_.steps)) / absl::ToDoubleSeconds(clock_.Now() - first);
-    return host_.AllReduce(&tokens, &tokens, 1, DataType::kF64, Reduction::kMin, kTimeout);
-  }
-
-  struct Rates {
-    double alone = 0;  // tokens/s of rank 0's GPU
-    double apart = 0;  // of the slowest, while all are at work
-  };
-
-  absl::Status TimeTogether(const Rates& rates, const DeviceSync& sync) {
-    const int ranks = host_.size();
-    RM_RETURN_IF_ERROR(Begin());
-    RM_RETURN_IF_ERROR(Steps(1, ranks));
-    RM_RETURN_IF_ERROR(host_.Barrier(kTimeout));
-    const absl::Duration waited = sync.waiting();
-    const absl::Time first = clock_.Now();
-    RM_RETURN_IF_ERROR(Steps(options_.steps, ranks));
-    RM_RETURN_IF_ERROR(host_.Barrier(kTimeout));
-    const double seconds = absl::ToDoubleSeconds(clock_.Now() - first) / static_cast<double>(options_.steps);
-    double sums[] = {loss_, absl::ToDoubleMilliseconds(sync.waiting() - waited) / static_cast<double>(options_.steps)};
-    RM_RETURN_IF_ERROR(host_.AllReduce(sums, sums, 2, DataType::kF64, Reduction::kSum, kTimeout));
-    if (host_.rank() != 0) return absl::OkStatus();
-    const double tokens = static_cast<double>(rows()) * ranks / seconds;
-    out_ << absl::StrFormat(
-        "%d GPUs%s: step %.2f ms, %.0f tokens/s, %.1f%% of %d times one alone, %.1f%% of %d times the slowest while all work "
-        "apart, "
-        "%.3f ms a step of communication not hidden, loss %.3f\n",
-        ranks, options_.zero ? " with ZeRO-1" : "", 1e3 * seconds, tokens, 100 * tokens / (ranks * rates.alone), ranks,
-        100 * tokens / (ranks * rates.apart), ranks, sums[1] / ranks, sums[0] / ranks);
-    return absl::OkStatus();
-  }
-
-  void ReportMemory() {
-    int64_t bytes = 0;
-    for (const trainer::DeviceBytes& kind : gpt_->memory()) {
-      out_ << absl::StrFormat("%-26s %9.1f MB\n", kind.what, static_cast<double>(kind.bytes) * 1e-6);
-      bytes += kind.bytes;
-    }
-    out_ << absl::StrFormat("%-26s %9.1f MB\n", "all", static_cast<double>(bytes) * 1e-6);
-  }
-
-  absl::Status Breakdown() {
-    if (!options_.breakdown) return absl::OkStatus();
-    RM_RETURN_IF_ERROR(gpt_->ProfileStep(batches_[0], {.step = number_}).status());  // creates what the next one needs
-    RM_ASSIGN_OR_RETURN(std::vector<ProfiledWork> works, gpt_->ProfileStep(batches_[0], {.step = number_}));
-    if (host_.rank() == 0) out_ << FormatBreakdown(std::move(works)) << std::flush;
-    return absl::OkStatus();
-  }
-
-  size_t rows() const { return static_cast<size_t>(options_.sequences * options_.context); }
-
-  const TrainBenchOptions& options_;
-  CudaGptConfig config_;
-  Communicator& host_;
-  const Clock& clock_;
-  std::ostream& out_;
-  std::vector<Batch> batches_;
-  std::unique_ptr<CudaGpt> gpt_;
-  int64_t number_ = 1;  // of the next step
-  double loss_ = 0;
-};
-
-}  // namespace
-
 absl::Status RunTrainBench(const TrainBenchOptions& options, const char* nvls_enable, const Clock& clock, std::ostream& out) {
   RM_ASSIGN_OR_RETURN(const CudaGptConfig config, ConfigOf(options));
+  RM_RETURN_IF_ERROR(MeshOf(options).status());
   absl::StatusOr<NcclApi*> nccl = absl::FailedPreconditionError("one GPU needs none");
   if (options.ranks > 1) {
     RM_ASSIGN_OR_RETURN(std::unique_ptr<NcclApi> loaded, LoadNcclApi({.nvls_enable = nvls_enable}));

@@ -1,4 +1,5 @@
-// `ringmaster bench train`: a model's training step on a GPU, or on several that sum their gradients, on tokens drawn from a seed,
+// `ringmaster bench train`: a model's training step on a GPU, or on several that sum their gradients or share the model, on tokens
+// drawn from a seed,
 // with what a user compares: tokens per second, MFU by both formulas in use, scaling, communication that is not hidden, memory, and
 // where the step's time goes.
 #ifndef RINGMASTER_CLI_BENCH_TRAIN_BENCH_H_
@@ -12,6 +13,7 @@
 #include "cli/bench/train_options.h"
 #include "common/clock.h"
 #include "trainer/cuda/cuda_gpt.h"
+#include "trainer/parallel/mesh.h"
 
 namespace ringmaster::cli {
 
@@ -24,6 +26,10 @@ TokenFlops FlopsOfToken(const trainer::CudaGptConfig& config);
 
 // INVALID_ARGUMENT: the models that there are.
 absl::StatusOr<trainer::CudaGptConfig> ConfigOf(const TrainBenchOptions& options);
+
+// How the GPUs share the model. INVALID_ARGUMENT: what does not divide.
+absl::StatusOr<trainer::MeshShape> MeshOf(const TrainBenchOptions& options);
+int64_t MicroBatches(const TrainBenchOptions& options);  // of a replica's step
 
 // One table of the step's work: milliseconds, share, TFLOP/s or GB/s, and the floor, which is products at the peak rate of this
 // run's best product and bytes at the rate of a device copy.

@@ -19,6 +19,16 @@ TEST(TrainBench, NamesTheModelsThatThereAre) {
   EXPECT_THAT(ConfigOf({.model = "gpt5"}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("gpt2_350m")));
 }
 
+TEST(TrainBench, GpusThatDoNotMakeWholeReplicasAreRefused) {
+  ASSERT_OK_AND_ASSIGN(const trainer::MeshShape mesh, MeshOf({.ranks = 8, .tensor = 2, .pipeline = 2}));
+  EXPECT_EQ(mesh, (trainer::MeshShape{.data = 2, .pipeline = 2, .tensor = 2}));
+  EXPECT_THAT(MeshOf({.ranks = 3, .tensor = 2}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--tensor * --pipeline = 2")));
+  EXPECT_THAT(MeshOf({.ranks = 2, .pipeline = 2, .micro_batches = 5}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--micro-batches is 5")));
+  EXPECT_THAT(MeshOf({.ranks = 2, .pipeline = 2, .zero = true}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--zero")));
+}
+
 TEST(TrainBench, TheFloorIsTheBestProductAndACopy) {
   const std::string table = FormatBreakdown({{.name = "qkv forward", .milliseconds = 1, .flops = 800e9, .bytes = 0},
                                              {.name = "head forward", .milliseconds = 2, .flops = 800e9, .bytes = 0},

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <string_view>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -143,8 +144,14 @@ void Validator::CheckLayout() {
   }
   CheckMesh();
   const int zero = spec_.parallel().zero();
-  if (Between("parallel.zero", zero, 0, 1) && zero == 1 && spec_.device() != "cuda") {
+  if (!Between("parallel.zero", zero, 0, 1) || zero == 0) return;
+  if (spec_.device() != "cuda")
     Fail("parallel.zero", "expected 0 where device is not cuda (only a GPU's state is sharded), found 1");
+  for (const auto& [axis, size] :
+       {std::pair("tensor", spec_.parallel().tensor()), std::pair("pipeline", spec_.parallel().pipeline())}) {
+    if (size <= 1) continue;
+    Fail("parallel.zero",
+         absl::StrCat("expected 0 beside parallel.", axis, " ", size, " (only whole models' state is sharded), found 1"));
   }
 }
 
@@ -176,8 +183,6 @@ void Validator::CheckAxis(const std::string& path, int size) {
   if (size <= 1 || !Between(path, size, 1, kMaxRanks)) return;
   const v1::ElasticSize& data = spec_.parallel().data();
   if (!spec_.model().has_gpt()) Fail(path, absl::StrCat("expected 1 (only a gpt is cut over ranks), found ", size));
-  if (spec_.device() == "cuda")
-    Fail(path, absl::StrCat("expected 1 on device cuda (models are cut over ranks on the cpu), found ", size));
   if (data.min() < data.max()) {
     Fail("parallel.data", absl::StrCat("expected one number beside ", path, " ", size,
                                        " (such a job does not shrink or grow), found ", data.min(), " to ", data.max()));

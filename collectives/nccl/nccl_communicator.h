@@ -3,13 +3,15 @@
 // Threads: as Communicator; Enqueue and WaitFor belong to the thread that issues operations. NCCL's calls of one communicator never
 // overlap, save that an abort runs on a thread of its own.
 //
-// Two ways to use it. The operations of Communicator enqueue on a stream of its own and wait for their end. Enqueue puts an operation
-// on a stream of the caller and returns; the caller goes on with the device's work and asks with WaitFor where it must know.
+// Two ways to use it. The operations of Communicator enqueue on a stream of its own and wait for their end. Enqueue puts an
+// operation on a stream of the caller and returns; the caller goes on with the device's work and asks with WaitFor where it must
+// know.
 //
 // What differs from Communicator's promises:
 //   - Reductions come out of NCCL: the same bits on all ranks, but not the same for all sizes and versions, and f16 and bf16 may be
 //     rounded at each step.
-//   - NCCL compares no calls and, within a host, notices no dead peer. Mismatched calls and lost peers end with DEADLINE_EXCEEDED on
+//   - NCCL compares no calls and, within a host, notices no dead peer. Mismatched calls and lost peers end with DEADLINE_EXCEEDED
+//   on
 //     those that wait (or with wrong data); the message has the operation's sequence number, which `ringmaster flight-record` shows
 //     for every rank.
 //   - Register gives device memory of this process.
@@ -47,9 +49,9 @@ struct NcclCommunicatorOptions {
 
 class NcclCommunicator final : public Communicator {
  public:
-  // Collective: rank 0 mints the id and publishes it, all ranks say that they are ready, then NCCL connects them. `api` must live as
-  // long as the process (an abort may hang), `clock` too.
-  // DEADLINE_EXCEEDED: names the ranks that did not come, or the step of NCCL that took too long. Others: Rendezvous, NcclApi.
+  // Collective: rank 0 mints the id and publishes it, all ranks say that they are ready, then NCCL connects them. `api` must live
+  // as long as the process (an abort may hang), `clock` too. DEADLINE_EXCEEDED: names the ranks that did not come, or the step of
+  // NCCL that took too long. Others: Rendezvous, NcclApi.
   static absl::StatusOr<std::unique_ptr<NcclCommunicator>> Create(const NcclCommunicatorOptions& options, NcclApi& api,
                                                                   Rendezvous& rendezvous, absl::Duration timeout,
                                                                   const Clock& clock);
@@ -66,8 +68,12 @@ class NcclCommunicator final : public Communicator {
   absl::Status Enqueue(const Call& call, CudaStream stream, absl::Duration timeout);
   // Several at once: NCCL carries them out together.
   absl::Status EnqueueGroup(std::span<const Call> calls, CudaStream stream, absl::Duration timeout);
-  // Returns when everything that `event` was recorded behind is done, or an error of this communicator, which is then aborted.
-  absl::Status WaitFor(CudaEvent event, absl::Duration timeout);
+  // Returns when everything that `event` was recorded behind is done, or an error of this communicator, which is then aborted. So
+  // it is with what `also` returns, which is asked again and again: the error of another group that the event's work needs. May be
+  // empty.
+  absl::Status WaitFor(CudaEvent event, absl::Duration timeout, const std::function<absl::Status()>& also = {});
+  // The error that this communicator has met, if any; asks NCCL.
+  absl::Status Check();
 
   // Ends the communicator: NCCL's own way when it is healthy, else by its abort. Later operations return FAILED_PRECONDITION.
   // DEADLINE_EXCEEDED: NCCL did not return; end this process.

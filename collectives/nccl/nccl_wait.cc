@@ -61,10 +61,10 @@ absl::Status NcclCommunicator::WaitUntil(const std::string& what, absl::Time dea
     if (is_done) return absl::OkStatus();
     const absl::Time now = clock_.Now();
     if (now >= deadline) {
-      return Fail(absl::DeadlineExceededError(absl::StrCat(
-          what, ": rank ", options_.rank, " of group ", options_.group, " (", options_.size, " ranks), operation number ", sequence_,
-          ", not done after ", absl::FormatDuration(now - began),
-          "; NCCL does not say whom it waits for: compare the ranks' sequence numbers (ringmaster flight-record)")));
+      return Fail(absl::DeadlineExceededError(
+          absl::StrCat(what, ": rank ", options_.rank, " of group ", options_.group, " (", options_.size,
+                       " ranks), operation number ", sequence_, ", not done after ", absl::FormatDuration(now - began),
+                       "; NCCL does not say whom it waits for: compare the ranks' sequence numbers (ringmaster flight-record)")));
     }
     if (now - began < kBusyTime) {
       std::this_thread::yield();
@@ -79,8 +79,15 @@ absl::Status NcclCommunicator::WaitUntilReady(const std::string& what, absl::Tim
   return WaitUntil(what, deadline, [](NcclState state) { return state == NcclState::kReady; });
 }
 
-absl::Status NcclCommunicator::WaitFor(CudaEvent event, absl::Duration timeout) {
-  return WaitUntil("event", clock_.Now() + timeout, [this, event](NcclState) { return api_.EventDone(event); });
+absl::Status NcclCommunicator::WaitFor(CudaEvent event, absl::Duration timeout, const std::function<absl::Status()>& also) {
+  return WaitUntil("event", clock_.Now() + timeout, [&](NcclState) -> absl::StatusOr<bool> {
+    if (also) RM_RETURN_IF_ERROR(also());
+    return api_.EventDone(event);
+  });
+}
+
+absl::Status NcclCommunicator::Check() {
+  return Use([this] { return api_.State(comm_).status(); });
 }
 
 absl::Status NcclCommunicator::RunOnOwnStream(const std::string& what, absl::Duration timeout,

@@ -3,6 +3,7 @@
 lost a rank, with and without ZeRO-1; then how long a job takes from the death of a rank to its next step.
 usage: train_group.py DIR TEXT [TRIALS]: DIR holds ringmaster and ringmaster-trainer. Works in a directory of its own under TMPDIR,
 25 GB."""
+import glob
 import json
 import os
 import re
@@ -15,15 +16,15 @@ import threading
 import time
 
 JOB = """name: {name}
-parallel: {{data: {ranks}, zero: {zero}}}
+parallel: {{{parallel}}}
 device: cuda
-model: {{gpt: {{layers: 12, heads: 12, channels: 768, context: 1024}}}}
+model: {{gpt: {{{model}}}}}
 data: {{text: {{files: [{text}], validation_fraction: 0.1}}}}
 train:
   steps: {steps}
   global_batch: 32
-  micro_batch: 16
-  optimizer: {{adamw: {{learning_rate: 3.0e-4, weight_decay: 0.1}}}}
+  micro_batch: {micro_batch}
+  optimizer: {{adamw: {{learning_rate: {learning_rate}, weight_decay: 0.1}}}}
   schedule: {{constant: {{warmup_steps: 20}}}}
   clip_norm: 1.0
   seed: 1
@@ -38,11 +39,13 @@ STEP = re.compile(r"step (\d+)/\d+ loss ([\d.]+).* ([\d.]+) tokens/s comm (\d+)%
 class Job:
     """A running job; `steps` are (time, step, loss, tokens/s, comm %) as its lines come."""
 
-    def __init__(self, ringmaster, text, name, ranks, zero=0, steps=121, every=40):
+    def __init__(self, ringmaster, text, name, parallel, steps=121, every=40, micro_batch=16,
+                 model="layers: 12, heads: 12, channels: 768, context: 1024", learning_rate="3.0e-4", options=()):
         self.ringmaster, self.name = ringmaster, name
         with open(f"{name}.yaml", "w") as out:
-            out.write(JOB.format(name=name, ranks=ranks, zero=zero, text=text, steps=steps, every=every))
-        self.process = subprocess.Popen([ringmaster, "run", f"{name}.yaml", "--state-dir", f"state-{name}"],
+            out.write(JOB.format(name=name, parallel=parallel, model=model, micro_batch=micro_batch, learning_rate=learning_rate,
+                                 text=text, steps=steps, every=every))
+        self.process = subprocess.Popen([ringmaster, "run", f"{name}.yaml", "--state-dir", f"state-{name}", *options],
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.steps, self.lines, self.changed = [], [], threading.Condition()
         self.reader = threading.Thread(target=self.read, daemon=True)
@@ -87,10 +90,13 @@ class Job:
         self.reader.join()
         if code != 0:
             self.fail(f"exit code {code}")
-        found = subprocess.run(f"ls -d checkpoints/{self.name}-*", shell=True, capture_output=True, text=True).stdout.split()[0]
+        return self.last_checkpoint()["digest"]
+
+    def last_checkpoint(self):
+        found = next(path for path in glob.glob(f"checkpoints/{self.name}-*") if path.rsplit("-", 1)[0] == f"checkpoints/{self.name}")
         listed = subprocess.run([self.ringmaster, "--output", "json", "checkpoints", found], capture_output=True, text=True,
                                 check=True)
-        return max(json.loads(listed.stdout)["checkpoints"], key=lambda c: c["step"])["digest"]
+        return max(json.loads(listed.stdout)["checkpoints"], key=lambda c: c["step"])
 
     def losses(self):
         return {step: loss for _, step, loss, _, _ in self.steps}
@@ -133,14 +139,14 @@ def main():
     ringmaster = os.path.join(here, "ringmaster")
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)
-        one = Job(ringmaster, text, "one", 1)
+        one = Job(ringmaster, text, "one", "data: 1")
         one.finish()
         print("one GPU:", one.speed(), flush=True)
         for zero in (0, 1):
             kind = "ZeRO-1" if zero else "data parallel"
             digests = {}
             for name in ("first", "second", "killed"):
-                job = Job(ringmaster, text, f"{name}{zero}", 2, zero)
+                job = Job(ringmaster, text, f"{name}{zero}", f"data: 2, zero: {zero}")
                 if name == "killed":
                     job.reach(70)
                     job.kill_rank(1)
@@ -153,7 +159,7 @@ def main():
                     raise SystemExit("that is too much")
             if len(set(digests.values())) != 1:
                 raise SystemExit(f"{kind}: {digests}: the bits differ")
-            job = Job(ringmaster, text, f"trials{zero}", 2, zero, steps=1000000, every=50)
+            job = Job(ringmaster, text, f"trials{zero}", f"data: 2, zero: {zero}", steps=1000000, every=50)
             times = recovery(job, trials, "from step" if zero else "goes on at step")
             job.process.send_signal(signal.SIGTERM)
             job.process.wait(timeout=60)

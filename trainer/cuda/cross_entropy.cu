@@ -1,40 +1,14 @@
 // A block takes a row, and keeps it in shared memory between its sum and its gradient.
-#include <cmath>
-
 #include "trainer/cuda/kernels.h"
+#include "trainer/cuda/softmax.cuh"
 #include "trainer/cuda/vectors.cuh"
 
 namespace ringmaster::trainer {
 namespace {
 
-constexpr int kThreads = 1024;
-constexpr int kWarps = kThreads / 32;
-
-// The largest value and the sum of 2^((value - largest) * log2 e).
-struct Softmax {
-  float largest = -INFINITY;
-  float sum = 0;
-};
-
-__device__ Softmax Join(const Softmax& a, const Softmax& b) {
-  const float largest = fmaxf(a.largest, b.largest);
-  if (largest == -INFINITY) return {};
-  return {largest, a.sum * Exp2((a.largest - largest) * kLog2E) + b.sum * Exp2((b.largest - largest) * kLog2E)};
-}
-
-__device__ Softmax JoinBlock(Softmax mine, Softmax (&shared)[kWarps]) {
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) {
-    const Softmax other = {__shfl_xor_sync(kFullWarp, mine.largest, distance), __shfl_xor_sync(kFullWarp, mine.sum, distance)};
-    // The lower lane first, so that both get the same bits.
-    mine = (threadIdx.x & static_cast<unsigned>(distance)) == 0 ? Join(mine, other) : Join(other, mine);
-  }
-  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = mine;
-  __syncthreads();
-  Softmax all = shared[0];
-  for (int warp = 1; warp < kWarps; ++warp) all = Join(all, shared[warp]);
-  return all;
-}
+using softmax::kThreads;
+using softmax::kWarps;
+using softmax::Softmax;
 
 __global__ void __launch_bounds__(kThreads, 2) Rows(CudaCrossEntropyShape shape, uint4* logits, const int32_t* targets,
                                                     bool gradient, float gradient_scale, float* row_losses, int32_t* row_hits) {
@@ -52,22 +26,12 @@ __global__ void __launch_bounds__(kThreads, 2) Rows(CudaCrossEntropyShape shape,
   }
   // All vectors but one are full of classes.
   Softmax mine;
-  const auto add = [&](const float(&x)[kVector]) {
-    float largest = mine.largest;
-#pragma unroll
-    for (int k = 0; k < kVector; ++k) largest = fmaxf(largest, x[k]);
-    const float subtrahend = largest * kLog2E;
-    float sum = mine.sum * Exp2(mine.largest * kLog2E - subtrahend);
-#pragma unroll
-    for (int k = 0; k < kVector; ++k) sum += Exp2(x[k] * kLog2E - subtrahend);
-    mine = {largest, sum};
-  };
   const int full = classes / kVector;
   float x[kVector];
   for (int i = threadIdx.x; i < full; i += kThreads) {
     kept[i] = in[i];
     Unpack(kept[i], x);
-    add(x);
+    mine.Add(x);
   }
   if (static_cast<int>(threadIdx.x) < vectors - full) {
     const int i = full + static_cast<int>(threadIdx.x);
@@ -75,9 +39,9 @@ __global__ void __launch_bounds__(kThreads, 2) Rows(CudaCrossEntropyShape shape,
 #pragma unroll
     for (int k = 0; k < kVector; ++k) x[k] = i * kVector + k < classes ? x[k] : -INFINITY;
     kept[i] = Pack(x);
-    if (i * kVector < classes) add(x);
+    if (i * kVector < classes) mine.Add(x);
   }
-  const Softmax all = JoinBlock(mine, shared);
+  const Softmax all = softmax::JoinBlock(mine, shared);
   const int target = targets[row];
   if (threadIdx.x == 0) {
     const float logit = __bfloat162float(reinterpret_cast<const __nv_bfloat16*>(in)[target]);

@@ -1,7 +1,6 @@
 #include "trainer/cuda/cuda_gpt.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <utility>
 
@@ -10,11 +9,13 @@
 #include "absl/strings/str_format.h"
 #include "common/status_macros.h"
 #include "trainer/cuda/cuda_status.h"
-#include "trainer/cuda/embedding_order.h"
 #include "trainer/cuda/gemm_plans.h"
 #include "trainer/cuda/gpt_copies.h"
 #include "trainer/cuda/gpt_exchange.h"
+#include "trainer/cuda/gpt_feed.h"
+#include "trainer/cuda/gpt_parameters.h"
 #include "trainer/cuda/gpt_passes.h"
+#include "trainer/cuda/gpt_peers.h"
 #include "trainer/cuda/gpt_state.h"
 #include "trainer/cuda/gpt_tensors.h"
 #include "trainer/cuda/step_profile.h"
@@ -42,6 +43,17 @@ absl::Status CheckConfig(const CudaGptConfig& config) {
         absl::StrFormat("%d layers, a vocabulary of %d and %d sequences at a time: expected 1 or more", config.layers,
                         config.vocabulary, config.max_samples));
   }
+  const auto& [stage, stages, share, slots] = config.part;
+  if (config.heads % share.ranks != 0 || config.layers < stages || config.vocabulary < share.ranks || slots < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%d heads and a vocabulary of %d in %d shares, %d layers in %d stages with %d slots: expected shares that "
+                        "divide the heads, "
+                        "a token for each of them, a layer for each stage, and a slot",
+                        config.heads, config.vocabulary, share.ranks, config.layers, stages, slots));
+  }
+  if (config.sharded && !config.part.is_whole()) {
+    return absl::InvalidArgumentError("ZeRO-1 shards the state of a whole model, and this is one part of many");
+  }
   return absl::OkStatus();
 }
 
@@ -61,11 +73,7 @@ CudaAdamW FactorsOf(const AdamWUpdate& update) {
 class CudaGptOnDevice final : public CudaGpt {
  public:
   explicit CudaGptOnDevice(const CudaGptConfig& config)
-      : config_(config),
-        rows_(config.max_samples * config.context),
-        parameters_(config_),
-        tensors_(config_, parameters_),
-        order_(config.vocabulary) {}
+      : config_(config), rows_(config.max_samples * config.context), parameters_(config_), tensors_(config_, parameters_) {}
 
   absl::Status SetUp() {
     int devices = 0;
@@ -80,10 +88,6 @@ class CudaGptOnDevice final : public CudaGpt {
     }
     RM_ASSIGN_OR_RETURN(stream_, CreateStream());
     RM_ASSIGN_OR_RETURN(loss_read_, CreateEvent(/*timed=*/false));
-    for (Staging& staging : staging_) {
-      RM_ASSIGN_OR_RETURN(staging.memory, AllocatePinned(InputBytes(rows_), "pinned memory for batches"));
-      RM_ASSIGN_OR_RETURN(staging.copied, CreateEvent(/*timed=*/false));
-    }
     RM_ASSIGN_OR_RETURN(output_, AllocatePinned(sizeof(GptOutput), "pinned memory for losses"));
     RM_RETURN_IF_ERROR(tensors_.Allocate());
     const auto choice = config_.timed_products ? GemmPlans::Choice::kTimed : GemmPlans::Choice::kFirst;
@@ -94,6 +98,14 @@ class CudaGptOnDevice final : public CudaGpt {
                                                         .profile = *profile_,
                                                         .passes = stream_.get(),
                                                         .sharded = config_.sharded}));
+    RM_ASSIGN_OR_RETURN(peers_, GptPeers::Create({.config = config_,
+                                                  .offsets = parameters_.offsets(),
+                                                  .tensors = tensors_,
+                                                  .profile = *profile_,
+                                                  .passes = stream_.get()}));
+    feed_ = std::make_unique<GptFeed>(
+        GptFeed::Parts{.config = config_, .tensors = tensors_, .exchange = *exchange_, .stream = stream_.get()});
+    RM_RETURN_IF_ERROR(feed_->SetUp());
     state_ = std::make_unique<GptState>(GptState::Parts{
         .parameters = parameters_, .tensors = tensors_, .exchange = *exchange_, .profile = *profile_, .stream = stream_.get()});
     RM_RETURN_IF_ERROR(state_->SetUp());
@@ -106,6 +118,7 @@ class CudaGptOnDevice final : public CudaGpt {
                                                            .products = *products_,
                                                            .profile = *profile_,
                                                            .exchange = *exchange_,
+                                                           .peers = *peers_,
                                                            .stream = stream_.get()});
     return PrepareProducts();
   }
@@ -113,15 +126,23 @@ class CudaGptOnDevice final : public CudaGpt {
   const std::vector<Parameter>& parameters() const override { return parameters_.list(); }
   int64_t arena_elements() const override { return parameters_.elements(); }
 
-  absl::StatusOr<bool> Enter(DeviceSync* sync) override {
+  absl::StatusOr<bool> Enter(const DeviceAxes& axes) override {
     // What broke off with the last group has been aborted: it ends.
     RM_CUDA(cudaDeviceSynchronize());
     has_gradients_ = false;
     has_summed_ = false;
-    exchange_->Enter(sync);
+    losses_ = 0;
+    units_ = 0;
+    exchange_->Enter(axes);
+    peers_->Enter(axes);
+    RM_RETURN_IF_ERROR(peers_->Connect());
+    RM_RETURN_IF_ERROR(WaitUntilIdle());
     return state_->Fit();
   }
-  void Leave() override { exchange_->Leave(); }
+  void Leave() override {
+    exchange_->Leave();
+    peers_->Leave();
+  }
   absl::Status ShareWeights() override { return state_->ShareWeights(); }
   absl::Status FillFrom(int root) override { return state_->FillFrom(root); }
   bool is_sharded() const override { return exchange_->is_sharded(); }
@@ -161,29 +182,58 @@ class CudaGptOnDevice final : public CudaGpt {
   absl::Status AwaitCopy() override { return copies_->Await(); }
 
   absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale, bool completes_step) override {
-    RM_RETURN_IF_ERROR(CheckBatch(batch));
-    RM_RETURN_IF_ERROR(SendBatch(batch));
-    RM_RETURN_IF_ERROR(EnqueueLoss(batch, /*gradient=*/true, gradient_scale));
-    RM_RETURN_IF_ERROR(passes_->Backward({.accumulate = has_gradients_, .sum = completes_step}));
-    has_gradients_ = true;
-    has_summed_ = completes_step;
-    return ReadLoss(batch);
+    RM_RETURN_IF_ERROR(CheckOneStage());
+    RM_RETURN_IF_ERROR(Forward(/*slot=*/0, batch, gradient_scale));
+    RM_RETURN_IF_ERROR(EnqueueLoss());
+    RM_RETURN_IF_ERROR(Backward(/*slot=*/0, completes_step));
+    return ReadLoss();
   }
 
   absl::StatusOr<LossSum> Evaluate(const Batch& batch) override {
-    RM_RETURN_IF_ERROR(CheckBatch(batch));
-    RM_RETURN_IF_ERROR(SendBatch(batch));
-    RM_RETURN_IF_ERROR(EnqueueLoss(batch, /*gradient=*/false, 0.0f));
-    return ReadLoss(batch);
+    RM_RETURN_IF_ERROR(CheckOneStage());
+    RM_RETURN_IF_ERROR(Forward(/*slot=*/0, batch, std::nullopt));
+    return TakeLosses();
+  }
+
+  absl::Status Exchange(const PipelineExchange& exchange, int slot) override { return peers_->Exchange(exchange, slot); }
+
+  absl::Status Forward(int slot, const Batch& batch, std::optional<float> gradient_scale) override {
+    RM_RETURN_IF_ERROR(CheckPeers());
+    RM_RETURN_IF_ERROR(feed_->Send(batch, slot));
+    RM_RETURN_IF_ERROR(passes_->Forward(slot));
+    if (!config_.part.is_last_stage()) return absl::OkStatus();
+    const int64_t used = batch.samples * config_.context;
+    RM_RETURN_IF_ERROR(passes_->Loss(slot, {.used = used,
+                                            .gradient = gradient_scale.has_value(),
+                                            .gradient_scale = gradient_scale.value_or(0.0f),
+                                            .accumulate = losses_ > 0}));
+    ++losses_;
+    units_ += used;
+    return absl::OkStatus();
+  }
+
+  absl::Status Backward(int slot, bool completes_step) override {
+    RM_RETURN_IF_ERROR(passes_->Backward(slot, {.accumulate = has_gradients_, .sum = completes_step}));
+    has_gradients_ = true;
+    has_summed_ = completes_step;
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<LossSum> TakeLosses() override {
+    if (losses_ == 0) return LossSum{};
+    RM_RETURN_IF_ERROR(EnqueueLoss());
+    return ReadLoss();
   }
 
   absl::StatusOr<double> GradientNorm() override {
     RM_RETURN_IF_ERROR(SumRest());
     RM_RETURN_IF_ERROR(exchange_->AwaitSums());
+    RM_RETURN_IF_ERROR(peers_->SumTied());
     RM_RETURN_IF_ERROR(state_->EnqueueNorm());
     RM_CUDA(cudaMemcpyAsync(&Output().norm, &tensors_.temporaries.output->norm, sizeof(double), cudaMemcpyDefault, stream_.get()));
     RM_RETURN_IF_ERROR(WaitUntilIdle());
     RM_RETURN_IF_ERROR(exchange_->CountWaiting());
+    RM_RETURN_IF_ERROR(peers_->CountWaiting());
     return Output().norm;
   }
 
@@ -197,17 +247,20 @@ class CudaGptOnDevice final : public CudaGpt {
   absl::Status WaitUntilIdle() override { return state_->WaitUntilIdle(); }
 
   absl::StatusOr<std::vector<ProfiledWork>> ProfileStep(const Batch& batch, const AdamWUpdate& update) override {
-    RM_RETURN_IF_ERROR(CheckBatch(batch));
-    RM_RETURN_IF_ERROR(SendBatch(batch));
+    RM_RETURN_IF_ERROR(CheckOneStage());
+    RM_RETURN_IF_ERROR(feed_->Send(batch, /*slot=*/0));
     RM_RETURN_IF_ERROR(WaitUntilIdle());
     RM_RETURN_IF_ERROR(profile_->Begin());
-    RM_RETURN_IF_ERROR(EnqueueLoss(batch, /*gradient=*/true, 1.0f / static_cast<float>(rows_)));
-    RM_RETURN_IF_ERROR(passes_->Backward({.accumulate = false, .sum = true}));
+    RM_RETURN_IF_ERROR(passes_->Forward(/*slot=*/0));
+    RM_RETURN_IF_ERROR(passes_->Loss(
+        /*slot=*/0,
+        {.used = batch.samples * config_.context, .gradient = true, .gradient_scale = 1.0f / static_cast<float>(rows_)}));
+    RM_RETURN_IF_ERROR(passes_->Backward(/*slot=*/0, {.accumulate = false, .sum = true}));
     RM_RETURN_IF_ERROR(exchange_->AwaitSums());
     RM_RETURN_IF_ERROR(state_->EnqueueNorm());
     RM_RETURN_IF_ERROR(Update(update));
-    const auto bytes = static_cast<size_t>(rows_ * config_.channels) * 8;
-    RM_CUDA(cudaMemcpyAsync(tensors_.temporaries.d_wide, tensors_.activations.layers[0].hidden, bytes, cudaMemcpyDefault,
+    const auto bytes = static_cast<size_t>(rows_ * config_.own_channels()) * 8;
+    RM_CUDA(cudaMemcpyAsync(tensors_.temporaries.d_wide, tensors_.activations[0].layers[0].hidden, bytes, cudaMemcpyDefault,
                             stream_.get()));
     RM_RETURN_IF_ERROR(profile_->Mark("device copy", {.bytes = 2.0 * static_cast<double>(bytes)}));
     RM_RETURN_IF_ERROR(WaitUntilIdle());
@@ -220,10 +273,6 @@ class CudaGptOnDevice final : public CudaGpt {
  private:
   struct Unpin {
     void operator()(void* memory) const { cudaHostUnregister(memory); }
-  };
-  struct Staging {
-    PinnedMemory memory;
-    OwnedEvent copied;  // to the device: may be written again
   };
 
   GptOutput& Output() const { return *static_cast<GptOutput*>(output_.get()); }
@@ -242,68 +291,46 @@ class CudaGptOnDevice final : public CudaGpt {
         return absl::OkStatus();
       };
       const int64_t wide = rows_ * config_.channels;
+      const int64_t own = rows_ * config_.own_channels();
       RM_LAUNCH(FillForTiming(tensors_.rounded, parameters_.elements(), kWeightDeviation, stream_.get()));
-      const GptActivations::Layer& first = tensors_.activations.layers[0];
-      for (Bf16* x : {first.normed1, first.attended, first.normed2, tensors_.activations.final_normed,
-                      tensors_.temporaries.d_stream, tensors_.temporaries.d_norm}) {
+      const GptActivations::Layer& first = tensors_.activations[0].layers[0];
+      for (Bf16* x : {first.normed1, first.normed2, tensors_.temporaries.d_stream, tensors_.temporaries.d_norm}) {
         RM_RETURN_IF_ERROR(fill(x, wide));
       }
-      for (Bf16* x : {first.activated, first.hidden, tensors_.temporaries.d_wide}) RM_RETURN_IF_ERROR(fill(x, 4 * wide));
+      if (Bf16* const x = tensors_.activations[0].final_normed; x != nullptr) RM_RETURN_IF_ERROR(fill(x, wide));
+      RM_RETURN_IF_ERROR(fill(first.attended, own));
+      for (Bf16* x : {first.activated, first.hidden, tensors_.temporaries.d_wide}) RM_RETURN_IF_ERROR(fill(x, 4 * own));
     }
     RM_RETURN_IF_ERROR(passes_->Prepare());
     RM_CUDA(cudaMemsetAsync(tensors_.gradients, 0, static_cast<size_t>(parameters_.elements()) * sizeof(float), stream_.get()));
     return WaitUntilIdle();
   }
 
-  absl::Status CheckBatch(const Batch& batch) const {
-    const auto used = static_cast<size_t>(batch.samples * config_.context);
-    if (batch.samples < 0 || batch.samples > config_.max_samples || batch.tokens.size() < used || batch.targets.size() < used) {
-      return absl::InvalidArgumentError(absl::StrFormat(
-          "batch of %d sequences with %d tokens and %d targets: expected at most %d sequences of %d tokens and targets",
-          batch.samples, batch.tokens.size(), batch.targets.size(), config_.max_samples, config_.context));
-    }
-    for (size_t i = 0; i < used; ++i) {
-      for (const int32_t token : {batch.tokens[i], batch.targets[i]}) {
-        if (token >= 0 && token < config_.vocabulary) continue;
-        return absl::InvalidArgumentError(
-            absl::StrFormat("token %d at %d: expected 0 .. %d, the vocabulary", token, i, config_.vocabulary - 1));
-      }
-    }
-    return absl::OkStatus();
+  absl::Status CheckOneStage() const {
+    if (config_.part.stages == 1) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrFormat("stage %d of %d has no pass of its own: a pipeline runs its passes",
+                                                         config_.part.stage, config_.part.stages));
   }
 
-  absl::Status SendBatch(const Batch& batch) {
-    Staging& staging = staging_[next_staging_];
-    next_staging_ = 1 - next_staging_;
-    RM_RETURN_IF_ERROR(exchange_->WaitFor(staging.copied.get()));
-    const GptInput input(static_cast<char*>(staging.memory.get()), rows_);
-    const auto rows = static_cast<size_t>(rows_);
-    const std::span<int32_t> tokens(input.tokens, rows);
-    const std::span<int32_t> targets(input.targets, rows);
-    const auto used = static_cast<int64_t>(batch.samples * config_.context);
-    std::ranges::fill(std::copy_n(batch.tokens.begin(), used, tokens.begin()), tokens.end(), 0);
-    std::ranges::fill(std::copy_n(batch.targets.begin(), used, targets.begin()), targets.end(), 0);
-    *input.counts = order_.Sort(tokens, {.order = {input.order, rows},
-                                         .chunks = {input.chunks, static_cast<size_t>(MostEmbeddingChunks(rows_))},
-                                         .groups = {input.groups, static_cast<size_t>(MostEmbeddingGroups(rows_))}});
-    RM_CUDA(cudaMemcpyAsync(tensors_.temporaries.input, staging.memory.get(), static_cast<size_t>(InputBytes(rows_)),
-                            cudaMemcpyDefault, stream_.get()));
-    RM_CUDA(cudaEventRecord(staging.copied.get(), stream_.get()));
-    return absl::OkStatus();
+  absl::Status CheckPeers() const {
+    const ModelPart& part = config_.part;
+    if (part.share.is_whole() || peers_->has_shares()) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        absl::StrFormat("share %d of %d alone has no pass: it is in no group with the others", part.share.rank, part.share.ranks));
   }
 
-  absl::Status EnqueueLoss(const Batch& batch, bool gradient, float gradient_scale) {
-    RM_RETURN_IF_ERROR(passes_->Forward());
-    RM_RETURN_IF_ERROR(passes_->Loss(batch.samples * config_.context, gradient, gradient_scale));
+  absl::Status EnqueueLoss() {
     RM_CUDA(cudaMemcpyAsync(&Output().loss, &tensors_.temporaries.output->loss, sizeof(LossOnDevice), cudaMemcpyDefault,
                             stream_.get()));
     RM_CUDA(cudaEventRecord(loss_read_.get(), stream_.get()));
     return absl::OkStatus();
   }
 
-  absl::StatusOr<LossSum> ReadLoss(const Batch& batch) {
+  absl::StatusOr<LossSum> ReadLoss() {
+    losses_ = 0;
+    const int64_t units = std::exchange(units_, 0);
     RM_RETURN_IF_ERROR(exchange_->WaitFor(loss_read_.get()));
-    return LossSum{.loss = Output().loss.loss, .units = batch.samples * config_.context, .correct = Output().loss.correct};
+    return LossSum{.loss = Output().loss.loss, .units = units, .correct = Output().loss.correct};
   }
 
   // A rank whose share of a step is empty takes part in the sums with nothing.
@@ -325,20 +352,21 @@ class CudaGptOnDevice final : public CudaGpt {
   cudaDeviceProp device_ = {};
   OwnedStream stream_;
   OwnedEvent loss_read_;
-  std::array<Staging, 2> staging_;
-  size_t next_staging_ = 0;
   PinnedMemory output_;
   GptTensors tensors_;
-  EmbeddingOrder order_;
   std::unique_ptr<GemmPlans> products_;
   std::unique_ptr<StepProfile> profile_;
   std::unique_ptr<GptExchange> exchange_;
+  std::unique_ptr<GptPeers> peers_;
+  std::unique_ptr<GptFeed> feed_;
   std::unique_ptr<GptState> state_;
   std::unique_ptr<GptCopies> copies_;
   std::unique_ptr<GptPasses> passes_;
   std::vector<std::unique_ptr<void, Unpin>> pinned_;
   bool has_gradients_ = false;  // of passes since the last update
   bool has_summed_ = false;     // over ranks, or has begun to
+  int64_t losses_ = 0;          // of forward passes, added up on the device and not yet taken
+  int64_t units_ = 0;           // of these
 };
 
 }  // namespace

@@ -1,13 +1,15 @@
-// GPT-2's training step on one GPU: bf16 passes over fp32 master weights, AdamW on the device. The same function as Gpt
-// (trainer/models/gpt.h), which is its oracle; parameters have the same names and shapes, so checkpoints serve both.
+// GPT-2's training step on one GPU: bf16 passes over fp32 master weights, AdamW on the device; of a whole model or of one part of
+// many. The same function as Gpt (trainer/models/gpt.h), which is its oracle; parameters have the same names, shapes and
+// placements, so checkpoints serve both.
 //
 // One thread calls it. Everything is allocated and planned in Create, but for the state of a group that shards it. Calls return
 // when their work is enqueued, unless they give a result, for which they wait: alone, a wait ends unless the device itself fails;
 // in a group it has the deadline of its DeviceSync. Given the same weights, batches, ranks and algorithms of cuBLASLt
 // (GemmPlans::Choice) the results are the same bits.
 //
-// In a group (Enter) the gradients of a step are summed over ranks on the devices while backward goes on. Then the passes that
-// complete a step, GradientNorm and, with sharded state, Update are collective.
+// In a group (Enter) the gradients of a step are summed over the data axis on the devices while backward goes on. Then the passes
+// that complete a step, GradientNorm and, with sharded state, Update are collective; where shares of the layers or stages are on
+// other devices, so are all passes.
 //
 // Errors of all calls: INTERNAL, CUDA's or cuBLASLt's words; the device is then lost to this process. In a group also DeviceSync's.
 #ifndef RINGMASTER_TRAINER_CUDA_CUDA_GPT_H_
@@ -17,14 +19,18 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "trainer/data/batch.h"
 #include "trainer/models/model.h"
+#include "trainer/models/model_part.h"
 #include "trainer/parallel/device_sync.h"
+#include "trainer/parallel/pipeline.h"
 #include "trainer/parallel/shard_layout.h"
+#include "trainer/tensor/tensor_cut.h"
 
 namespace ringmaster::trainer {
 
@@ -37,8 +43,21 @@ struct CudaGptConfig {
   int64_t max_samples = 0;      // sequences in a micro-batch
   int device = 0;               // counted round, where there are fewer
   bool timed_products = false;  // GemmPlans::Choice::kTimed
-  // ZeRO-1: in a group each rank keeps weights and moments in fp32 of its share of the parameters alone, and updates it.
+  // ZeRO-1: of a data axis each rank keeps weights and moments in fp32 of its share of the parameters alone, and updates it. Not
+  // with several stages.
   bool sharded = false;
+  ModelPart part = {};
+
+  // Of this part.
+  int64_t own_heads() const { return heads / part.share.ranks; }
+  int64_t own_channels() const { return channels / part.share.ranks; }
+  TensorCut own_tokens() const {  // rows of the token table
+    return TensorCut{.extent = vocabulary, .inner = channels}.PartOf(part.share.rank, part.share.ranks);
+  }
+  int64_t own_layers() const {
+    const auto [begin, end] = part.LayersOf(layers);
+    return end - begin;
+  }
 };
 
 struct AdamWUpdate {
@@ -74,23 +93,23 @@ struct DeviceBytes {
   int64_t bytes = 0;
 };
 
-class CudaGpt {
+class CudaGpt : public PipelineStage {
  public:
   // INVALID_ARGUMENT: sizes that the kernels cannot do. FAILED_PRECONDITION: no GPU, no cuBLASLt. RESOURCE_EXHAUSTED: not enough
   // memory on the device. UNIMPLEMENTED: built without CUDA.
   static absl::StatusOr<std::unique_ptr<CudaGpt>> Create(const CudaGptConfig& config);
-  virtual ~CudaGpt() = default;
 
   // Offsets and sizes in the fp32 arenas.
   virtual const std::vector<Parameter>& parameters() const = 0;
   virtual int64_t arena_elements() const = 0;
 
-  // The group of the steps from here on, until Leave; null: alone, as after Create. What passes have left is dropped. False: the
-  // state is not what it was, because another part of it belongs to this rank; it is zero.
-  virtual absl::StatusOr<bool> Enter(DeviceSync* sync) = 0;
-  // `sync` is about to go. Nothing but Enter after this.
+  // The groups of the steps from here on, until Leave; none: alone, as after Create. What passes have left is dropped. Collective
+  // over the pipeline axis. False: the state is not what it was, because another part of it belongs to this rank; it is zero.
+  virtual absl::StatusOr<bool> Enter(const DeviceAxes& axes) = 0;
+  // The groups are about to go. Nothing but Enter after this.
   virtual void Leave() = 0;
-  // Collective, when ranks have kept their state from an earlier group: of all ranks, or, where it is not sharded, of `root`.
+  // Collective over the data axis, when ranks have kept their state from an earlier group: of all ranks, or, where it is not
+  // sharded, of `root`.
   virtual absl::Status ShareWeights() = 0;
   virtual absl::Status FillFrom(int root) = 0;
   virtual bool is_sharded() const = 0;
@@ -115,12 +134,13 @@ class CudaGpt {
   // Any thread: returns when the last BeginCopy is done.
   virtual absl::Status AwaitCopy() = 0;
 
+  // These two not of one stage of several (FAILED_PRECONDITION), whose passes are PipelineStage's; of those only TakeLosses waits.
   // The gradients of gradient_scale * the sum of losses; added to what the passes since the last Update have left. Waits for the
   // loss while backward runs. `completes_step`: GradientNorm follows, and sums over ranks may begin.
   virtual absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale, bool completes_step) = 0;
   virtual absl::StatusOr<LossSum> Evaluate(const Batch& batch) = 0;
 
-  // Of the sum over all ranks.
+  // Of the sum over the data axis, over what this part counts of its parameters.
   virtual absl::StatusOr<double> GradientNorm() = 0;
   // After GradientNorm. Changes nothing when the norm was not finite.
   virtual absl::Status Update(const AdamWUpdate& update) = 0;

@@ -52,7 +52,7 @@ class CudaGptModel final : public Model {
   void Initialize(uint64_t seed) override {
     for (size_t i = 0; i < parameters_.size(); ++i) {
       RM_CHECK(parameters_[i].name == planned_[i].name) << parameters_[i].name << " is not " << planned_[i].name;
-      InitializeWeights(seed, parameters_[i].name, planned_[i].initializer, Part(weights_, parameters_[i]));
+      InitializeWeights(seed, parameters_[i], planned_[i].initializer, Part(weights_, parameters_[i]));
     }
   }
 
@@ -126,7 +126,7 @@ class CudaAdamWOptimizer final : public Optimizer {
 
 absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const SampleShape& shape,
                                                 const CudaTrainingOptions& options) {
-  RM_ASSIGN_OR_RETURN(std::vector<PlannedParameter> planned, PlanGptParameters(config, shape));
+  RM_ASSIGN_OR_RETURN(std::vector<PlannedParameter> planned, PlanGptParameters(config, shape, options.part));
   RM_ASSIGN_OR_RETURN(std::shared_ptr<CudaGpt> gpt, CudaGpt::Create({.layers = config.layers,
                                                                      .heads = config.heads,
                                                                      .channels = config.channels,
@@ -134,7 +134,8 @@ absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const S
                                                                      .vocabulary = shape.vocabulary,
                                                                      .max_samples = options.max_samples,
                                                                      .device = options.device,
-                                                                     .sharded = options.sharded}));
+                                                                     .sharded = options.sharded,
+                                                                     .part = options.part}));
   auto model = std::make_unique<CudaGptModel>(gpt, GptFingerprint(config, shape.vocabulary), std::move(planned));
   RM_RETURN_IF_ERROR(model->Allocate());
   auto adamw = std::make_unique<CudaAdamWOptimizer>(gpt, options.optimizer);

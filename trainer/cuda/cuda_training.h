@@ -12,11 +12,12 @@
 #include "trainer/cuda/device_snapshot.h"
 #include "trainer/models/create_model.h"
 #include "trainer/models/model.h"
+#include "trainer/models/model_part.h"
 #include "trainer/optimizer/optimizer.h"
 
 namespace ringmaster::trainer {
 
-// All share the device's memory; any may go first. `gpt` joins and leaves groups.
+// All share the device's memory; any may go first. `gpt` joins and leaves groups, and has the passes of one stage of several.
 struct CudaTraining {
   std::unique_ptr<Model> model;
   std::unique_ptr<Optimizer> optimizer;
@@ -29,6 +30,7 @@ struct CudaTrainingOptions {
   AdamWConfig optimizer;
   int device = 0;        // counted round, where there are fewer
   bool sharded = false;  // CudaGptConfig::sharded
+  ModelPart part = {};
 };
 
 // Products are cuBLASLt's first choice, so that runs and resumed runs give the same bits. Errors: CudaGpt::Create's and

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,7 +46,7 @@ class FakeGpt final : public CudaGpt {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<bool> Enter(DeviceSync*) override { return true; }
+  absl::StatusOr<bool> Enter(const DeviceAxes&) override { return true; }
   void Leave() override {}
   absl::Status ShareWeights() override { return absl::OkStatus(); }
   absl::Status FillFrom(int) override { return absl::OkStatus(); }
@@ -56,6 +57,10 @@ class FakeGpt final : public CudaGpt {
   absl::Status GetArena(CudaArena, std::span<float>) override { return absl::OkStatus(); }
   absl::StatusOr<LossSum> ForwardBackward(const Batch&, float, bool) override { return LossSum{}; }
   absl::StatusOr<LossSum> Evaluate(const Batch&) override { return LossSum{}; }
+  absl::Status Exchange(const PipelineExchange&, int) override { return absl::OkStatus(); }
+  absl::Status Forward(int, const Batch&, std::optional<float>) override { return absl::OkStatus(); }
+  absl::Status Backward(int, bool) override { return absl::OkStatus(); }
+  absl::StatusOr<LossSum> TakeLosses() override { return LossSum{}; }
   absl::StatusOr<double> GradientNorm() override { return 0; }
   absl::Status Update(const AdamWUpdate&) override { return absl::OkStatus(); }
   absl::Status WaitUntilIdle() override { return absl::OkStatus(); }
@@ -78,7 +83,8 @@ class DeviceSnapshotTest : public ::testing::Test {
   // As StateTensors gives them: the parameters of one arena, then those of the next.
   std::vector<StateTensor> Tensors() {
     std::vector<StateTensor> tensors;
-    for (auto& [arena, values] : std::vector<std::pair<std::string, std::span<float>>>{{"model/", weights_}, {"adamw.m/", moments_}}) {
+    for (auto& [arena, values] :
+         std::vector<std::pair<std::string, std::span<float>>>{{"model/", weights_}, {"adamw.m/", moments_}}) {
       tensors.push_back({arena + "w", {40}, values.subspan(0, 40)});
       tensors.push_back({arena + "b", {30}, values.subspan(64, 30)});
     }
@@ -93,8 +99,7 @@ class DeviceSnapshotTest : public ::testing::Test {
 TEST_F(DeviceSnapshotTest, OnlyWhatIsStored_IsPinnedOnceAndCopied) {
   FakeGpt gpt({{0, kElements}});
   // The second of two ranks: from the middle of the weights' last tensor to the moments' first.
-  DeviceSnapshot snapshot(gpt, Arenas(),
-                          {{"model/b", {30}, 10, 30, &weights_[74]}, {"adamw.m/w", {40}, 0, 40, moments_.data()}});
+  DeviceSnapshot snapshot(gpt, Arenas(), {{"model/b", {30}, 10, 30, &weights_[74]}, {"adamw.m/w", {40}, 0, 40, moments_.data()}});
   ASSERT_OK(snapshot.Allocate());
   ASSERT_OK(snapshot.WarmUp());
   EXPECT_THAT(gpt.pinned_, ElementsAre(weights_.data(), moments_.data()));
@@ -120,8 +125,8 @@ TEST_F(DeviceSnapshotTest, OfShardedState_WhatIsKeptIsStored) {
   for (const TensorPiece& piece : pieces) {
     ranges.push_back(piece.name + " " + std::to_string(piece.begin) + ":" + std::to_string(piece.end));
   }
-  EXPECT_THAT(ranges, ElementsAre("model/w 10:20", "model/w 30:40", "model/b 0:6", "adamw.m/w 10:20", "adamw.m/w 30:40",
-                                  "adamw.m/b 0:6"));
+  EXPECT_THAT(ranges,
+              ElementsAre("model/w 10:20", "model/w 30:40", "model/b 0:6", "adamw.m/w 10:20", "adamw.m/w 30:40", "adamw.m/b 0:6"));
   DeviceSnapshot snapshot(gpt, Arenas(), pieces);
   ASSERT_OK(snapshot.Take());
   ASSERT_OK(snapshot.Await());

@@ -14,10 +14,11 @@ __global__ void Forward(CudaEmbeddingShape shape, const int32_t* tokens, const u
   if (at >= shape.sequences * shape.context * vectors) return;
   const int64_t row = at / vectors;
   const int64_t column = at % vectors;
-  float token[kVector];
-  float position[kVector];
-  Unpack(token_table[tokens[row] * vectors + column], token);
-  Unpack(position_table[row % shape.context * vectors + column], position);
+  float token[kVector] = {};
+  float position[kVector] = {};
+  const int64_t held = tokens[row] - shape.first_token;
+  if (0 <= held && held < shape.tokens) Unpack(token_table[held * vectors + column], token);
+  if (shape.adds_positions) Unpack(position_table[row % shape.context * vectors + column], position);
 #pragma unroll
   for (int i = 0; i < kVector; ++i) token[i] += position[i];
   y[at] = Pack(token);

@@ -6,7 +6,10 @@ namespace ringmaster::trainer {
 
 EmbeddingCounts EmbeddingOrder::Sort(std::span<const int32_t> tokens, const Result& result) {
   std::ranges::fill(starts_, 0);
-  for (const int32_t token : tokens) ++starts_[static_cast<size_t>(token) + 1];
+  const size_t held = starts_.size() - 1;
+  for (const int32_t token : tokens) {
+    if (const size_t number = NumberOf(token); number < held) ++starts_[number + 1];
+  }
   for (size_t i = 1; i < starts_.size(); ++i) starts_[i] += starts_[i - 1];
   EmbeddingCounts counts;
   int32_t partials = 0;
@@ -29,7 +32,9 @@ EmbeddingCounts EmbeddingOrder::Sort(std::span<const int32_t> tokens, const Resu
   }
   // Moves each start to the end of its token, which is where the next one began.
   for (size_t row = 0; row < tokens.size(); ++row) {
-    result.order[static_cast<size_t>(starts_[static_cast<size_t>(tokens[row])]++)] = static_cast<int32_t>(row);
+    if (const size_t number = NumberOf(tokens[row]); number < held) {
+      result.order[static_cast<size_t>(starts_[number]++)] = static_cast<int32_t>(row);
+    }
   }
   return counts;
 }

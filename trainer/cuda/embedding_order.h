@@ -38,17 +38,21 @@ class EmbeddingOrder {
  public:
   // Where the results go: order (rows), chunks and groups as large as the bounds above.
   struct Result {
-    std::span<int32_t> order;  // rows, sorted by token and then by number
+    std::span<int32_t> order;  // rows of these tokens, sorted by token and then by number
     std::span<EmbeddingChunk> chunks;
     std::span<EmbeddingGroup> groups;
   };
 
-  explicit EmbeddingOrder(int64_t vocabulary) : starts_(static_cast<size_t>(vocabulary) + 1) {}
+  // Of so many tokens from `first` on, which chunks and groups number from 0; rows of others are left out.
+  explicit EmbeddingOrder(int64_t tokens, int64_t first = 0) : first_(first), starts_(static_cast<size_t>(tokens) + 1) {}
 
-  // Tokens are below the vocabulary.
   EmbeddingCounts Sort(std::span<const int32_t> tokens, const Result& result);
 
  private:
+  // The token's number here; of one that is left out, the number of tokens or more.
+  size_t NumberOf(int32_t token) const { return static_cast<size_t>(token - first_); }
+
+  const int64_t first_;
   std::vector<int32_t> starts_;  // of each token in the order
 };
 

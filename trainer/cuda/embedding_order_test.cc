@@ -8,11 +8,11 @@ namespace ringmaster::trainer {
 namespace {
 
 struct Sorted {
-  explicit Sorted(const std::vector<int32_t>& tokens, int64_t vocabulary)
+  explicit Sorted(const std::vector<int32_t>& tokens, int64_t vocabulary, int64_t first = 0)
       : order(tokens.size()),
         chunks(static_cast<size_t>(MostEmbeddingChunks(static_cast<int64_t>(tokens.size())))),
         groups(static_cast<size_t>(MostEmbeddingGroups(static_cast<int64_t>(tokens.size())))) {
-    counts = EmbeddingOrder(vocabulary).Sort(tokens, {order, chunks, groups});
+    counts = EmbeddingOrder(vocabulary, first).Sort(tokens, {order, chunks, groups});
     chunks.resize(static_cast<size_t>(counts.chunks));
     groups.resize(static_cast<size_t>(counts.groups));
   }
@@ -31,6 +31,15 @@ TEST(EmbeddingOrder, PutsRowsOfATokenTogetherInTheirOrder) {
   EXPECT_EQ(sorted.chunks[2].begin, 3);
   EXPECT_EQ(sorted.chunks[2].end, 6);
   EXPECT_EQ(sorted.chunks[2].partial, -1);
+}
+
+TEST(EmbeddingOrder, OfAShareOfTheVocabulary_LeavesOutOtherTokens) {
+  const Sorted sorted({5, 0, 3, 6, 3, 4}, /*vocabulary=*/3, /*first=*/3);
+  ASSERT_EQ(sorted.counts.chunks, 3);
+  EXPECT_EQ(std::vector<int32_t>(sorted.order.begin(), sorted.order.begin() + 4), (std::vector<int32_t>{2, 4, 5, 0}));
+  EXPECT_EQ(sorted.chunks[0].token, 0);
+  EXPECT_EQ(sorted.chunks[2].token, 2);
+  EXPECT_EQ(sorted.chunks[2].end, 4);
 }
 
 TEST(EmbeddingOrder, AFrequentTokenIsSplitAndItsChunksMeetInOneGroup) {

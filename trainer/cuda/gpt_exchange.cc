@@ -1,5 +1,9 @@
 #include "trainer/cuda/gpt_exchange.h"
 
+#include <algorithm>
+#include <iterator>
+#include <span>
+
 #include "common/status_macros.h"
 #include "trainer/cuda/cuda_status.h"
 
@@ -12,7 +16,7 @@ GptExchange::GptExchange(const Parts& parts)
       passes_(parts.passes),
       sharded_(parts.sharded),
       handings_(buckets_.size()) {
-  Enter(nullptr);
+  Enter({});
 }
 
 absl::StatusOr<std::unique_ptr<GptExchange>> GptExchange::Create(const Parts& parts) {
@@ -37,10 +41,10 @@ absl::Status GptExchange::SetUp() {
   return absl::OkStatus();
 }
 
-void GptExchange::Enter(DeviceSync* sync) {
-  sync_ = sync;
-  const bool is_shared = sharded_ && sync != nullptr;
-  layout_ = ShardLayout(buckets_, is_shared ? sync->rank() : 0, is_shared ? sync->size() : 1);
+void GptExchange::Enter(const DeviceAxes& axes) {
+  axes_ = axes;
+  const bool is_shared = sharded_ && axes.data != nullptr;
+  layout_ = ShardLayout(buckets_, is_shared ? axes.data->rank() : 0, is_shared ? axes.data->size() : 1);
   sum_wait_.used = number_wait_.used = false;
   for (Handing& handing : handings_) {
     handing.wait.used = false;
@@ -68,24 +72,25 @@ absl::Status GptExchange::AwaitAll(TimedWait& wait) {
 }
 
 absl::Status GptExchange::CheckGroup() const {
-  if (sync_ != nullptr) return absl::OkStatus();
+  if (axes_.data != nullptr) return absl::OkStatus();
   return absl::FailedPreconditionError("the other ranks, who keep the rest of this state, are gone");
 }
 
 absl::Status GptExchange::SumBucket(size_t bucket) {
-  if (sync_ == nullptr) return absl::OkStatus();
+  if (axes_.data == nullptr) return absl::OkStatus();
+  if (buckets_[bucket].size() == 0) return absl::OkStatus();
   RM_RETURN_IF_ERROR(Follow());
-  if (is_sharded()) return sync_->SumOwnPart(PartsOf(bucket, tensors_.gradients, DataType::kF32), stream());
-  return sync_->Sum(tensors_.gradients + buckets_[bucket].begin, buckets_[bucket].size(), DataType::kF32, stream());
+  if (is_sharded()) return axes_.data->SumOwnPart(PartsOf(bucket, tensors_.gradients, DataType::kF32), stream());
+  return axes_.data->Sum(tensors_.gradients + buckets_[bucket].begin, buckets_[bucket].size(), DataType::kF32, stream());
 }
 
-absl::Status GptExchange::AwaitSums() { return sync_ == nullptr ? absl::OkStatus() : AwaitAll(sum_wait_); }
+absl::Status GptExchange::AwaitSums() { return axes_.data == nullptr ? absl::OkStatus() : AwaitAll(sum_wait_); }
 
 absl::Status GptExchange::SumOverShards(double* value) {
   if (!is_sharded()) return absl::OkStatus();
   RM_RETURN_IF_ERROR(CheckGroup());
   RM_RETURN_IF_ERROR(Follow());
-  RM_RETURN_IF_ERROR(sync_->Sum(value, 1, DataType::kF64, stream()));
+  RM_RETURN_IF_ERROR(axes_.data->Sum(value, 1, DataType::kF64, stream()));
   return AwaitAll(number_wait_);
 }
 
@@ -100,7 +105,7 @@ absl::Status GptExchange::HandRound(size_t bucket) {
   RM_RETURN_IF_ERROR(CheckGroup());
   RM_RETURN_IF_ERROR(Follow());
   const DeviceSync::Parts parts = PartsOf(bucket, tensors_.rounded, DataType::kBF16);
-  RM_RETURN_IF_ERROR(sync_->GatherParts({&parts, 1}, stream()));
+  RM_RETURN_IF_ERROR(axes_.data->GatherParts({&parts, 1}, stream()));
   Handing& handing = handings_[bucket];
   RM_CUDA(cudaEventRecord(handing.done.get(), stream_.get()));
   handing.is_awaited = false;
@@ -120,30 +125,40 @@ absl::Status GptExchange::Gather(void* arena, DataType type) {
   RM_RETURN_IF_ERROR(Follow());
   std::vector<DeviceSync::Parts> all;
   for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) all.push_back(PartsOf(bucket, arena, type));
-  RM_RETURN_IF_ERROR(sync_->GatherParts(all, stream()));
+  RM_RETURN_IF_ERROR(axes_.data->GatherParts(all, stream()));
   return AwaitAll(number_wait_);
 }
 
 absl::Status GptExchange::Broadcast(float* arena, int root) {
-  if (sync_ == nullptr) return absl::OkStatus();
+  if (axes_.data == nullptr) return absl::OkStatus();
   RM_RETURN_IF_ERROR(Follow());
-  RM_RETURN_IF_ERROR(sync_->Broadcast(arena, buckets_.back().end, DataType::kF32, root, stream()));
+  RM_RETURN_IF_ERROR(axes_.data->Broadcast(arena, buckets_.back().end, DataType::kF32, root, stream()));
   return AwaitAll(number_wait_);
 }
 
 absl::Status GptExchange::WaitFor(cudaEvent_t event) {
-  if (sync_ != nullptr) return sync_->WaitFor(reinterpret_cast<CudaEvent>(event));
-  RM_CUDA(cudaEventSynchronize(event));
-  return absl::OkStatus();
+  DeviceSync* const groups[] = {axes_.data, axes_.tensor, axes_.pipeline};
+  DeviceSync* const* const first = std::ranges::find_if(groups, [](DeviceSync* group) { return group != nullptr; });
+  if (first == std::end(groups)) {
+    RM_CUDA(cudaEventSynchronize(event));
+    return absl::OkStatus();
+  }
+  const std::span<DeviceSync* const> others(first + 1, std::end(groups));
+  return (*first)->WaitFor(reinterpret_cast<CudaEvent>(event), [others]() -> absl::Status {
+    for (DeviceSync* const group : others) {
+      if (group != nullptr) RM_RETURN_IF_ERROR(group->Check());
+    }
+    return absl::OkStatus();
+  });
 }
 
 absl::Status GptExchange::CountWaiting() {
-  if (sync_ == nullptr) return absl::OkStatus();
+  if (axes_.data == nullptr) return absl::OkStatus();
   const auto count = [this](TimedWait& wait) -> absl::Status {
     if (!wait.used) return absl::OkStatus();
     float milliseconds = 0;
     RM_CUDA(cudaEventElapsedTime(&milliseconds, wait.before.get(), wait.after.get()));
-    sync_->AddWaiting(absl::Milliseconds(static_cast<double>(milliseconds)));
+    axes_.data->AddWaiting(absl::Milliseconds(static_cast<double>(milliseconds)));
     wait.used = false;
     return absl::OkStatus();
   };

@@ -1,6 +1,6 @@
-// What the GPUs of a group do together in a step of GPT-2: gradients are summed bucket by bucket while backward goes on, and with
-// sharded state the new weights go round in the order in which forward reads them. Collectives run on a stream of their own, of
-// high priority; it and the stream of the passes wait for each other by events alone.
+// What the GPUs of a data axis do together in a step of GPT-2: gradients are summed bucket by bucket while backward goes on, and
+// with sharded state the new weights go round in the order in which forward reads them. Collectives run on a stream of their own,
+// of high priority; it and the stream of the passes wait for each other by events alone.
 //
 // One thread. Alone, every call returns at once and enqueues nothing. Errors are DeviceSync's and CUDA's; FAILED_PRECONDITION:
 // state is sharded and the group has gone.
@@ -36,14 +36,13 @@ class GptExchange {
 
   static absl::StatusOr<std::unique_ptr<GptExchange>> Create(const Parts& parts);
 
-  // The group from here on; null: alone. What the last group left on the device is over.
-  void Enter(DeviceSync* sync);
-  // The group is about to go.
-  void Leave() { sync_ = nullptr; }
+  // The groups from here on. What the last ones left on the device is over.
+  void Enter(const DeviceAxes& axes);
+  // They are about to go.
+  void Leave() { axes_ = {}; }
 
   // Of the state that this rank keeps: everything unless it is sharded.
   const ShardLayout& layout() const { return layout_; }
-  DeviceSync* sync() const { return sync_; }
   bool is_sharded() const { return layout_.ranks() > 1; }
 
   // Backward has enqueued all of what goes into the gradients of this bucket.
@@ -61,7 +60,7 @@ class GptExchange {
   absl::Status Gather(void* arena, DataType type);
   absl::Status Broadcast(float* arena, int root);
 
-  // Returns when `event`, recorded on the passes' stream, is done.
+  // Returns when `event`, recorded on the passes' stream, is done; or with the first error of any of the groups.
   absl::Status WaitFor(cudaEvent_t event);
   // Adds up how long the passes' stream has waited in this step. After WaitFor of something behind AwaitSums.
   absl::Status CountWaiting();
@@ -88,7 +87,7 @@ class GptExchange {
   StepProfile& profile_;
   const cudaStream_t passes_;
   const bool sharded_;
-  DeviceSync* sync_ = nullptr;
+  DeviceAxes axes_;
   ShardLayout layout_;
 
   OwnedStream stream_;

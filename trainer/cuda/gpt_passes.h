@@ -1,4 +1,5 @@
-// The forward and backward pass of GPT-2 as a sequence of kernels and matrix products on one stream. Owns no memory.
+// The forward and backward pass of GPT-2, or of a part of it, as a sequence of kernels and matrix products on one stream. Owns no
+// memory.
 #ifndef RINGMASTER_TRAINER_CUDA_GPT_PASSES_H_
 #define RINGMASTER_TRAINER_CUDA_GPT_PASSES_H_
 
@@ -7,6 +8,7 @@
 #include "absl/status/status.h"
 #include "trainer/cuda/gemm_plans.h"
 #include "trainer/cuda/gpt_exchange.h"
+#include "trainer/cuda/gpt_peers.h"
 #include "trainer/cuda/gpt_tensors.h"
 #include "trainer/cuda/step_profile.h"
 
@@ -22,6 +24,7 @@ class GptPasses {
     GemmPlans& products;
     StepProfile& profile;
     GptExchange& exchange;
+    GptPeers& peers;
     cudaStream_t stream;
   };
 
@@ -30,17 +33,25 @@ class GptPasses {
   // Plans every product on the tensors themselves, whose values it overwrites.
   absl::Status Prepare();
 
-  // Reads the input, leaves the logits.
-  absl::Status Forward();
-  // Of the first `used` rows: row losses, added up in the output; with `gradient`, the logits become their gradient.
-  absl::Status Loss(int64_t used, bool gradient, float gradient_scale);
-  // From the logits' gradient to all gradients, added to or written; with `sum` they are summed with those of the group's other
-  // ranks as soon as they are complete.
+  // Of the micro-batch in the slot. The first stage reads the input, the others their entry; the last one leaves the logits, the
+  // others their exit (GptTemporaries::branch).
+  absl::Status Forward(int slot);
+  // Of the last stage. Of the first `used` rows: row losses, added up in the output; with `gradient`, the logits become their
+  // gradient.
+  struct LossOptions {
+    int64_t used = 0;
+    bool gradient = false;
+    float gradient_scale = 0;
+    bool accumulate = false;  // adds to the output
+  };
+  absl::Status Loss(int slot, const LossOptions& options);
+  // From the logits' gradient, or the exit's, to all gradients, added to or written, and to the entry's; with `sum` they are summed
+  // over the data axis as soon as they are complete.
   struct BackwardOptions {
     bool accumulate = false;
     bool sum = false;
   };
-  absl::Status Backward(const BackwardOptions& options);
+  absl::Status Backward(int slot, const BackwardOptions& options);
 
  private:
   struct Product {
@@ -57,8 +68,9 @@ class GptPasses {
     LinearNames names;
     int64_t inputs = 0;
     int64_t outputs = 0;
-    int64_t weight = 0;  // offset
-    int64_t bias = -1;   // offset; -1: none
+    int64_t weight = 0;     // offset
+    int64_t bias = -1;      // offset; -1: none
+    bool adds_bias = true;  // of shares that add up what they give, one does
   };
   // What normalisation reads, writes and keeps.
   struct Norm {
@@ -74,7 +86,10 @@ class GptPasses {
 
   // For the profile: of `tensors` tensors (rows, channels); of one causal product of attention, half of the full one.
   double Bytes(int tensors) const { return 2.0 * tensors * static_cast<double>(rows_ * config_.channels); }
-  double AttentionProduct() const { return static_cast<double>(rows_ * config_.channels) * static_cast<double>(config_.context); }
+  double AttentionProduct() const {
+    return static_cast<double>(rows_ * config_.own_channels()) * static_cast<double>(config_.context);
+  }
+  int64_t own_tokens() const { return config_.own_tokens().end - config_.own_tokens().begin; }
 
   Linear Qkv(size_t layer) const;
   Linear Projection(size_t layer) const;
@@ -87,12 +102,21 @@ class GptPasses {
   absl::Status LinearForward(const Linear& linear, const Bf16* x, Bf16* y, Bf16* before_gelu = nullptr);
   absl::Status LinearInput(const Linear& linear, const Bf16* dy, Bf16* dx, Bf16* before_gelu = nullptr);
   absl::Status LinearWeight(const Linear& linear, const Bf16* x, const Bf16* dy);
-  absl::Status BiasBackward(const Linear& linear, const Bf16* dy);
+  absl::Status BiasBackward(int64_t bias, int64_t outputs, const Bf16* dy);
+  // All gradients of a layer whose input all shares read; the input's is d_norm.
+  absl::Status LinearBackward(const Linear& linear, const Bf16* x, const Bf16* dy);
   absl::Status NormForward(const Norm& norm, const Bf16* residual, const Bf16* branch, Bf16* sum, Bf16* y);
   // Also gives the gradient of the bias at offset `ended_bias` (-1: none), whose branch ended in x.
   absl::Status NormBackward(const Norm& norm, bool overwrite, int64_t ended_bias);
-  absl::Status ForwardLayer(size_t layer);
-  absl::Status BackwardLayer(size_t layer);
+  // (rows, channels), over the shares.
+  absl::Status SumStream(Bf16* stream);
+  absl::Status Embed(const GptActivations& kept);
+  absl::Status ForwardLayer(const GptActivations& kept, size_t layer);
+  absl::Status SharedLoss(const GptActivations& kept, const CudaCrossEntropyShape& shape, const LossOptions& options);
+  absl::Status BackwardHead(const GptActivations& kept);
+  absl::Status BackwardExit();
+  absl::Status BackwardLayer(const GptActivations& kept, size_t layer);
+  absl::Status BackwardEmbedding(const GptActivations& kept);
 
   const CudaGptConfig& config_;
   const GptParameterOffsets& offsets_;
@@ -101,9 +125,9 @@ class GptPasses {
   GemmPlans& products_;
   StepProfile& profile_;
   GptExchange& exchange_;
+  GptPeers& peers_;
   const cudaStream_t stream_;
   const int64_t rows_;
-  const GptInput input_;
   const CudaEmbeddingShape embedding_;
   const CudaAttentionShape attention_;
   bool accumulate_ = false;

@@ -19,7 +19,8 @@ void AppendSpans(const std::vector<Parameter>& parameters, const ShardLayout& la
       spans.push_back({.offset = begin,
                        .state = layout.place_in_shard(bucket) + begin - piece.begin,
                        .count = static_cast<int32_t>(std::min(kUpdateSpan, end - begin)),
-                       .decay = parameter.decay ? 1 : 0});
+                       .decay = static_cast<int16_t>(parameter.decay ? 1 : 0),
+                       .elsewhere = static_cast<int16_t>(parameter.placement.is_counted ? 0 : 1)});
     }
   }
 }
@@ -43,6 +44,8 @@ absl::StatusOr<bool> GptState::Fit() {
   layout_.reset();
   RM_RETURN_IF_ERROR(tensors_.AllocateState(layout.shard_elements(), first_spans_.back()));
   RM_CUDA(cudaMemcpy(tensors_.spans, spans.data(), spans.size() * sizeof(UpdateSpan), cudaMemcpyDefault));
+  RM_CUDA(
+      cudaDeviceSynchronize());  // few bytes may still be on their way when the copy returns, and the passes' stream waits for none
   layout_ = layout;
   return false;
 }

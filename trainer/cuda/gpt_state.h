@@ -47,9 +47,10 @@ class GptState {
 
   // The passes' weights of all ranks from the masters, where an exchange of them may have broken off.
   absl::Status ShareWeights();
-  // All of the state is `root`'s. Not with sharded state.
+  // All of the state is `root`'s, of the data axis. Not with sharded state.
   absl::Status FillFrom(int root);
 
+  // Of what counts here (ParameterPlacement).
   absl::Status EnqueueNorm();
   // Nothing changes when the norm is not finite.
   absl::Status EnqueueUpdate(const CudaAdamW& factors);

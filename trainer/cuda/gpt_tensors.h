@@ -1,5 +1,5 @@
 // Where GPT-2's tensors lie on the device: one allocation for each kind, in it one layer behind the other. Shapes in comments are
-// row-major; rows = max_samples * context.
+// row-major; rows = max_samples * context; heads, own channels and tokens are those of the model's part (CudaGptConfig).
 #ifndef RINGMASTER_TRAINER_CUDA_GPT_TENSORS_H_
 #define RINGMASTER_TRAINER_CUDA_GPT_TENSORS_H_
 
@@ -10,52 +10,10 @@
 #include "absl/status/status.h"
 #include "trainer/cuda/cuda_gpt.h"
 #include "trainer/cuda/device_memory.h"
+#include "trainer/cuda/gpt_parameters.h"
 #include "trainer/cuda/kernels.h"
-#include "trainer/parallel/shard_layout.h"
 
 namespace ringmaster::trainer {
-
-// A multiple of 128 above the vocabulary: the head's products want it, and no logit beyond the vocabulary counts.
-int64_t PaddedVocabulary(int64_t vocabulary);
-
-struct GptParameterOffsets {
-  struct Layer {
-    int64_t norm1_scale, norm1_shift, qkv_weight, qkv_bias, projection_weight, projection_bias;
-    int64_t norm2_scale, norm2_shift, expand_weight, expand_bias, contract_weight, contract_bias;
-  };
-  int64_t token_table = 0;  // (padded vocabulary, channels)
-  int64_t position_table = 0;
-  std::vector<Layer> layers;
-  int64_t final_scale = 0;
-  int64_t final_shift = 0;
-};
-
-// Lays the parameters out: each begins at a multiple of 256 bytes of bf16.
-class GptParameters {
- public:
-  explicit GptParameters(const CudaGptConfig& config);
-
-  const std::vector<Parameter>& list() const { return list_; }
-  const GptParameterOffsets& offsets() const { return offsets_; }
-  int64_t elements() const { return elements_; }
-  // What is exchanged together: the embeddings, the first layer, two, four, and so on; the final norm belongs to the last one. Each
-  // exchange costs both sides the time by which one is ahead of the other, on all multiprocessors that it occupies: the fewer the
-  // better. But nothing hides the last sums of a step nor its first weights: those buckets are small.
-  std::vector<ArenaRange> buckets() const;
-  static constexpr size_t kBucketOfEmbeddings = 0;
-  static size_t BucketOfLayer(size_t layer);
-  // Of its bucket; backward comes to it last.
-  static bool IsFirstLayer(size_t layer) { return layer == 0 || BucketOfLayer(layer - 1) != BucketOfLayer(layer); }
-
- private:
-  int64_t Add(std::string name, std::vector<int64_t> shape, bool decay, int64_t room);
-  int64_t AddMatrix(const std::string& name, int64_t outputs, int64_t inputs);
-  int64_t AddVector(const std::string& name, int64_t size);
-
-  std::vector<Parameter> list_;
-  GptParameterOffsets offsets_;
-  int64_t elements_ = 0;
-};
 
 // What the host sends for a micro-batch, packed: one copy.
 struct GptInput {
@@ -79,37 +37,42 @@ struct GptOutput {
   double norm = 0;     // of all gradients
 };
 
+// What a micro-batch keeps from its forward pass to its backward pass.
 struct GptActivations {
   struct Layer {
     Bf16* stream;    // (rows, channels): residual stream at its entry
     Bf16* normed1;   // (rows, channels)
     Bf16* qkv;       // (rows, 3, heads, 64)
-    Bf16* attended;  // (rows, channels)
+    Bf16* attended;  // (rows, own channels)
     Bf16* middle;    // (rows, channels): residual stream between attention and MLP
     Bf16* normed2;   // (rows, channels)
-    Bf16* hidden;    // (rows, 4 * channels): before GELU
+    Bf16* hidden;    // (rows, 4 * own channels): before GELU
     Bf16* activated;
     float* log_sums;                                   // (sequences, heads, context)
     float *mean1, *reciprocal1, *mean2, *reciprocal2;  // (rows)
   };
   std::vector<Layer> layers;
-  Bf16* final_stream;
-  Bf16* final_normed;
-  float *final_mean, *final_reciprocal;
-  Bf16* logits;  // (rows, padded vocabulary); backward makes it their gradient
+  char* input = nullptr;  // GptInput: of the first stage and the last
+  // Of the last stage.
+  Bf16* final_stream = nullptr;
+  Bf16* final_normed = nullptr;
+  float* final_mean = nullptr;
+  float* final_reciprocal = nullptr;
+  Bf16* logits = nullptr;  // (rows, padded tokens); the loss makes it their gradient
 };
 
 // What lives between two calls of a pass.
 struct GptTemporaries {
-  Bf16* branch;         // (rows, channels): of a sub-layer, not yet in the residual stream
-  Bf16* d_stream;       // (rows, channels)
-  Bf16* d_norm;         // (rows, channels)
-  Bf16* d_wide;         // (rows, 4 * channels)
-  float* row_products;  // (sequences, heads, context)
-  float* row_losses;    // (rows)
-  int32_t* row_hits;    // (rows)
-  float* partials;      // of any sum over rows
-  char* input;      // GptInput
+  Bf16* branch;           // (rows, channels): of a sub-layer, not yet in the residual stream; what the next stage gets
+  Bf16* d_stream;         // (rows, channels); what the stage before gets
+  Bf16* d_exit;           // (rows, channels): what the next stage gives; null in the last
+  Bf16* d_norm;           // (rows, channels)
+  Bf16* d_wide;           // (rows, 4 * own channels)
+  float* row_products;    // (sequences, heads, context)
+  float* row_losses;      // (rows)
+  int32_t* row_hits;      // (rows)
+  SharedSoftmax softmax;  // (rows): where shares have parts of the vocabulary
+  float* partials;        // of any sum over rows
   GptOutput* output;
 };
 
@@ -129,11 +92,13 @@ struct GptTensors {
   double* norm_partials = nullptr;  // (spans)
 
   float* gradients = nullptr;
-  Bf16* rounded = nullptr;  // weights as the passes read them
-  GptActivations activations;
-  GptTemporaries temporaries;
+  Bf16* rounded = nullptr;                  // weights as the passes read them
+  std::vector<GptActivations> activations;  // by slot
+  GptTemporaries temporaries = {};
 
  private:
+  void Keep(const CudaGptConfig& config, GptActivations& slot);
+
   DeviceArena state_arena_{""};
   DeviceArena gradient_arena_{"gradients (fp32)"};
   DeviceArena rounded_arena_{"weights (bf16)"};

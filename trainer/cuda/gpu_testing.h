@@ -29,7 +29,7 @@ inline std::vector<float> Normal(uint64_t seed, int64_t count, float deviation =
   return values;
 }
 
-// Copies to and from the device; bf16 there, float here.
+// Copies to and from the device; bf16 there, float here. Complete when they return, for all streams.
 template <typename T>
 class OnDevice {
  public:
@@ -37,6 +37,7 @@ class OnDevice {
     auto memory = AllocateOnDevice(count * static_cast<int64_t>(sizeof(T)), "a test's tensor");
     EXPECT_OK(memory);
     if (memory.ok()) memory_ = *std::move(memory);
+    EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   }
   template <typename Value>
   explicit OnDevice(const std::vector<Value>& values) : OnDevice(static_cast<int64_t>(values.size())) {
@@ -49,6 +50,7 @@ class OnDevice {
       }
     }
     EXPECT_EQ(cudaMemcpy(get(), native.data(), native.size() * sizeof(T), cudaMemcpyDefault), cudaSuccess);
+    EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   }
 
   T* get() { return static_cast<T*>(memory_.get()); }

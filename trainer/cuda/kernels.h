@@ -7,6 +7,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <limits>
 
 #include "trainer/cuda/embedding_order.h"
 
@@ -21,6 +22,10 @@ struct CudaEmbeddingShape {
   int64_t sequences = 0;
   int64_t context = 0;
   int64_t channels = 0;
+  // The tokens whose rows the table holds; others give 0.
+  int64_t first_token = 0;
+  int64_t tokens = std::numeric_limits<int64_t>::max();
+  bool adds_positions = true;  // of those that share the table, one does
 };
 
 // y (sequences, context, channels) = token_table[tokens] + position_table.
@@ -39,7 +44,7 @@ struct EmbeddingOrderOnDevice {
   const EmbeddingCounts* counts = nullptr;
 };
 
-// token_gradient (vocabulary, channels) += the rows of dy, by token. partials: (MostEmbeddingPartials(rows), channels).
+// token_gradient (tokens of the order, channels) += the rows of dy, by token. partials: (MostEmbeddingPartials(rows), channels).
 int TokenBackward(int64_t channels, const EmbeddingOrderOnDevice& order, const Bf16* dy, float* partials, float* token_gradient,
                   cudaStream_t stream);
 
@@ -96,6 +101,31 @@ int CrossEntropy(const CudaCrossEntropyShape& shape, Bf16* logits, const int32_t
 int AddLosses(int64_t used, const float* row_losses, const int32_t* row_hits, bool accumulate, LossOnDevice* loss,
               cudaStream_t stream);
 
+// ---- shared_cross_entropy.cu: the same where devices share the classes. Each has the logits of its own ones, `first_class` on,
+// and two exchanges make a loss of them (Shoeybi et al. 2019, "Megatron-LM", section 3):
+//   1. OwnSoftmax; then `largest` becomes the greatest over all shares.
+//   2. RescaleSums; then `sums` become the sums over all shares.
+//   3. SharedCrossEntropy, as CrossEntropy; losses and hits are the same on all shares.
+struct CudaSharedClasses {
+  CudaCrossEntropyShape shape;  // classes: the own ones
+  int64_t first_class = 0;
+};
+// By row; of rows that do not count, zeros.
+struct SharedSoftmax {
+  float* own_largest = nullptr;  // of the own logits
+  float* largest = nullptr;
+  float* sums = nullptr;  // (2, rows): of e^(logit - largest), and the target's logit from the share that has it
+};
+int OwnSoftmax(const CudaSharedClasses& own, const Bf16* logits, const int32_t* targets, const SharedSoftmax& all,
+               cudaStream_t stream);
+int RescaleSums(int64_t rows, const SharedSoftmax& all, cudaStream_t stream);
+int SharedCrossEntropy(const CudaSharedClasses& own, Bf16* logits, const int32_t* targets, const SharedSoftmax& all, bool gradient,
+                       float gradient_scale, float* row_losses, int32_t* row_hits, cudaStream_t stream);
+
+// ---- add.cu: y += x. bf16: count is a multiple of 8.
+int AddTo(const Bf16* x, int64_t count, Bf16* y, cudaStream_t stream);
+int AddTo(const float* x, int64_t count, float* y, cudaStream_t stream);
+
 // ---- update.cu
 // A range of the parameters with one decay; at most kUpdateSpan elements, so that one block does one. Begins at a multiple of 4 and
 // is padded to one, in the arenas and in the state, which may be a shard.
@@ -104,10 +134,11 @@ struct UpdateSpan {
   int64_t offset = 0;  // in the gradients and the rounded weights
   int64_t state = 0;   // in weights and moments
   int32_t count = 0;
-  int32_t decay = 0;  // not 0: weights decay
+  int16_t decay = 0;      // not 0: weights decay
+  int16_t elsewhere = 0;  // not 0: another rank counts this one's gradients
 };
 
-// *squares = the sum of the squares of the gradients in the spans. partials (span_count) is scratch.
+// *squares = the sum of the squares of the gradients that count in the spans. partials (span_count) is scratch.
 int SumOfSquares(const float* gradients, const UpdateSpan* spans, int64_t span_count, double* partials, double* squares,
                  cudaStream_t stream);
 // *norm = the root of *squares.

@@ -1,6 +1,8 @@
 // Every kernel against the CPU's op on the same values, rounded to bf16 alike; errors are those of bf16 results, 2^-9 of a value.
 #include <algorithm>
+#include <memory>
 #include <numeric>
+#include <vector>
 
 #include "trainer/cuda/gpu_testing.h"
 #include "trainer/ops/activation.h"
@@ -178,6 +180,100 @@ TEST_F(Kernels, CrossEntropyLeavesTheGradientInTheLogits) {
   EXPECT_LT(RelativeError(unpadded, expected), kRounding);
 }
 
+// Shares of the classes, one after the other, with sums and maxima taken on the host in between.
+TEST_F(Kernels, SharedCrossEntropyIsTheWholes) {
+  constexpr int64_t kRows = 40;
+  constexpr int64_t kUsed = 37;
+  constexpr int64_t kClasses = 3001;
+  constexpr int64_t kShares = 3;
+  constexpr float kScale = 0.01f;
+  const auto logits = Normal(8, kRows * kClasses, 3.0f);
+  std::vector<int32_t> targets(kRows);
+  for (int64_t row = 0; row < kRows; ++row) targets[static_cast<size_t>(row)] = static_cast<int32_t>(row * 1234 % kClasses);
+  targets[0] = static_cast<int32_t>(std::max_element(logits.begin(), logits.begin() + kClasses) - logits.begin());
+  std::vector<float> expected = logits;
+  std::vector<float> row_results(2 * kRows);
+  const CrossEntropyResult result = CrossEntropyForwardBackward({.rows = kRows, .used = kUsed, .classes = kClasses},
+                                                                expected.data(), targets.data(), kScale, row_results.data());
+
+  struct Share {
+    CudaSharedClasses own;
+    std::unique_ptr<OnDevice<Bf16>> logits;
+    OnDevice<float> own_largest{kRows}, largest{kRows}, sums{2 * kRows}, losses{kRows};
+    OnDevice<int32_t> hits{kRows};
+
+    SharedSoftmax softmax() { return {own_largest.get(), largest.get(), sums.get()}; }
+  };
+  OnDevice<int32_t> targets_there(targets);
+  std::vector<Share> shares(kShares);
+  for (int64_t i = 0; i < kShares; ++i) {
+    Share& share = shares[static_cast<size_t>(i)];
+    const int64_t first = kClasses * i / kShares;
+    const int64_t classes = kClasses * (i + 1) / kShares - first;
+    const int64_t stride = classes / 128 * 128 + 128;
+    std::vector<float> padded(static_cast<size_t>(kRows * stride), 99.0f);  // what must not count
+    for (int64_t row = 0; row < kRows; ++row) {
+      std::copy_n(logits.begin() + row * kClasses + first, classes, padded.begin() + row * stride);
+    }
+    share.own = {.shape = {.rows = kRows, .used = kUsed, .classes = classes, .stride = stride}, .first_class = first};
+    share.logits = std::make_unique<OnDevice<Bf16>>(padded);
+    ASSERT_EQ(OwnSoftmax(share.own, share.logits->get(), targets_there.get(), share.softmax(), nullptr), 0);
+  }
+  const auto over_shares = [&](OnDevice<float> Share::*tensor, const auto& both) {
+    std::vector<float> all = (shares[0].*tensor).Read();
+    for (size_t i = 1; i < shares.size(); ++i) {
+      const std::vector<float> own = (shares[i].*tensor).Read();
+      for (size_t k = 0; k < all.size(); ++k) all[k] = both(all[k], own[k]);
+    }
+    for (Share& share : shares) {
+      ASSERT_EQ(cudaMemcpy((share.*tensor).get(), all.data(), all.size() * sizeof(float), cudaMemcpyDefault), cudaSuccess);
+    }
+  };
+  over_shares(&Share::largest, [](float a, float b) { return std::max(a, b); });
+  for (Share& share : shares) ASSERT_EQ(RescaleSums(kRows, share.softmax(), nullptr), 0);
+  over_shares(&Share::sums, [](float a, float b) { return a + b; });
+  for (Share& share : shares) {
+    const auto& [rows, used, classes, stride] = share.own.shape;
+    ASSERT_EQ(SharedCrossEntropy(share.own, share.logits->get(), targets_there.get(), share.softmax(), true, kScale,
+                                 share.losses.get(), share.hits.get(), nullptr),
+              0);
+    OnDevice<LossOnDevice> loss(1);
+    ASSERT_EQ(AddLosses(kUsed, share.losses.get(), share.hits.get(), false, loss.get(), nullptr), 0);
+    EXPECT_NEAR(loss.Read()[0].loss, result.loss, 1e-5 * result.loss);
+    EXPECT_EQ(loss.Read()[0].correct, result.correct);
+    const auto found = share.logits->ReadFloats();
+    std::vector<float> own, wanted;
+    for (int64_t row = 0; row < kRows; ++row) {
+      own.insert(own.end(), found.begin() + row * stride, found.begin() + row * stride + classes);
+      const auto begin = expected.begin() + row * kClasses + share.own.first_class;
+      wanted.insert(wanted.end(), begin, begin + classes);
+      for (int64_t c = classes; c < stride; ++c) ASSERT_EQ(found[static_cast<size_t>(row * stride + c)], 0.0f);
+    }
+    EXPECT_LT(RelativeError(own, wanted), kRounding);
+  }
+}
+
+TEST_F(Kernels, EmbeddingSharesAddUpToTheWhole) {
+  const auto tokens = SomeTokens(192, 50);
+  const auto table = Normal(1, 50 * 136);
+  const auto positions = Normal(2, 64 * 136);
+  OnDevice<int32_t> tokens_there(tokens);
+  OnDevice<Bf16> low(std::vector<float>(table.begin(), table.begin() + 20 * 136)),
+      high(std::vector<float>(table.begin() + 20 * 136, table.end())), positions_there(positions), y(192 * 136), other(192 * 136);
+  const CudaEmbeddingShape first = {.sequences = 3, .context = 64, .channels = 136, .first_token = 0, .tokens = 20};
+  CudaEmbeddingShape second = first;
+  second.first_token = 20;
+  second.tokens = 30;
+  second.adds_positions = false;
+  ASSERT_EQ(EmbeddingForward(first, tokens_there.get(), low.get(), positions_there.get(), y.get(), nullptr), 0);
+  ASSERT_EQ(EmbeddingForward(second, tokens_there.get(), high.get(), positions_there.get(), other.get(), nullptr), 0);
+  ASSERT_EQ(AddTo(other.get(), 192 * 136, y.get(), nullptr), 0);
+  std::vector<float> expected(192 * 136);
+  EmbeddingForward({.sequences = 3, .context = 64, .channels = 136}, tokens.data(), table.data(), positions.data(),
+                   expected.data());
+  EXPECT_LT(RelativeError(y.ReadFloats(), expected), kRounding);
+}
+
 class AttentionKernels : public GpuTest, public ::testing::WithParamInterface<int64_t> {};
 
 TEST_P(AttentionKernels, ForwardAndBackwardAreTheCpus) {
@@ -237,6 +333,15 @@ TEST_F(Kernels, TheNormIsThatOfTheSpansAndNothingBetween) {
   ASSERT_EQ(NormOfSquares(squares.get(), norm.get(), nullptr), 0);
   EXPECT_NEAR(squares.Read()[0], expected, 1e-6 * expected);
   EXPECT_NEAR(norm.Read()[0], std::sqrt(expected), 1e-6 * std::sqrt(expected));
+}
+
+TEST_F(Kernels, WhatIsCountedElsewhereIsNotInTheNorm) {
+  const std::vector<UpdateSpan> spans = {{.offset = 0, .count = 2}, {.offset = 4, .count = 2, .elsewhere = 1}};
+  OnDevice<float> gradients(std::vector<float>{3, 4, 0, 0, 100, 100, 0, 0});
+  OnDevice<UpdateSpan> spans_there(spans);
+  OnDevice<double> partials(2), squares(1);
+  ASSERT_EQ(SumOfSquares(gradients.get(), spans_there.get(), 2, partials.get(), squares.get(), nullptr), 0);
+  EXPECT_EQ(squares.Read()[0], 25.0);
 }
 
 TEST_F(Kernels, AnInfiniteNormStopsTheUpdate) {

@@ -25,7 +25,8 @@ __global__ void __launch_bounds__(kThreads)
   const UpdateSpan span = spans[blockIdx.x];
   const float* const begin = gradients + span.offset;
   double sum = 0;
-  for (int64_t i = threadIdx.x * 4; i < span.count; i += kThreads * 4) {
+  const int32_t end = span.elsewhere != 0 ? 0 : span.count;
+  for (int64_t i = threadIdx.x * 4; i < end; i += kThreads * 4) {
     const float4 g = *reinterpret_cast<const float4*>(begin + i);
     // What lies between the end of a parameter and the next multiple of 4 is nobody's.
     float squares = g.x * g.x;

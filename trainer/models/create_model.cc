@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_format.h"
 #include "common/crc32c.h"
@@ -9,6 +10,7 @@
 #include "trainer/models/classifier.h"
 #include "trainer/models/gpt.h"
 #include "trainer/ops/philox.h"
+#include "trainer/tensor/tensor_cut.h"
 
 namespace ringmaster::trainer {
 namespace {
@@ -42,6 +44,16 @@ absl::Status CheckGpt(const GptConfig& config, const SampleShape& shape) {
   if (shape.context != config.context) {
     return absl::InvalidArgumentError(
         absl::StrFormat("model.gpt.context is %d: the data delivers sequences of %d tokens", config.context, shape.context));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPart(const GptConfig& config, const SampleShape& shape, const ModelPart& part) {
+  RM_RETURN_IF_ERROR(CheckGpt(config, shape));
+  RM_RETURN_IF_ERROR(CheckGptCut(config, part.share.ranks, part.stages));
+  if (shape.vocabulary < part.share.ranks) {
+    return absl::InvalidArgumentError(absl::StrFormat("parallel.tensor: found %d, expected at most the vocabulary, which is %d",
+                                                      part.share.ranks, shape.vocabulary));
   }
   return absl::OkStatus();
 }
@@ -103,20 +115,16 @@ absl::Status CheckGptCut(const GptConfig& config, int tensor, int pipeline) {
 absl::StatusOr<CreatedPart> CreateGptPart(const GptConfig& config, const SampleShape& shape, int64_t max_samples,
                                           const ModelPart& part) {
   RM_RETURN_IF_ERROR(CheckPositive("the number of samples per pass", max_samples));
-  RM_RETURN_IF_ERROR(CheckGpt(config, shape));
-  RM_RETURN_IF_ERROR(CheckGptCut(config, part.share.ranks, part.stages));
-  if (shape.vocabulary < part.share.ranks) {
-    return absl::InvalidArgumentError(absl::StrFormat("parallel.tensor: found %d, expected at most the vocabulary, which is %d",
-                                                      part.share.ranks, shape.vocabulary));
-  }
+  RM_RETURN_IF_ERROR(CheckPart(config, shape, part));
   RM_ASSIGN_OR_RETURN(std::unique_ptr<Gpt> gpt, Gpt::Create(config, shape.vocabulary, max_samples, part));
   Stage* const stage = gpt.get();
   return CreatedPart{.model = std::move(gpt), .stage = stage};
 }
 
-absl::StatusOr<std::vector<PlannedParameter>> PlanGptParameters(const GptConfig& config, const SampleShape& shape) {
-  RM_RETURN_IF_ERROR(CheckGpt(config, shape));
-  return Gpt::PlanParameters(config, shape.vocabulary);
+absl::StatusOr<std::vector<PlannedParameter>> PlanGptParameters(const GptConfig& config, const SampleShape& shape,
+                                                                const ModelPart& part) {
+  RM_RETURN_IF_ERROR(CheckPart(config, shape, part));
+  return Gpt::PlanParameters(config, shape.vocabulary, part);
 }
 
 std::string GptFingerprint(const GptConfig& config, int64_t vocabulary) {
@@ -124,13 +132,21 @@ std::string GptFingerprint(const GptConfig& config, int64_t vocabulary) {
                          config.channels, config.context, vocabulary);
 }
 
-void InitializeWeights(uint64_t seed, const std::string& name, const Initializer& initializer, std::span<float> values) {
+void InitializeWeights(uint64_t seed, const Parameter& parameter, const Initializer& initializer, std::span<float> values) {
   if (initializer.deviation == 0.0f) {
     std::ranges::fill(values, initializer.constant);
     return;
   }
   // By name, so that a parameter starts the same whatever else the model has.
-  FillNormal(seed, ExtendCrc32c(0, name.data(), name.size()), initializer.deviation, values);
+  const uint32_t stream = ExtendCrc32c(0, parameter.name.data(), parameter.name.size());
+  const TensorCut& cut = parameter.placement.cut;
+  if (cut.is_whole()) {
+    FillNormal(seed, stream, initializer.deviation, values);
+    return;
+  }
+  std::vector<float> whole(static_cast<size_t>(cut.outer * cut.extent * cut.inner));
+  FillNormal(seed, stream, initializer.deviation, whole);
+  CopyPart(cut, whole.data(), values.data());
 }
 
 absl::Status NextTokenLogits(Model& model, std::span<const int32_t> tokens, std::span<float> logits) {

@@ -49,13 +49,14 @@ absl::StatusOr<CreatedPart> CreateGptPart(const GptConfig& config, const SampleS
 // The same check alone, before there is data.
 absl::Status CheckGptCut(const GptConfig& config, int tensor, int pipeline);
 
-// What a GPT consists of, for who keeps its tensors elsewhere: parameters in order with their initial values, and the fingerprint.
-// INVALID_ARGUMENT, INTERNAL: as CreateModel.
-absl::StatusOr<std::vector<PlannedParameter>> PlanGptParameters(const GptConfig& config, const SampleShape& shape);
+// What a GPT, or a part of it, consists of, for who keeps its tensors elsewhere: parameters in order with their initial values, and
+// the fingerprint. INVALID_ARGUMENT, INTERNAL: as CreateModel and CreateGptPart.
+absl::StatusOr<std::vector<PlannedParameter>> PlanGptParameters(const GptConfig& config, const SampleShape& shape,
+                                                                const ModelPart& part = {});
 std::string GptFingerprint(const GptConfig& config, int64_t vocabulary);
 
-// A parameter's first values: a function of (seed, name, index) alone.
-void InitializeWeights(uint64_t seed, const std::string& name, const Initializer& initializer, std::span<float> values);
+// A parameter's first values, or of the part of it that is here: a function of (seed, name, index in the whole) alone.
+void InitializeWeights(uint64_t seed, const Parameter& parameter, const Initializer& initializer, std::span<float> values);
 
 // Next-token logits for sampling text: `tokens` (1 .. context of them) -> (vocabulary) logits of the last position.
 // INVALID_ARGUMENT: the model is no GPT, or the length is wrong.

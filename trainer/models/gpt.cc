@@ -12,11 +12,6 @@ namespace {
 
 constexpr float kDeviation = 0.02f;
 
-// Of `count` layers those of a stage: as equal as they can be.
-std::pair<int64_t, int64_t> LayersOf(const ModelPart& part, int64_t count) {
-  return {count * part.stage / part.stages, count * (part.stage + 1) / part.stages};
-}
-
 }  // namespace
 
 Gpt::Gpt(const GptConfig& config, int64_t vocabulary, int64_t max_samples, const ModelPart& part)
@@ -41,8 +36,9 @@ absl::StatusOr<std::unique_ptr<Gpt>> Gpt::Create(const GptConfig& config, int64_
   return model;
 }
 
-absl::StatusOr<std::vector<PlannedParameter>> Gpt::PlanParameters(const GptConfig& config, int64_t vocabulary) {
-  Gpt model(config, vocabulary, /*max_samples=*/1, {});
+absl::StatusOr<std::vector<PlannedParameter>> Gpt::PlanParameters(const GptConfig& config, int64_t vocabulary,
+                                                                  const ModelPart& part) {
+  Gpt model(config, vocabulary, /*max_samples=*/1, part);
   Planner planner;
   RM_RETURN_IF_ERROR(model.Plan(planner));
   return planner.parameters();
@@ -61,7 +57,7 @@ absl::Status Gpt::Plan(Planner& planner) {
   }
   temporaries_ = TransformerTemporaries(shape_, planner);
   entry_ = planner.AddKept(shape_.rows() * channels);
-  const auto [begin, end] = LayersOf(part_, shape_.layers);
+  const auto [begin, end] = part_.LayersOf(shape_.layers);
   for (int64_t i = begin; i < end; ++i) {
     RM_ASSIGN_OR_RETURN(TransformerBlock block,
                         TransformerBlock::Plan(context_, absl::StrCat("h.", i), shape_, temporaries_, planner));

@@ -29,7 +29,8 @@ class Gpt final : public PlannedModel, public Stage {
                                                      const ModelPart& part = {});
 
   // What Create would plan, without memory for it.
-  static absl::StatusOr<std::vector<PlannedParameter>> PlanParameters(const GptConfig& config, int64_t vocabulary);
+  static absl::StatusOr<std::vector<PlannedParameter>> PlanParameters(const GptConfig& config, int64_t vocabulary,
+                                                                      const ModelPart& part = {});
 
   // Of the whole model.
   std::string fingerprint() const override;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,6 +24,8 @@ struct ModelPart {
   bool is_first_stage() const { return stage == 0; }
   bool is_last_stage() const { return stage + 1 == stages; }
   bool is_whole() const { return stages == 1 && share.is_whole(); }
+  // Of `count` layers the first one of the stage and the first one behind it: as equal as they can be.
+  std::pair<int64_t, int64_t> LayersOf(int64_t count) const { return {count * stage / stages, count * (stage + 1) / stages}; }
 };
 
 // The passes of a part. One thread; nothing below allocates. Errors: INTERNAL from the maths library, and those of the peers.

@@ -32,14 +32,7 @@ void PlannedModel::Initialize(uint64_t seed) {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& parameter = parameters_[i];
     const auto values = weights_.subspan(static_cast<size_t>(parameter.offset), static_cast<size_t>(parameter.size));
-    const TensorCut& cut = parameter.placement.cut;
-    if (cut.is_whole()) {
-      InitializeWeights(seed, parameter.name, initializers_[i], values);
-    } else {
-      std::vector<float> whole(static_cast<size_t>(cut.outer * cut.extent * cut.inner));
-      InitializeWeights(seed, parameter.name, initializers_[i], whole);
-      CopyPart(cut, whole.data(), values.data());
-    }
+    InitializeWeights(seed, parameter, initializers_[i], values);
   }
 }
 

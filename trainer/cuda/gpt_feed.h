@@ -1,0 +1,52 @@
+// Micro-batches on their way to the device: checked, sorted for the embedding's gradient and copied from pinned memory while the
+// device works on others. One thread.
+#ifndef RINGMASTER_TRAINER_CUDA_GPT_FEED_H_
+#define RINGMASTER_TRAINER_CUDA_GPT_FEED_H_
+
+#include <array>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "trainer/cuda/device_memory.h"
+#include "trainer/cuda/embedding_order.h"
+#include "trainer/cuda/gpt_exchange.h"
+#include "trainer/cuda/gpt_tensors.h"
+#include "trainer/data/batch.h"
+
+namespace ringmaster::trainer {
+
+class GptFeed {
+ public:
+  // All must outlive this.
+  struct Parts {
+    const CudaGptConfig& config;
+    const GptTensors& tensors;
+    GptExchange& exchange;
+    cudaStream_t stream;
+  };
+
+  explicit GptFeed(const Parts& parts);
+  absl::Status SetUp();
+
+  // Enqueues the copy into the slot; `batch` may change when it returns. A stage in the middle of a pipeline reads none.
+  // INVALID_ARGUMENT: sizes or tokens that are not the model's.
+  absl::Status Send(const Batch& batch, int slot);
+
+ private:
+  struct Staging {
+    PinnedMemory memory;
+    OwnedEvent copied;  // to the device: may be written again
+  };
+
+  absl::Status Check(const Batch& batch) const;
+
+  const Parts parts_;
+  const int64_t rows_;
+  EmbeddingOrder order_;
+  std::array<Staging, 2> staging_;
+  size_t next_staging_ = 0;
+};
+
+}  // namespace ringmaster::trainer
+
+#endif  // RINGMASTER_TRAINER_CUDA_GPT_FEED_H_
