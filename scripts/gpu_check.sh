@@ -17,7 +17,7 @@ if [ "${1:-}" = pack ]; then
   done
   # What the trainer and its tests load and a machine with GPUs may lack.
   ldd bazel-bin/ringmaster-trainer | awk '/libdnnl|libgomp|libOpenCL/ {print $3}' | xargs -I{} cp -L {} "$to/"
-  cp scripts/gpu_check.sh tests/gpu/torch_all_reduce.py tests/gpu/torch_gpt.py tests/gpu/train_job.sh tests/gpu/train_{group,mesh}.py "$to/"
+  cp scripts/gpu_check.sh tests/gpu/torch_all_reduce.py tests/gpu/torch_gpt.py tests/gpu/train_job.sh tests/gpu/{train_group,train_mesh,checkpoint_cost}.py "$to/"
   cat README.md docs/*.md > "$to/text.txt"
   ls -l "$to"
   exit 0
@@ -37,6 +37,7 @@ failed=0
 nvidia-smi -L
 for test in gpu_test kernels_gpu_test cuda_gpt_gpu_test cuda_parts_gpu_test; do "$here/$test" || failed=1; done
 "$here/train_job.sh" "$here" "$here/text.txt" || failed=1
+python3 "$here/checkpoint_cost.py" "$here" 1 || failed=1
 if [ "$gpus" -gt 1 ]; then
   python3 "$here/train_group.py" "$here" "$here/text.txt" || failed=1
   python3 "$here/train_mesh.py" "$here" "$here/text.txt" || failed=1

@@ -9,7 +9,7 @@
 
 namespace ringmaster::trainer {
 
-// Averages over the last 50 steps, or over half a second of shorter ones: one that the system held up for a moment must not look like
+// Averages over the last 50 steps, or over a fifth of a second of shorter ones: one that the system held up for a moment must not look like
 // the rule. Validation and other pauses between steps do not count.
 class Throughput {
  public:
@@ -36,7 +36,7 @@ class Throughput {
   double CommunicationShare() const { return duration_ > absl::ZeroDuration() ? absl::FDivDuration(communication_, duration_) : 0; }
 
  private:
-  static constexpr absl::Duration kPart = absl::Milliseconds(10);
+  static constexpr absl::Duration kPart = absl::Milliseconds(4);
 
   void Count(const Step& step, int sign) {
     duration_ += sign * step.duration;

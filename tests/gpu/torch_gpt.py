@@ -3,7 +3,7 @@
 
   torch_gpt.py losses CHECKPOINT TEXT LOG   trains on from a step's checkpoint in fp32, on the batches that Ringmaster drew from TEXT
                                             (one file, one rank, constant schedule after a warm-up), and compares with the losses in the job's LOG:
-                                            within 1e-2, or nearer to fp32 than PyTorch's own bf16
+                                            within 1e-2
   torch_gpt.py speed [SEQUENCES]            times 124M at T = 1024 with torch.compile and bf16 autocast
 """
 import argparse
@@ -139,7 +139,7 @@ def losses(arguments):
     mean = sum(abs(exact[step] - ours[step]) for step in steps) / len(steps)
     bound = max(abs(exact[step] - autocast[step]) for step in steps)
     print(f"{len(steps)} steps, difference from fp32: Ringmaster at most {worst:.4f}, mean {mean:.4f}; PyTorch's own bf16 at most {bound:.4f}")
-    return 0 if worst <= max(1e-2, bound) else 1
+    return 0 if worst <= 1e-2 else 1
 
 
 def speed(arguments):
@@ -186,9 +186,9 @@ def main():
     sub.set_defaults(run=losses)
     for name in ("checkpoint", "text", "log"):
         sub.add_argument(name)
-    for name, default in (("steps", 100), ("batch", 32), ("seed", 1), ("warmup", 20)):
+    for name, default in (("steps", 100), ("batch", 32), ("seed", 1), ("warmup", 100)):
         sub.add_argument(f"--{name}", type=int, default=default)
-    for name, default in (("learning-rate", 3e-4), ("weight-decay", 0.1), ("clip-norm", 1.0), ("validation-fraction", 0.1)):
+    for name, default in (("learning-rate", 8.5714e-5), ("weight-decay", 0.1), ("clip-norm", 1.0), ("validation-fraction", 0.1)):
         sub.add_argument(f"--{name}", type=float, default=default)
     sub = commands.add_parser("speed")
     sub.set_defaults(run=speed)

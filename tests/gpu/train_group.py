@@ -25,7 +25,7 @@ train:
   global_batch: 32
   micro_batch: {micro_batch}
   optimizer: {{adamw: {{learning_rate: {learning_rate}, weight_decay: 0.1}}}}
-  schedule: {{constant: {{warmup_steps: 20}}}}
+  schedule: {{constant: {{warmup_steps: {warmup}}}}}
   clip_norm: 1.0
   seed: 1
   log_every: 1
@@ -40,11 +40,11 @@ class Job:
     """A running job; `steps` are (time, step, loss, tokens/s, comm %) as its lines come."""
 
     def __init__(self, ringmaster, text, name, parallel, steps=121, every=40, micro_batch=16,
-                 model="layers: 12, heads: 12, channels: 768, context: 1024", learning_rate="3.0e-4", options=()):
+                 model="layers: 12, heads: 12, channels: 768, context: 1024", learning_rate="3.0e-4", warmup=20, options=()):
         self.ringmaster, self.name = ringmaster, name
         with open(f"{name}.yaml", "w") as out:
             out.write(JOB.format(name=name, parallel=parallel, model=model, micro_batch=micro_batch, learning_rate=learning_rate,
-                                 text=text, steps=steps, every=every))
+                                 warmup=warmup, text=text, steps=steps, every=every))
         self.process = subprocess.Popen([ringmaster, "run", f"{name}.yaml", "--state-dir", f"state-{name}", *options],
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.steps, self.lines, self.changed = [], [], threading.Condition()

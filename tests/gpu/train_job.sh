@@ -34,7 +34,8 @@ digest() {
     python3 -c 'import json, sys; last = max(json.load(sys.stdin)["checkpoints"], key=lambda c: c["step"]); print(last["step"], last["digest"])'
 }
 
-run start --set train.steps=20 --set checkpoint.every_steps=1 --set checkpoint.keep=20
+# The first fifth of the same rise.
+run start --set train.steps=20 --set train.schedule.constant.warmup_steps=20 --set train.optimizer.adamw.learning_rate=1.71428e-5 --set checkpoint.every_steps=1 --set checkpoint.keep=20
 run first
 run second
 # The kernel of the machine ends a rank in the middle; the job goes on from its newest checkpoint.

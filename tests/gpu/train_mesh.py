@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A GPT (on bytes) cut over two GPUs in every way by whole jobs: the losses of one GPU over 201 steps, the same bits on two runs and on
-one that lost a rank, the checkpoint of each layout loaded under each other, and what is refused. Data parallelism adds the same numbers
-in another order: what its losses differ is the rounding of bf16 and what 200 steps make of it, and the yardstick of the other layouts.
+one that lost a rank, the checkpoint of each layout loaded under each other, and what is refused. The learning rate rises as in GPT-2's usual
+recipe, to 6e-4 in 700 steps: where it rises faster, what bf16 rounds differently grows faster.
 usage: train_mesh.py DIR TEXT: DIR holds ringmaster and ringmaster-trainer. Works in a directory of its own under TMPDIR, 10 GB."""
 import os
 import sys
@@ -26,7 +26,7 @@ def main():
 
     def start(name, parallel, options=()):
         return Job(ringmaster, text, name, parallel, steps=STEPS, every=100, micro_batch=8,
-                   model="layers: 8, heads: 8, channels: 512, context: 512", learning_rate="1.0e-4", options=options)
+                   model="layers: 8, heads: 8, channels: 512, context: 512", learning_rate=f"{6e-4 * STEPS / 700:.4e}", warmup=STEPS, options=options)
 
     def expect(holds, what):
         print(what if holds else f"FAILED: {what}", flush=True)
@@ -40,7 +40,6 @@ def main():
             expect(False, f"{what}: {failure}")
 
     checkpoints, losses = {}, {}
-    limits = {"data": 3e-2, "others": 1e-2}
 
     def train(layout, parallel):
         job = start(layout, parallel)
@@ -49,11 +48,8 @@ def main():
         losses[layout] = job.losses()
         apart = {step: abs(loss - losses[layout][step]) for step, loss in losses["one"].items()}
         worst = max(apart, key=apart.get)
-        if layout == "data":
-            limits["others"] = max(1e-2, 2 * apart[worst])
-        limit = limits["data" if layout in ("one", "data") else "others"]
-        expect(apart[worst] < limit, f"{parallel}: {job.speed()}; in {STEPS} steps the loss differs from one GPU's by {apart[worst]:.4f} "
-               f"at most (step {worst}), by {sum(apart.values()) / len(apart):.4f} on average; limit {limit:.4f}")
+        expect(apart[worst] < 1e-2, f"{parallel}: {job.speed()}; in {STEPS} steps the loss differs from one GPU's by {apart[worst]:.4f} "
+               f"at most (step {worst}), by {sum(apart.values()) / len(apart):.4f} on average")
         if layout not in ("tensor", "pipeline"):
             return
         again = start(f"{layout}-again", parallel).finish()
