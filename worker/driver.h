@@ -54,6 +54,8 @@ class WorkerDriver {
     kFinishing,  // Goodbye is sent
   };
 
+  static constexpr absl::Duration kLook = absl::Milliseconds(100);  // between two looks at the boards of ranks that run
+
   void Loop();
   // True: one of those that PollAll asks has something.
   bool WaitForEvents();
