@@ -48,6 +48,8 @@ NcclComm FakeNcclApi::NewComm(const std::shared_ptr<World>& world, int rank) {
   comm->world = world;
   comm->rank = rank;
   world->ranks[static_cast<size_t>(rank)] = comm;
+  ++world->came;
+  ++world->alive;
   const auto handle = reinterpret_cast<NcclComm>(next_handle_++);
   comms_[handle] = std::move(comm);
   return handle;
@@ -101,7 +103,9 @@ void FakeNcclApi::FinishSplit(World& world) {
     }
   }
   world.choices.clear();
-  for (const auto& rank : world.ranks) rank->splitting = false;
+  for (const auto& rank : world.ranks) {
+    if (const auto comm = rank.lock(); comm != nullptr) comm->splitting = false;
+  }
 }
 
 absl::StatusOr<int> FakeNcclApi::RankOf(NcclComm comm) {
@@ -128,9 +132,18 @@ absl::Status FakeNcclApi::Finalize(NcclComm comm) {
   return Find(comm) == nullptr ? absl::InvalidArgumentError("ncclCommFinalize: no such communicator") : absl::OkStatus();
 }
 
-absl::Status FakeNcclApi::Destroy(NcclComm comm) {
+absl::Status FakeNcclApi::Destroy(NcclComm handle) {
   MutexLock lock(&mu_);
-  return comms_.erase(comm) == 1 ? absl::OkStatus() : absl::InvalidArgumentError("ncclCommDestroy: no such communicator");
+  const std::shared_ptr<Comm> comm = Find(handle);
+  if (comm == nullptr) return absl::InvalidArgumentError("ncclCommDestroy: no such communicator");
+  Free(handle, *comm);
+  return absl::OkStatus();
+}
+
+// What the last one leaves undone, nobody will do.
+void FakeNcclApi::Free(NcclComm handle, const Comm& comm) {
+  comms_.erase(handle);
+  if (--comm.world->alive == 0) comm.world->meetings.clear();
 }
 
 absl::Status FakeNcclApi::Abort(NcclComm handle) {
@@ -141,7 +154,7 @@ absl::Status FakeNcclApi::Abort(NcclComm handle) {
   const std::shared_ptr<Comm> comm = Find(handle);
   if (comm == nullptr) return absl::InvalidArgumentError("ncclCommAbort: no such communicator");
   comm->aborted = true;
-  comms_.erase(handle);
+  Free(handle, *comm);
   Pump();
   return absl::OkStatus();
 }

@@ -1,8 +1,8 @@
 // An NcclApi without GPUs: ranks are threads of one process, "device memory" is the process's own. Faults come on demand.
 //
-// Thread-safe. Streams have no threads: their work is done by whoever asks for the state of an event or of a communicator, so a rank
-// that never calls holds up its peers as a dead one would. Sends are buffered. Freed memory and destroyed handles are checked as far
-// as the process's sanitizers do. One object for all ranks; it must outlive all of their aborts.
+// Thread-safe. Streams have no threads: their work is done by whoever asks for the state of an event or of a communicator, so a
+// rank that never calls holds up its peers as a dead one would. Sends are buffered. Freed memory and destroyed handles are checked
+// as far as the process's sanitizers do. One object for all ranks; it must outlive all of their aborts.
 #ifndef RINGMASTER_COLLECTIVES_NCCL_FAKE_NCCL_API_H_
 #define RINGMASTER_COLLECTIVES_NCCL_FAKE_NCCL_API_H_
 
@@ -82,6 +82,7 @@ class FakeNcclApi final : public NcclApi {
   absl::Status Push(CudaStream stream, std::function<bool()> work);
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool Advance(const std::shared_ptr<Part>& part) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Free(NcclComm handle, const Comm& comm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::shared_ptr<Comm> Find(NcclComm comm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   NcclComm NewComm(const std::shared_ptr<World>& world, int rank) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FinishSplit(World& world) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -91,6 +92,7 @@ class FakeNcclApi final : public NcclApi {
   uint64_t next_handle_ ABSL_GUARDED_BY(mu_) = 1;
   std::map<uint64_t, std::shared_ptr<World>> worlds_ ABSL_GUARDED_BY(mu_);  // by id
   std::map<NcclComm, std::shared_ptr<Comm>> comms_ ABSL_GUARDED_BY(mu_);
+  std::map<void*, std::unique_ptr<char[]>> memory_ ABSL_GUARDED_BY(mu_);  // a device's goes with the process
   std::map<CudaStream, std::shared_ptr<Stream>> streams_ ABSL_GUARDED_BY(mu_);
   std::map<CudaEvent, std::shared_ptr<Event>> events_ ABSL_GUARDED_BY(mu_);
   std::map<int, absl::Status> init_failures_ ABSL_GUARDED_BY(mu_), later_failures_ ABSL_GUARDED_BY(mu_);

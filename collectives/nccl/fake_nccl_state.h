@@ -26,20 +26,17 @@ struct FakeNcclApi::Part {
 // The ranks of one communicator.
 struct FakeNcclApi::World {
   int size = 0;
-  std::vector<std::shared_ptr<Comm>> ranks;  // null: has not come
-  std::map<uint64_t, std::vector<std::shared_ptr<Part>>> meetings;  // collectives that wait for ranks, by number
+  int came = 0;
+  int alive = 0;                                                          // of those that came
+  std::vector<std::weak_ptr<Comm>> ranks;                                 // nothing: has not come, or is gone
+  std::map<uint64_t, std::vector<std::shared_ptr<Part>>> meetings;        // collectives that wait for ranks, by number
   std::map<std::pair<int, int>, std::deque<std::vector<char>>> messages;  // by sender and receiver
   struct Choice {
     int colour, key;
     NcclComm* split;
   };
   std::map<int, Choice> choices;  // of the split in progress, by rank
-  bool complete() const {
-    for (const auto& rank : ranks) {
-      if (rank == nullptr) return false;
-    }
-    return true;
-  }
+  bool complete() const { return came == size; }
 };
 
 struct FakeNcclApi::Comm {

@@ -1,7 +1,8 @@
 // The streams of FakeNcclApi, and what operations on them do.
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -39,7 +40,8 @@ void CarryOut(const std::vector<const Call*>& calls) {
     if (call.operation == Operation::kBroadcast) {
       std::memcpy(call.receive, inputs[static_cast<size_t>(call.root)].data(), Bytes(call));
     } else if (call.operation == Operation::kAllGather) {
-      for (size_t from = 0; from < size; ++from) std::memcpy(Offset(call.receive, from * Bytes(call)), inputs[from].data(), Bytes(call));
+      for (size_t from = 0; from < size; ++from)
+        std::memcpy(Offset(call.receive, from * Bytes(call)), inputs[from].data(), Bytes(call));
     } else if (call.operation != Operation::kReduce || is_root) {
       std::vector<const void*> operands;
       for (const std::vector<char>& input : inputs) operands.push_back(Offset(input.data(), scattered ? rank * Bytes(call) : 0));
@@ -56,14 +58,17 @@ absl::Status FakeNcclApi::SetDevice(int device) {
 }
 
 absl::StatusOr<void*> FakeNcclApi::Allocate(int64_t bytes) {
-  void* const memory = std::malloc(static_cast<size_t>(bytes));
+  std::unique_ptr<char[]> memory(new (std::nothrow) char[static_cast<size_t>(bytes)]);
   if (memory == nullptr) return absl::ResourceExhaustedError(absl::StrCat("cudaMalloc of ", bytes, " bytes"));
-  return memory;
+  MutexLock lock(&mu_);
+  void* const address = memory.get();
+  memory_.emplace(address, std::move(memory));
+  return address;
 }
 
 absl::Status FakeNcclApi::Free(void* memory) {
-  std::free(memory);
-  return absl::OkStatus();
+  MutexLock lock(&mu_);
+  return memory_.erase(memory) == 1 ? absl::OkStatus() : absl::InvalidArgumentError("cudaFree: no such memory");
 }
 
 absl::StatusOr<CudaStream> FakeNcclApi::CreateStream() {
@@ -220,15 +225,20 @@ bool FakeNcclApi::Advance(const std::shared_ptr<Part>& part) {
 
 absl::Status FakeNcclApi::AllReduce(const void* send, void* receive, int64_t count, DataType type, Reduction reduction,
                                     NcclComm comm, CudaStream stream) {
-  return Add({.operation = Operation::kAllReduce, .type = type, .reduction = reduction, .count = count, .send = send, .receive = receive},
-             comm, stream);
+  return Add(
+      {.operation = Operation::kAllReduce, .type = type, .reduction = reduction, .count = count, .send = send, .receive = receive},
+      comm, stream);
 }
 
 absl::Status FakeNcclApi::ReduceScatter(const void* send, void* receive, int64_t count, DataType type, Reduction reduction,
                                         NcclComm comm, CudaStream stream) {
-  return Add(
-      {.operation = Operation::kReduceScatter, .type = type, .reduction = reduction, .count = count, .send = send, .receive = receive},
-      comm, stream);
+  return Add({.operation = Operation::kReduceScatter,
+              .type = type,
+              .reduction = reduction,
+              .count = count,
+              .send = send,
+              .receive = receive},
+             comm, stream);
 }
 
 absl::Status FakeNcclApi::AllGather(const void* send, void* receive, int64_t count, DataType type, NcclComm comm,
@@ -238,8 +248,8 @@ absl::Status FakeNcclApi::AllGather(const void* send, void* receive, int64_t cou
 
 absl::Status FakeNcclApi::Broadcast(const void* send, void* receive, int64_t count, DataType type, int root, NcclComm comm,
                                     CudaStream stream) {
-  return Add({.operation = Operation::kBroadcast, .type = type, .root = root, .count = count, .send = send, .receive = receive}, comm,
-             stream);
+  return Add({.operation = Operation::kBroadcast, .type = type, .root = root, .count = count, .send = send, .receive = receive},
+             comm, stream);
 }
 
 absl::Status FakeNcclApi::Reduce(const void* send, void* receive, int64_t count, DataType type, Reduction reduction, int root,

@@ -10,8 +10,10 @@ NcclAborter::~NcclAborter() {
   const bool done = Wait(absl::ZeroDuration()).code() != absl::StatusCode::kDeadlineExceeded;
   MutexLock lock(&mu_);
   if (thread_ == nullptr) return;
-  if (done) thread_->join();
-  else thread_.release();  // it hangs in NCCL: see the header
+  if (done)
+    thread_->join();
+  else
+    thread_.release();  // it hangs in NCCL: see the header
 }
 
 void NcclAborter::Start(NcclComm comm, int device) {

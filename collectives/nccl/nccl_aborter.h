@@ -1,7 +1,7 @@
 // Aborts one communicator of NCCL on a thread of its own, because ncclCommAbort blocks its caller, at times for ever.
 //
-// Thread-safe. A thread that hangs in NCCL cannot be joined nor stopped: it is left to the end of the process, which is what whoever
-// sees DEADLINE_EXCEEDED from Wait should bring about.
+// Thread-safe. A thread that hangs in NCCL cannot be joined nor stopped: it is left to the end of the process, which is what
+// whoever sees DEADLINE_EXCEEDED from Wait should bring about.
 #ifndef RINGMASTER_COLLECTIVES_NCCL_NCCL_ABORTER_H_
 #define RINGMASTER_COLLECTIVES_NCCL_NCCL_ABORTER_H_
 

@@ -1,8 +1,9 @@
-// What we use of NCCL and of the CUDA runtime, as an interface: the paths for errors, time-outs and aborts are tested without a GPU.
+// What we use of NCCL and of the CUDA runtime, as an interface: the paths for errors, time-outs and aborts are tested without a
+// GPU.
 //
-// Thread-safe, except that one communicator and one stream are used by one thread at a time. The device is a property of the calling
-// thread (SetDevice). Nothing here waits for the GPU or a peer, save Abort, Free, DestroyStream and Destroy. Communicators do not
-// block: after Init, Split, Finalize and every operation (of a group: after GroupEnd) nothing else may be called with the
+// Thread-safe, except that one communicator and one stream are used by one thread at a time. The device is a property of the
+// calling thread (SetDevice). Nothing here waits for the GPU or a peer, save Abort, Free, DestroyStream and Destroy. Communicators
+// do not block: after Init, Split, Finalize and every operation (of a group: after GroupEnd) nothing else may be called with the
 // communicator until State says kReady.
 //
 // Errors: the call, NCCL's or CUDA's text for its code, and NCCL's last error line.

@@ -132,9 +132,9 @@ class LoadedNcclApi final : public CudaDevice {
   absl::Status Split(NcclComm comm, int colour, int key, NcclComm* split) override {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
-    return ToStatus(nccl_.CommSplit(Native(comm), colour < 0 ? NCCL_SPLIT_NOCOLOR : colour, key,
-                                    reinterpret_cast<ncclComm_t*>(split), &config),
-                    "ncclCommSplit", Native(comm));
+    return ToStatus(
+        nccl_.CommSplit(Native(comm), colour < 0 ? NCCL_SPLIT_NOCOLOR : colour, key, reinterpret_cast<ncclComm_t*>(split), &config),
+        "ncclCommSplit", Native(comm));
   }
 
   absl::StatusOr<int> RankOf(NcclComm comm) override {
@@ -166,9 +166,9 @@ class LoadedNcclApi final : public CudaDevice {
 
   absl::Status AllReduce(const void* send, void* receive, int64_t count, DataType type, Reduction reduction, NcclComm comm,
                          CudaStream stream) override {
-    return ToStatus(nccl_.AllReduce(send, receive, static_cast<size_t>(count), Native(type), Native(reduction), Native(comm),
-                                    Native(stream)),
-                    "ncclAllReduce", Native(comm));
+    return ToStatus(
+        nccl_.AllReduce(send, receive, static_cast<size_t>(count), Native(type), Native(reduction), Native(comm), Native(stream)),
+        "ncclAllReduce", Native(comm));
   }
   absl::Status ReduceScatter(const void* send, void* receive, int64_t count, DataType type, Reduction reduction, NcclComm comm,
                              CudaStream stream) override {
@@ -205,8 +205,8 @@ class LoadedNcclApi final : public CudaDevice {
   absl::Status ToStatus(ncclResult_t code, const char* call, ncclComm_t comm) const {
     if (code == ncclSuccess || code == ncclInProgress) return absl::OkStatus();
     const char* const last = nccl_.GetLastError(comm);
-    const std::string text = absl::StrCat(call, ": ", nccl_.GetErrorString(code), " (NCCL error ", static_cast<int>(code), "): ",
-                                          last == nullptr || *last == '\0' ? "NCCL_DEBUG=WARN says more" : last);
+    const std::string text = absl::StrCat(call, ": ", nccl_.GetErrorString(code), " (NCCL error ", static_cast<int>(code),
+                                          "): ", last == nullptr || *last == '\0' ? "NCCL_DEBUG=WARN says more" : last);
     switch (code) {
       case ncclRemoteError:
       case ncclSystemError: return absl::UnavailableError(text);
@@ -235,8 +235,9 @@ absl::StatusOr<std::unique_ptr<NcclApi>> LoadNcclApi(const NcclLoadOptions& opti
   void* const library = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     const char* const error = dlerror();
-    return absl::FailedPreconditionError(absl::StrCat("cannot load ", kLibrary, " (", error == nullptr ? "no reason given" : error,
-                                                      "): install NVIDIA's package libnccl2, or name its folder in LD_LIBRARY_PATH"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot load ", kLibrary, " (", error == nullptr ? "no reason given" : error,
+                     "): install NVIDIA's package libnccl2, or name its folder in LD_LIBRARY_PATH"));
   }
   Functions nccl;
   RM_RETURN_IF_ERROR(FindAll(library, &nccl));

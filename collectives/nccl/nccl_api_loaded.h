@@ -1,5 +1,5 @@
-// The NcclApi of this machine: libnccl.so.2 is loaded at run time, the CUDA runtime is linked in and loads the driver (libcuda.so.1)
-// itself. So one executable runs with and without GPUs.
+// The NcclApi of this machine: libnccl.so.2 is loaded at run time, the CUDA runtime is linked in and loads the driver
+// (libcuda.so.1) itself. So one executable runs with and without GPUs.
 #ifndef RINGMASTER_COLLECTIVES_NCCL_NCCL_API_LOADED_H_
 #define RINGMASTER_COLLECTIVES_NCCL_NCCL_API_LOADED_H_
 

@@ -35,8 +35,10 @@ absl::StatusOr<NcclId> MeetAll(const NcclCommunicatorOptions& options, NcclApi& 
   std::string missing;
   for (int rank = 0; rank < options.size; ++rank) {
     const absl::Status status = rendezvous.Await(absl::StrCat(prefix, "ready/", rank), left()).status();
-    if (absl::IsDeadlineExceeded(status)) absl::StrAppend(&missing, missing.empty() ? "" : ", ", rank);
-    else RM_RETURN_IF_ERROR(status);
+    if (absl::IsDeadlineExceeded(status))
+      absl::StrAppend(&missing, missing.empty() ? "" : ", ", rank);
+    else
+      RM_RETURN_IF_ERROR(status);
   }
   if (!missing.empty()) {
     return absl::DeadlineExceededError(absl::StrCat("group ", options.group, " of ", options.size,
@@ -116,7 +118,8 @@ absl::Status NcclCommunicator::Close(absl::Duration timeout) {
 }
 
 std::string NcclCommunicator::Explain(const Call& call) const {
-  return absl::StrCat(ringmaster::Describe(call), ": ", api_.Version(), " chooses (NCCL_DEBUG=INFO NCCL_DEBUG_SUBSYS=TUNING shows it)");
+  return absl::StrCat(ringmaster::Describe(call), ": ", api_.Version(),
+                      " chooses (NCCL_DEBUG=INFO NCCL_DEBUG_SUBSYS=TUNING shows it)");
 }
 
 absl::StatusOr<RegisteredBuffer> NcclCommunicator::Register(int64_t bytes, absl::Duration timeout) {

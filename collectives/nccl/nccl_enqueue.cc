@@ -90,8 +90,7 @@ absl::Status NcclCommunicator::EnqueueParts(const Call& call, CudaStream stream)
   const int64_t count = call.count;
   absl::Status status;
   switch (call.operation) {
-    case Operation::kBarrier:
-      return api_.AllReduce(barrier_, barrier_, 1, DataType::kU8, Reduction::kMax, comm_, stream);
+    case Operation::kBarrier: return api_.AllReduce(barrier_, barrier_, 1, DataType::kU8, Reduction::kMax, comm_, stream);
     case Operation::kAllReduce:
       if (count == 0) return status;
       return api_.AllReduce(call.send, call.receive, count, call.type, call.reduction, comm_, stream);

@@ -8,7 +8,11 @@
 #include <cstring>
 #include <utility>
 
+#ifdef __clang__  // builds for analysis, which know no clones
+#define RM_CLONES
+#else
 #define RM_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#endif
 #define RM_INLINE [[gnu::always_inline]] inline
 
 namespace ringmaster::trainer {

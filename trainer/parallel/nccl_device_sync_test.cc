@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "collectives/host_communicator.h"
 #include "collectives/memory_rendezvous.h"
@@ -78,6 +79,7 @@ class FakeNcclWorld {
       RM_ASSIGN_OR_RETURN(ConnectedDevices connected, ConnectDevices(own, host, rendezvous, clock_));
       if (!connected.shared.empty()) return absl::InternalError(connected.shared);
       RM_ASSIGN_OR_RETURN(const CudaStream stream, api_.CreateStream());
+      const absl::Cleanup destroy = [&] { EXPECT_OK(api_.DestroyStream(stream)); };
       return body(connected.groups, stream);
     });
     for (const absl::Status& status : results) EXPECT_OK(status);
@@ -94,6 +96,7 @@ class FakeNcclWorld {
 
   absl::Status Await(DeviceSync& sync, CudaStream stream, const std::function<absl::Status()>& also = {}) {
     RM_ASSIGN_OR_RETURN(const CudaEvent event, api_.CreateEvent(false));
+    const absl::Cleanup destroy = [&] { EXPECT_OK(api_.DestroyEvent(event)); };
     RM_RETURN_IF_ERROR(api_.RecordEvent(event, stream));
     return sync.WaitFor(event, also);
   }
