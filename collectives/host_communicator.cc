@@ -13,8 +13,9 @@
 namespace ringmaster {
 namespace {
 
-// What has arrived is added while it lies in the second-level cache.
+// What has arrived is added while it lies in the second-level cache. The one peer of a pair has all of that.
 constexpr size_t kLargestStage = 256 * 1024;
+constexpr size_t kLargestStageOfPair = 1024 * 1024;
 
 // Where chunks are passed on from rank to rank, all ranks but the first wait for the first chunk.
 constexpr uint32_t kLargestRingChunk = 128 * 1024;
@@ -40,7 +41,7 @@ HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const C
     : transport_(std::move(transport)),
       clock_(clock),
       options_(options),
-      stage_bytes_(std::min(kLargestStage, 2 * size_t{options.chunk_bytes})),
+      stage_bytes_(std::min(transport_->size() == 2 ? kLargestStageOfPair : kLargestStage, 2 * size_t{options.chunk_bytes})),
       result_bytes_(2 * size_t{options.chunk_bytes}) {
   RM_CHECK(std::has_single_bit(options.chunk_bytes) && options.chunk_bytes >= 8) << "chunk_bytes " << options.chunk_bytes;
   const int ranks = transport_->size();
@@ -49,6 +50,8 @@ HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const C
   interests_.resize(ranks);
   contributed_.resize(ranks);
   added_.resize(ranks);
+  sent_input_.resize(ranks);
+  if (ranks == 2) large_ = Algorithm::kDirect;
   mismatches_.resize(ranks);
   messages_to_.resize(ranks);
   messages_from_.resize(ranks);
@@ -60,7 +63,6 @@ HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const C
   for (int peer = 0; peer < ranks; ++peer) {  // untouched until it is used
     stages_.push_back(std::make_unique_for_overwrite<char[]>(peer == rank() ? result_bytes_ : stage_bytes_));
   }
-  kept_input_ = std::make_unique<char[]>(options.direct_bytes);
 }
 
 HostCommunicator::~HostCommunicator() { transport_->CloseSending(); }
@@ -151,6 +153,7 @@ void HostCommunicator::Prepare(const Call& call) {
   const size_t accumulator = BytesPerElement(AccumulatorType(call.type, call.reduction));
   contribution_ = plan_.first_link ? element_ : accumulator;
   staged_ = plan_.last_link ? element_ : accumulator;
+  overwrites_input_ = plan_.overwrites_input && buffers_.send == buffers_.receive;
   as_they_come_ = MayReduceAsTheyCome(call.reduction);
 }
 

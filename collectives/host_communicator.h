@@ -42,7 +42,7 @@ enum class ReductionOrder : uint8_t {
 struct HostCommunicatorOptions {
   Algorithm algorithm = Algorithm::kAutomatic;
   ReductionOrder order = ReductionOrder::kCanonical;
-  uint32_t chunk_bytes = 512 * 1024;  // longest data frame; a power of two, at least 8
+  uint32_t chunk_bytes = 1 << 20;     // longest data frame; a power of two, at least 8
   uint32_t direct_bytes = 16 * 1024;  // vectors up to here are exchanged whole
 };
 
@@ -66,12 +66,12 @@ class HostCommunicator final : public Communicator {
 
  private:
   static constexpr size_t kCallBytes = sizeof(FrameHead) + sizeof(WireCall);
-  static constexpr size_t kPrefixBytes = kCallBytes + sizeof(FrameHead);
+  static constexpr size_t kDataHeadBytes = sizeof(FrameHead) + kDataPadding;
 
   // One direction to or from one peer during one operation. `prefix` holds the heads of the frame that is moving (a Call, a data
   // head or both), `payload` its data.
   struct Stream {
-    char prefix[kPrefixBytes];
+    char prefix[kCallBytes + kDataHeadBytes] = {};
     size_t prefix_bytes = 0;
     size_t prefix_done = 0;
     char* payload = nullptr;
@@ -214,13 +214,14 @@ class HostCommunicator final : public Communicator {
   std::vector<int64_t> contributed_;  // by peer: bytes of plan_.reduce that arrived
   std::vector<const void*> operands_;
   std::vector<std::string> mismatches_;  // by peer: the text of a kMismatch so far
-  std::unique_ptr<char[]> kept_input_;
-  int64_t reduced_ = 0;         // elements of plan_.reduce
-  bool as_they_come_ = false;   // ReduceAsTheyCome is what reduces,
-  std::vector<int64_t> added_;  // by peer: elements of its contribution that it has added,
-  int64_t begun_ = 0;           // and elements of the result that hold a sum already
-  int64_t staged_sent_ = 0;     // elements of plan_.reduce that have left the stage
-  int64_t forwarded_ = 0;       // bytes of the index space that are final from plan_.forward_from
+  int64_t reduced_ = 0;                  // elements of plan_.reduce
+  bool overwrites_input_ = false;        // the plan does, and the operation is in place:
+  std::vector<int64_t> sent_input_;      // by peer: bytes of the input that it has been sent
+  bool as_they_come_ = false;            // ReduceAsTheyCome is what reduces,
+  std::vector<int64_t> added_;           // by peer: elements of its contribution that it has added,
+  int64_t begun_ = 0;                    // and elements of the result that hold a sum already
+  int64_t staged_sent_ = 0;              // elements of plan_.reduce that have left the stage
+  int64_t forwarded_ = 0;                // bytes of the index space that are final from plan_.forward_from
   std::unique_ptr<Failure> failure_;
   uint64_t sequence_ = 0;
   std::vector<uint64_t> sent_, received_;  // by peer: messages

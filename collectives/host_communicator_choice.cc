@@ -24,8 +24,8 @@ Algorithm HostCommunicator::Choose(const Call& call) const {
   const Algorithm asked = options_.algorithm;
   switch (call.operation) {
     case Operation::kAllReduce:
-      if (asked == Algorithm::kRing) return asked;
-      return small ? Algorithm::kDirect : large_;
+      if (asked == Algorithm::kRing || asked == Algorithm::kDirect) return asked;
+      return small ? Algorithm::kDirect : asked == Algorithm::kTwoStep ? asked : large_;
     case Operation::kReduce:
       if (asked == Algorithm::kDirect) return asked;
       return small ? Algorithm::kDirect : Algorithm::kTwoStep;
@@ -40,8 +40,9 @@ void HostCommunicator::Tune(selection::Calibration calibration) {
   calibration.layout.chunk_bytes = options_.chunk_bytes;
   const selection::StreamChoice choice = selection::ChooseForStreams(calibration.layout, calibration.constants);
   options_.direct_bytes = static_cast<uint32_t>(choice.direct_bytes);
-  large_ = choice.large == selection::Way::kChain ? Algorithm::kRing : Algorithm::kTwoStep;
-  kept_input_ = std::make_unique<char[]>(options_.direct_bytes);
+  large_ = choice.large == selection::Way::kChain    ? Algorithm::kRing
+           : choice.large == selection::Way::kDirect ? Algorithm::kDirect
+                                                     : Algorithm::kTwoStep;
   plan_key_ = {};
   sequence_ = 0;
   std::fill(sent_.begin(), sent_.end(), 0);

@@ -45,7 +45,7 @@ struct Plan {
   Range reduce;                            // what this rank reduces; empty = nothing
   std::vector<int> operands;               // whose contributions, in the order of addition; this rank's own number = its own input
   int forward_from = -1;                   // whose final ranges are sent on
-  bool keep_input = false;                 // the result may overwrite input that is still to be sent: send from a copy
+  bool overwrites_input = false;           // in place, the result overwrites what is also sent: no element is reduced before that
   bool stage_result = false;               // what is reduced here is kept only until it is sent, at most two chunks of it
   bool first_link = true;                  // the first operand is an input, not a partial result of other ranks
   bool last_link = true;                   // the reduction ends here: its result is not a partial one

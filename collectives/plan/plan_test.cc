@@ -225,7 +225,7 @@ TEST(PlanTest, AReusedPlanForgetsTheCollectiveBefore) {
   EXPECT_EQ(reused.reduce, fresh.reduce);
   EXPECT_EQ(reused.operands, fresh.operands);
   EXPECT_EQ(reused.forward_from, fresh.forward_from);
-  EXPECT_EQ(reused.keep_input, fresh.keep_input);
+  EXPECT_EQ(reused.overwrites_input, fresh.overwrites_input);
   for (int peer = 0; peer < 3; ++peer) {
     EXPECT_EQ(reused.to[peer].size(), fresh.to[peer].size());
     EXPECT_EQ(reused.from[peer].size(), fresh.from[peer].size());

@@ -11,7 +11,7 @@
 namespace ringmaster::selection {
 namespace {
 
-constexpr int64_t kLargestDirect = 1 << 20;  // in place, the input is copied first: memory that is not worth more
+constexpr int64_t kLargestDirect = 1 << 20;  // of more than two ranks; above, two steps move less
 
 // Bytes that ranks send to each other, summed up by host (what crosses the network) and by rank (what stays within the host).
 class Traffic {
@@ -227,7 +227,8 @@ StreamChoice ChooseForStreams(const Layout& layout, const Constants& constants) 
   };
   for (int64_t bytes = 4; bytes <= kLargestDirect && best(bytes) == Way::kDirect; bytes *= 2) choice.direct_bytes = bytes;
   choice.large = best(int64_t{1} << 30);
-  if (choice.large == Way::kDirect) choice.large = Way::kTwoStep;  // two ranks: equal bytes, half of the additions
+  // Two ranks send equal bytes either way; directly, nobody waits for a second step.
+  if (layout.size() == 2) choice.large = Way::kDirect;
   return choice;
 }
 
