@@ -15,12 +15,14 @@
 namespace ringmaster {
 namespace {
 
-bool SharesCores(int ranks_on_host) {
+double RanksPerCore(int ranks_on_host) {
   cpu_set_t usable;
   CPU_ZERO(&usable);
   const int cores = sched_getaffinity(0, sizeof(usable), &usable) == 0 ? CPU_COUNT(&usable) : 1;
-  return ranks_on_host > cores;
+  return static_cast<double>(ranks_on_host) / cores;
 }
+
+bool SharesCores(int ranks_on_host) { return RanksPerCore(ranks_on_host) > 1; }
 
 // Waking a sleeping core costs about 36 us, so a core of our own is worth a longer wait than any transfer inside a step takes. With
 // more ranks than cores a spinning rank would keep the one it waits for from running.
@@ -61,6 +63,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> OverStreams(const CommunicatorOpti
     RM_ASSIGN_OR_RETURN(selection::Calibration calibration,
                         selection::Calibrate(*made,
                                              {.host = host,
+                                              .ranks_per_core = RanksPerCore(options.ranks_on_host),
                                               .cache_directory = options.constants_directory,
                                               .machine = absl::StrCat(HostIdentity(), " ", options.mesh.listen_address, " ",
                                                                       SharesCores(options.ranks_on_host))},

@@ -17,6 +17,9 @@ namespace {
 constexpr size_t kLargestStage = 256 * 1024;
 constexpr size_t kLargestStageOfPair = 1024 * 1024;
 
+// How long beyond its deadline a rank of a star waits for the root to say whom it has waited for.
+constexpr absl::Duration kWordOfRoot = absl::Milliseconds(50);
+
 // Where chunks are passed on from rank to rank, all ranks but the first wait for the first chunk.
 constexpr uint32_t kLargestRingChunk = 128 * 1024;
 
@@ -195,6 +198,7 @@ void HostCommunicator::MakePlan(const Call& call) {
     case Operation::kAllReduce:
       if (key.algorithm == Algorithm::kRing) return plan::RingAllReduce(layout, &plan_);
       if (key.algorithm == Algorithm::kDirect) return plan::DirectAllReduce(layout, &plan_);
+      if (key.algorithm == Algorithm::kStar) return plan::StarAllReduce(layout, &plan_);
       return plan::TwoStepAllReduce(layout, &plan_);
     case Operation::kReduce:
       if (key.algorithm == Algorithm::kDirect) return plan::DirectReduce(layout, call.root, &plan_);
@@ -223,7 +227,8 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
   ReduceArrived();  // a group of one has all its operands already
   began_ = clock_.Now();
   timeout_ = timeout;
-  const absl::Time deadline = began_ + timeout;
+  // Of a star the root alone knows who has not come; if it has nothing to say either, it is the root.
+  const absl::Time deadline = began_ + timeout + (plan_.through_root && rank() != 0 ? kWordOfRoot : absl::ZeroDuration());
   const Patience patience = transport_->patience();
   absl::Time idle_since = absl::InfinitePast();
   bool idle = false;

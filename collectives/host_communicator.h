@@ -29,6 +29,7 @@ enum class Algorithm : uint8_t {
   kDirect,
   kRing,
   kTwoStep,
+  kStar,
 };
 
 // In which order contributions are added.
@@ -187,7 +188,8 @@ class HostCommunicator final : public Communicator {
   const std::unique_ptr<Transport> transport_;
   const Clock& clock_;
   HostCommunicatorOptions options_;        // Tune() sets direct_bytes
-  Algorithm large_ = Algorithm::kTwoStep;  // all-reduces above direct_bytes
+  size_t star_bytes_ = 0;                  // all-reduces above direct_bytes up to here go through rank 0
+  Algorithm large_ = Algorithm::kTwoStep;  // those above
   std::optional<selection::Calibration> calibration_;
   const size_t stage_bytes_;   // per peer: contributions that arrived and are not yet added
   const size_t result_bytes_;  // what is reduced here for others and is not yet sent: two chunks

@@ -55,11 +55,12 @@ void HostCommunicator::StartStreams() {
     Stream& receive = receives_[peer];
     send.Restart();
     receive.Restart();
-    // A collective opens every stream, an exchange those with messages.
-    send.opens = !exchange_;
-    receive.opens = !exchange_;
-    send.complete = exchange_ && plan_.to[peer].empty();
-    receive.complete = exchange_ && plan_.from[peer].empty();
+    // A collective opens every stream, an exchange those with messages, a star those of its root.
+    const bool opens_all = !exchange_ && !plan_.through_root;
+    send.complete = !opens_all && plan_.to[peer].empty();
+    receive.complete = !opens_all && plan_.from[peer].empty();
+    send.opens = !exchange_ && !send.complete;
+    receive.opens = !exchange_ && !receive.complete;
     if (!receive.complete) LoadNextReceive(peer);
     // Should we fail before its turn comes, the peer sees that it was in this operation: it may be in the one before.
     if (!send.complete) LoadNextSend(peer);
