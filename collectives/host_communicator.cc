@@ -44,6 +44,7 @@ HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const C
     : transport_(std::move(transport)),
       clock_(clock),
       options_(options),
+      two_step_chunk_(options.chunk_bytes),
       stage_bytes_(std::min(transport_->size() == 2 ? kLargestStageOfPair : kLargestStage, 2 * size_t{options.chunk_bytes})),
       result_bytes_(2 * size_t{options.chunk_bytes}) {
   RM_CHECK(std::has_single_bit(options.chunk_bytes) && options.chunk_bytes >= 8) << "chunk_bytes " << options.chunk_bytes;
@@ -188,6 +189,7 @@ void HostCommunicator::MakePlan(const Call& call) {
   plan_key_ = key;
   plan::Layout layout{.rank = rank(), .size = size(), .count = call.count};
   layout.chunk = options_.chunk_bytes / element_;
+  if (key.algorithm == Algorithm::kTwoStep) layout.chunk = two_step_chunk_ / static_cast<int64_t>(element_);
   if (key.algorithm == Algorithm::kRing) layout.chunk = std::min(options_.chunk_bytes, kLargestRingChunk) / accumulator;
   const plan::Layout parts{.rank = rank(),
                            .size = size(),

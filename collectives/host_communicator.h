@@ -190,6 +190,7 @@ class HostCommunicator final : public Communicator {
   HostCommunicatorOptions options_;        // Tune() sets direct_bytes
   size_t star_bytes_ = 0;                  // all-reduces above direct_bytes up to here go through rank 0
   Algorithm large_ = Algorithm::kTwoStep;  // those above
+  int64_t two_step_chunk_;                 // bytes, at most options_.chunk_bytes
   std::optional<selection::Calibration> calibration_;
   const size_t stage_bytes_;   // per peer: contributions that arrived and are not yet added
   const size_t result_bytes_;  // what is reduced here for others and is not yet sent: two chunks

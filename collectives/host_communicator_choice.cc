@@ -47,6 +47,7 @@ void HostCommunicator::Tune(selection::Calibration calibration) {
   const selection::StreamChoice choice = selection::ChooseForStreams(calibration.layout, calibration.constants);
   options_.direct_bytes = static_cast<uint32_t>(choice.direct_bytes);
   star_bytes_ = static_cast<size_t>(choice.star_bytes);
+  two_step_chunk_ = choice.chunk_bytes;
   large_ = choice.large == selection::Way::kChain    ? Algorithm::kRing
            : choice.large == selection::Way::kDirect ? Algorithm::kDirect
                                                      : Algorithm::kTwoStep;

@@ -59,11 +59,12 @@ void HostCommunicator::StartStreams() {
     const bool opens_all = !exchange_ && !plan_.through_root;
     send.complete = !opens_all && plan_.to[peer].empty();
     receive.complete = !opens_all && plan_.from[peer].empty();
-    send.opens = !exchange_ && !send.complete;
+    send.opens = !exchange_;
     receive.opens = !exchange_ && !receive.complete;
     if (!receive.complete) LoadNextReceive(peer);
-    // Should we fail before its turn comes, the peer sees that it was in this operation: it may be in the one before.
-    if (!send.complete) LoadNextSend(peer);
+    // Should we fail before its turn comes (which in a star may be never), the peer sees that it was in this operation: it may be in
+    // the one before.
+    if (!send.complete || send.opens) LoadNextSend(peer);
   }
 }
 

@@ -14,6 +14,11 @@ namespace {
 
 constexpr int64_t kLargestDirect = 1 << 20;  // of more than two ranks; above, two steps move less
 
+// A rank passes on what it has reduced by the chunk: at the end of a vector its links have nothing to do for as long as the last
+// one takes. Where links are fast, long chunks cost the fewest system calls.
+constexpr double kLongestChunkUs = 1500;
+constexpr int64_t kSmallestChunk = 64 << 10;
+
 // What sending a message between hosts and receiving it takes of both processors, as system calls do on loopback.
 constexpr double kMessageUs = 5;
 
@@ -255,6 +260,11 @@ StreamChoice ChooseForStreams(const Layout& layout, const Constants& constants) 
   for (; bytes <= kLargestDirect && best(bytes) == Way::kDirect; bytes *= 2) choice.direct_bytes = bytes;
   for (; bytes <= kLargestDirect && best(bytes) == Way::kStar; bytes *= 2) choice.star_bytes = bytes;
   choice.large = best(int64_t{1} << 30);
+  const LinkCost& link = Hosts(layout) > 1 ? constants.network : constants.host;
+  choice.chunk_bytes = layout.chunk_bytes;
+  while (choice.chunk_bytes > kSmallestChunk && static_cast<double>(choice.chunk_bytes) * link.us_per_byte > kLongestChunkUs) {
+    choice.chunk_bytes /= 2;
+  }
   // Two ranks send equal bytes either way; directly, nobody waits for a second step.
   if (layout.size() == 2) choice.large = Way::kDirect;
   return choice;

@@ -81,6 +81,7 @@ struct StreamChoice {
   int64_t direct_bytes = 0;  // a power of two, or 0
   int64_t star_bytes = 0;    // likewise
   Way large = Way::kTwoStep;
+  int64_t chunk_bytes = 0;  // of two steps: a power of two, at most the layout's
 };
 StreamChoice ChooseForStreams(const Layout& layout, const Constants& constants);
 

@@ -116,6 +116,15 @@ TEST(CostModelTest, ManyRanksACoreSendFewMessages) {
   EXPECT_NE(Best(AllReduce(2 * choice.star_bytes), layout, loopback), Way::kStar);
 }
 
+TEST(CostModelTest, ASlowLinkGetsShortChunks) {
+  Layout layout{.hosts = {0, 1, 2, 3}, .chunk_bytes = 1 << 20};
+  EXPECT_EQ(ChooseForStreams(layout, {.network = {.latency_us = 30, .us_per_byte = 8.5e-3}}).chunk_bytes, 128 << 10);
+  EXPECT_EQ(ChooseForStreams(layout, {.network = {.latency_us = 5, .us_per_byte = 2e-4}}).chunk_bytes, 1 << 20);
+  EXPECT_EQ(ChooseForStreams(layout, {.network = {.latency_us = 30, .us_per_byte = 1}}).chunk_bytes, 64 << 10);
+  layout.chunk_bytes = 1024;
+  EXPECT_EQ(ChooseForStreams(layout, {}).chunk_bytes, 1024);
+}
+
 TEST(CostModelTest, TwoRanksExchangeEverythingAtOnce) { EXPECT_EQ(ChooseForStreams({.hosts = {0, 1}}, {}).large, Way::kDirect); }
 
 TEST(CostModelTest, TheThresholdOfStreamsIsWhereTheModelTurns) {
