@@ -62,8 +62,8 @@ void HostCommunicator::StartStreams() {
     send.opens = !exchange_;
     receive.opens = !exchange_ && !receive.complete;
     if (!receive.complete) LoadNextReceive(peer);
-    // Should we fail before its turn comes (which in a star may be never), the peer sees that it was in this operation: it may be in
-    // the one before.
+    // Should we fail before its turn comes (which in a star may be never), the peer sees that it was in this operation: it may be
+    // in the one before.
     if (!send.complete || send.opens) LoadNextSend(peer);
   }
 }
