@@ -4,8 +4,11 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "cli/bench/comparison.h"
 #include "cli/bench/gpu_sweep.h"
 #include "cli/bench/peers.h"
 #include "cli/bench/programs.h"
@@ -168,46 +171,20 @@ absl::StatusOr<std::vector<BenchRow>> RunGroup(const BenchOptions& options, cons
   return rows;
 }
 
-// Everything in turn, round by round, so that a machine whose speed drifts is equally unfair to all; medians of the rounds.
-absl::StatusOr<std::vector<BenchRow>> RunAgainst(const BenchOptions& options, const std::vector<Peer>& peers,
-                                                 const Surroundings& world) {
-  std::vector<BenchRow> rows;
-  std::map<int64_t, std::vector<double>> ours, ours_p99;
-  std::map<std::string, std::map<int64_t, std::vector<double>>> theirs;
+// Everything in turn, round by round, so that a machine whose speed drifts is equally unfair to all.
+absl::Status RunAgainst(const BenchOptions& options, const std::vector<Peer>& peers, const Surroundings& world,
+                        Comparison* comparison) {
   for (int round = 0; round < options.rounds; ++round) {
     world.err << "round " << round + 1 << " of " << options.rounds << std::endl;
-    RM_ASSIGN_OR_RETURN(rows, RunGroup(options, world));
-    for (const BenchRow& row : rows) {
-      ours[row.bytes].push_back(row.time_us_p50);
-      ours_p99[row.bytes].push_back(row.time_us_p99);
-    }
+    RM_ASSIGN_OR_RETURN(const std::vector<BenchRow> rows, RunGroup(options, world));
+    comparison->AddOwn(rows);
     for (const Peer& peer : peers) {
+      if (comparison->failures().contains(peer.name)) continue;
       const absl::Duration limit = kJoin + absl::Seconds(20 + 10 * options.seconds) * static_cast<double>(rows.size());
-      RM_ASSIGN_OR_RETURN(const std::vector<std::string> lines, RunPrograms({peer.program}, limit, world.clock));
-      for (const BenchRow& row : PeerRows(lines)) {
-        if (row.errors > 0) return absl::InternalError(absl::StrCat(peer.name, ": ", row.errors, " wrong elements"));
-        theirs[peer.name][row.bytes].push_back(row.time_us_p50);
-      }
+      comparison->AddPeer(peer.name, RunPeer(peer, limit, world.clock));
     }
   }
-  for (BenchRow& row : rows) {
-    const std::vector<double>& own = ours[row.bytes];
-    row.time_us_p50 = Quantile(own, 0.5);
-    row.time_us_p99 = Quantile(ours_p99[row.bytes], 0.5);
-    row.algbw_gbs = static_cast<double>(row.bytes) / row.time_us_p50 * 1e-3;
-    row.busbw_gbs = row.algbw_gbs * BusFactor(Operation::kAllReduce, row.ranks);
-    for (const auto& [name, figures] : theirs) {
-      const auto it = figures.find(row.bytes);
-      if (it == figures.end() || it->second.size() != own.size()) continue;
-      std::vector<double> ratios;
-      for (size_t round = 0; round < own.size(); ++round) ratios.push_back(it->second[round] / own[round]);
-      row.against[name] = {.time_us_p50 = Quantile(it->second, 0.5),
-                           .ratio = Quantile(ratios, 0.5),
-                           .ratio_least = Quantile(ratios, 0),
-                           .ratio_greatest = Quantile(ratios, 1)};
-    }
-  }
-  return rows;
+  return absl::OkStatus();
 }
 
 absl::Status Check(const BenchOptions& options) {
@@ -224,20 +201,30 @@ absl::Status RunBench(const CommonOptions& common, const BenchOptions& options, 
   if (options.rank >= 0) return RunRank(options, world);
   if (options.device == "cuda") RM_RETURN_IF_ERROR(CheckGpus(options));
   RM_ASSIGN_OR_RETURN(const std::vector<Peer> peers, MakePeers(options, world.program.string()));
-  absl::StatusOr<std::vector<BenchRow>> rows = peers.empty() ? RunGroup(options, world) : RunAgainst(options, peers, world);
-  RM_RETURN_IF_ERROR(rows.status());
+  Comparison comparison;
+  std::vector<BenchRow> rows;
+  if (peers.empty()) {
+    RM_ASSIGN_OR_RETURN(rows, RunGroup(options, world));
+  } else {
+    RM_RETURN_IF_ERROR(RunAgainst(options, peers, world, &comparison));
+    rows = comparison.Rows();
+  }
+  const std::map<std::string, std::string>& failures = comparison.failures();
   std::vector<std::string> names;
   for (const Peer& peer : peers) names.push_back(peer.name);
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   if (!common.json) world.out << TableHead(names) << "\n";
-  for (const BenchRow& row : *rows) {
+  for (const BenchRow& row : rows) {
     *errors += row.errors;
     list.push_back(ToJson(row));
-    if (!common.json) world.out << TableLine(row, names) << "\n";
+    if (!common.json) world.out << TableLine(row, names, failures) << "\n";
   }
-  if (common.json) world.out << nlohmann::ordered_json({{"rows", list}}).dump() << "\n";
+  nlohmann::ordered_json document = {{"rows", list}};
+  if (!failures.empty()) document["failed"] = failures;
+  if (common.json) world.out << document.dump() << "\n";
   world.out.flush();
-  return absl::OkStatus();
+  if (failures.empty()) return absl::OkStatus();
+  return absl::InternalError(absl::StrJoin(failures, "\nringmaster: ", absl::PairFormatter(" failed in ")));
 }
 
 }  // namespace

@@ -15,17 +15,20 @@
 namespace ringmaster {
 namespace {
 
-bool SharesCores(int ranks_on_host) {
+double RanksPerCore(int ranks_on_host) {
   cpu_set_t usable;
   CPU_ZERO(&usable);
   const int cores = sched_getaffinity(0, sizeof(usable), &usable) == 0 ? CPU_COUNT(&usable) : 1;
-  return ranks_on_host > cores;
+  return static_cast<double>(ranks_on_host) / cores;
 }
+
+bool SharesCores(int ranks_on_host) { return RanksPerCore(ranks_on_host) > 1; }
 
 // Waking a sleeping core costs about 36 us, so a core of our own is worth a longer wait than any transfer inside a step takes. With
 // more ranks than cores a spinning rank would keep the one it waits for from running.
-Patience PatienceOverSockets(int ranks_on_host) {
-  if (!SharesCores(ranks_on_host)) return {.time = absl::Milliseconds(1), .yield = false};
+Patience PatienceOverSockets(const CommunicatorOptions& options) {
+  if (options.sleeps_at_once) return {.time = absl::ZeroDuration(), .yield = false};
+  if (!SharesCores(options.ranks_on_host)) return {.time = absl::Milliseconds(1), .yield = false};
   return {.time = absl::Microseconds(200), .yield = true};
 }
 
@@ -53,14 +56,14 @@ absl::StatusOr<std::unique_ptr<Communicator>> OverStreams(const CommunicatorOpti
   const int rank = options.mesh.rank;
   const auto neighbour = std::find_if(peers.begin(), peers.end(), [](const TcpPeer& peer) { return peer.same_host; });
   const int host = std::min(rank, static_cast<int>(neighbour - peers.begin()));  // the lowest rank of this host
-  RM_ASSIGN_OR_RETURN(
-      std::unique_ptr<Transport> transport,
-      MixedTransport::Create(rank, std::move(peers), {}, PatienceOverSockets(options.ranks_on_host), timeout, clock));
+  RM_ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport,
+                      MixedTransport::Create(rank, std::move(peers), {}, PatienceOverSockets(options), timeout, clock));
   auto made = std::make_unique<HostCommunicator>(std::move(transport), clock, options.host);
   if (options.calibrate && made->size() > 1) {
     RM_ASSIGN_OR_RETURN(selection::Calibration calibration,
                         selection::Calibrate(*made,
                                              {.host = host,
+                                              .ranks_per_core = RanksPerCore(options.ranks_on_host),
                                               .cache_directory = options.constants_directory,
                                               .machine = absl::StrCat(HostIdentity(), " ", options.mesh.listen_address, " ",
                                                                       SharesCores(options.ranks_on_host))},

@@ -26,7 +26,8 @@ enum class TransportChoice : uint8_t {
 struct CommunicatorOptions {
   TcpMeshOptions mesh;  // host_identity: filled in, unless it is given or the choice is TCP
   TransportChoice transport = TransportChoice::kAuto;
-  int ranks_on_host = 1;  // that run at the same time; above the number of cores, ranks give way instead of spinning
+  int ranks_on_host = 1;        // that run at the same time; above the number of cores, ranks give way instead of spinning
+  bool sleeps_at_once = false;  // over sockets: operations run in a thread beside those that compute, and do not take their cores
   HostCommunicatorOptions host = {};
   bool calibrate = true;  // over streams: measure links at creation and let the cost model choose; else `host` counts as it is
   // Where rank 0 keeps what was measured, for later groups of the same ranks on the same machines; empty: every group measures.

@@ -13,8 +13,12 @@
 namespace ringmaster {
 namespace {
 
-// What has arrived is added while it lies in the second-level cache.
+// What has arrived is added while it lies in the second-level cache. The one peer of a pair has all of that.
 constexpr size_t kLargestStage = 256 * 1024;
+constexpr size_t kLargestStageOfPair = 1024 * 1024;
+
+// How long beyond its deadline a rank of a star waits for the root to say whom it has waited for.
+constexpr absl::Duration kWordOfRoot = absl::Milliseconds(50);
 
 // Where chunks are passed on from rank to rank, all ranks but the first wait for the first chunk.
 constexpr uint32_t kLargestRingChunk = 128 * 1024;
@@ -40,7 +44,8 @@ HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const C
     : transport_(std::move(transport)),
       clock_(clock),
       options_(options),
-      stage_bytes_(std::min(kLargestStage, 2 * size_t{options.chunk_bytes})),
+      two_step_chunk_(options.chunk_bytes),
+      stage_bytes_(std::min(transport_->size() == 2 ? kLargestStageOfPair : kLargestStage, 2 * size_t{options.chunk_bytes})),
       result_bytes_(2 * size_t{options.chunk_bytes}) {
   RM_CHECK(std::has_single_bit(options.chunk_bytes) && options.chunk_bytes >= 8) << "chunk_bytes " << options.chunk_bytes;
   const int ranks = transport_->size();
@@ -49,6 +54,8 @@ HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const C
   interests_.resize(ranks);
   contributed_.resize(ranks);
   added_.resize(ranks);
+  sent_input_.resize(ranks);
+  if (ranks == 2) large_ = Algorithm::kDirect;
   mismatches_.resize(ranks);
   messages_to_.resize(ranks);
   messages_from_.resize(ranks);
@@ -60,7 +67,6 @@ HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const C
   for (int peer = 0; peer < ranks; ++peer) {  // untouched until it is used
     stages_.push_back(std::make_unique_for_overwrite<char[]>(peer == rank() ? result_bytes_ : stage_bytes_));
   }
-  kept_input_ = std::make_unique<char[]>(options.direct_bytes);
 }
 
 HostCommunicator::~HostCommunicator() { transport_->CloseSending(); }
@@ -151,6 +157,7 @@ void HostCommunicator::Prepare(const Call& call) {
   const size_t accumulator = BytesPerElement(AccumulatorType(call.type, call.reduction));
   contribution_ = plan_.first_link ? element_ : accumulator;
   staged_ = plan_.last_link ? element_ : accumulator;
+  overwrites_input_ = plan_.overwrites_input && buffers_.send == buffers_.receive;
   as_they_come_ = MayReduceAsTheyCome(call.reduction);
 }
 
@@ -182,6 +189,7 @@ void HostCommunicator::MakePlan(const Call& call) {
   plan_key_ = key;
   plan::Layout layout{.rank = rank(), .size = size(), .count = call.count};
   layout.chunk = options_.chunk_bytes / element_;
+  if (key.algorithm == Algorithm::kTwoStep) layout.chunk = two_step_chunk_ / static_cast<int64_t>(element_);
   if (key.algorithm == Algorithm::kRing) layout.chunk = std::min(options_.chunk_bytes, kLargestRingChunk) / accumulator;
   const plan::Layout parts{.rank = rank(),
                            .size = size(),
@@ -192,6 +200,7 @@ void HostCommunicator::MakePlan(const Call& call) {
     case Operation::kAllReduce:
       if (key.algorithm == Algorithm::kRing) return plan::RingAllReduce(layout, &plan_);
       if (key.algorithm == Algorithm::kDirect) return plan::DirectAllReduce(layout, &plan_);
+      if (key.algorithm == Algorithm::kStar) return plan::StarAllReduce(layout, &plan_);
       return plan::TwoStepAllReduce(layout, &plan_);
     case Operation::kReduce:
       if (key.algorithm == Algorithm::kDirect) return plan::DirectReduce(layout, call.root, &plan_);
@@ -220,7 +229,8 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
   ReduceArrived();  // a group of one has all its operands already
   began_ = clock_.Now();
   timeout_ = timeout;
-  const absl::Time deadline = began_ + timeout;
+  // Of a star the root alone knows who has not come; if it has nothing to say either, it is the root.
+  const absl::Time deadline = began_ + timeout + (plan_.through_root && rank() != 0 ? kWordOfRoot : absl::ZeroDuration());
   const Patience patience = transport_->patience();
   absl::Time idle_since = absl::InfinitePast();
   bool idle = false;

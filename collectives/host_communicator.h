@@ -29,6 +29,7 @@ enum class Algorithm : uint8_t {
   kDirect,
   kRing,
   kTwoStep,
+  kStar,
 };
 
 // In which order contributions are added.
@@ -42,7 +43,7 @@ enum class ReductionOrder : uint8_t {
 struct HostCommunicatorOptions {
   Algorithm algorithm = Algorithm::kAutomatic;
   ReductionOrder order = ReductionOrder::kCanonical;
-  uint32_t chunk_bytes = 512 * 1024;  // longest data frame; a power of two, at least 8
+  uint32_t chunk_bytes = 1 << 20;     // longest data frame; a power of two, at least 8
   uint32_t direct_bytes = 16 * 1024;  // vectors up to here are exchanged whole
 };
 
@@ -66,12 +67,12 @@ class HostCommunicator final : public Communicator {
 
  private:
   static constexpr size_t kCallBytes = sizeof(FrameHead) + sizeof(WireCall);
-  static constexpr size_t kPrefixBytes = kCallBytes + sizeof(FrameHead);
+  static constexpr size_t kDataHeadBytes = sizeof(FrameHead) + kDataPadding;
 
   // One direction to or from one peer during one operation. `prefix` holds the heads of the frame that is moving (a Call, a data
   // head or both), `payload` its data.
   struct Stream {
-    char prefix[kPrefixBytes];
+    char prefix[kCallBytes + kDataHeadBytes] = {};
     size_t prefix_bytes = 0;
     size_t prefix_done = 0;
     char* payload = nullptr;
@@ -187,7 +188,9 @@ class HostCommunicator final : public Communicator {
   const std::unique_ptr<Transport> transport_;
   const Clock& clock_;
   HostCommunicatorOptions options_;        // Tune() sets direct_bytes
-  Algorithm large_ = Algorithm::kTwoStep;  // all-reduces above direct_bytes
+  size_t star_bytes_ = 0;                  // all-reduces above direct_bytes up to here go through rank 0
+  Algorithm large_ = Algorithm::kTwoStep;  // those above
+  int64_t two_step_chunk_;                 // bytes, at most options_.chunk_bytes
   std::optional<selection::Calibration> calibration_;
   const size_t stage_bytes_;   // per peer: contributions that arrived and are not yet added
   const size_t result_bytes_;  // what is reduced here for others and is not yet sent: two chunks
@@ -214,13 +217,14 @@ class HostCommunicator final : public Communicator {
   std::vector<int64_t> contributed_;  // by peer: bytes of plan_.reduce that arrived
   std::vector<const void*> operands_;
   std::vector<std::string> mismatches_;  // by peer: the text of a kMismatch so far
-  std::unique_ptr<char[]> kept_input_;
-  int64_t reduced_ = 0;         // elements of plan_.reduce
-  bool as_they_come_ = false;   // ReduceAsTheyCome is what reduces,
-  std::vector<int64_t> added_;  // by peer: elements of its contribution that it has added,
-  int64_t begun_ = 0;           // and elements of the result that hold a sum already
-  int64_t staged_sent_ = 0;     // elements of plan_.reduce that have left the stage
-  int64_t forwarded_ = 0;       // bytes of the index space that are final from plan_.forward_from
+  int64_t reduced_ = 0;                  // elements of plan_.reduce
+  bool overwrites_input_ = false;        // the plan does, and the operation is in place:
+  std::vector<int64_t> sent_input_;      // by peer: bytes of the input that it has been sent
+  bool as_they_come_ = false;            // ReduceAsTheyCome is what reduces,
+  std::vector<int64_t> added_;           // by peer: elements of its contribution that it has added,
+  int64_t begun_ = 0;                    // and elements of the result that hold a sum already
+  int64_t staged_sent_ = 0;              // elements of plan_.reduce that have left the stage
+  int64_t forwarded_ = 0;                // bytes of the index space that are final from plan_.forward_from
   std::unique_ptr<Failure> failure_;
   uint64_t sequence_ = 0;
   std::vector<uint64_t> sent_, received_;  // by peer: messages

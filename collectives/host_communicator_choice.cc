@@ -12,6 +12,7 @@ selection::Way WayOf(Algorithm algorithm) {
   switch (algorithm) {
     case Algorithm::kRing: return selection::Way::kChain;
     case Algorithm::kTwoStep: return selection::Way::kTwoStep;
+    case Algorithm::kStar: return selection::Way::kStar;
     default: return selection::Way::kDirect;
   }
 }
@@ -20,18 +21,23 @@ selection::Way WayOf(Algorithm algorithm) {
 
 // By operation, size and what is the same on all ranks, so that all choose the same; the bits do not depend on it.
 Algorithm HostCommunicator::Choose(const Call& call) const {
-  const bool small = Bytes(call.count) * BytesPerElement(call.type) <= options_.direct_bytes;
+  const size_t bytes = Bytes(call.count) * BytesPerElement(call.type);
+  const bool small = bytes <= options_.direct_bytes || bytes == 0;
   const Algorithm asked = options_.algorithm;
   switch (call.operation) {
     case Operation::kAllReduce:
-      if (asked == Algorithm::kRing) return asked;
-      return small ? Algorithm::kDirect : large_;
+      if (asked == Algorithm::kRing || asked == Algorithm::kDirect) return asked;
+      if (asked == Algorithm::kTwoStep) return small ? Algorithm::kDirect : asked;
+      // Of nothing a star would send nothing, and compare no calls.
+      if (asked == Algorithm::kStar) return bytes > 0 ? asked : Algorithm::kDirect;
+      if (small) return Algorithm::kDirect;
+      return bytes <= star_bytes_ ? Algorithm::kStar : large_;
     case Operation::kReduce:
       if (asked == Algorithm::kDirect) return asked;
-      return small ? Algorithm::kDirect : Algorithm::kTwoStep;
+      return small || bytes <= star_bytes_ ? Algorithm::kDirect : Algorithm::kTwoStep;
     case Operation::kBroadcast:
       if (asked == Algorithm::kRing) return asked;
-      return small || asked == Algorithm::kDirect ? Algorithm::kDirect : Algorithm::kRing;
+      return small || bytes <= star_bytes_ || asked == Algorithm::kDirect ? Algorithm::kDirect : Algorithm::kRing;
     default: return Algorithm::kDirect;
   }
 }
@@ -40,8 +46,11 @@ void HostCommunicator::Tune(selection::Calibration calibration) {
   calibration.layout.chunk_bytes = options_.chunk_bytes;
   const selection::StreamChoice choice = selection::ChooseForStreams(calibration.layout, calibration.constants);
   options_.direct_bytes = static_cast<uint32_t>(choice.direct_bytes);
-  large_ = choice.large == selection::Way::kChain ? Algorithm::kRing : Algorithm::kTwoStep;
-  kept_input_ = std::make_unique<char[]>(options_.direct_bytes);
+  star_bytes_ = static_cast<size_t>(choice.star_bytes);
+  two_step_chunk_ = choice.chunk_bytes;
+  large_ = choice.large == selection::Way::kChain    ? Algorithm::kRing
+           : choice.large == selection::Way::kDirect ? Algorithm::kDirect
+                                                     : Algorithm::kTwoStep;
   plan_key_ = {};
   sequence_ = 0;
   std::fill(sent_.begin(), sent_.end(), 0);

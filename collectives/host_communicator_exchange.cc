@@ -24,6 +24,7 @@ void AppendMessage(Segment::Kind kind, const void* buffer, size_t bytes, int64_t
 
 void HostCommunicator::PrepareExchange(std::span<const Call> calls) {
   exchange_ = true;
+  overwrites_input_ = false;
   element_ = contribution_ = staged_ = 1;
   buffers_ = {};  // positions are addresses
   plan_key_ = {};

@@ -88,7 +88,7 @@ size_t HostCommunicator::BytesToCome(int peer) const {
   size_t bytes = stream.prefix_bytes - stream.prefix_done + stream.payload_bytes - stream.payload_done;
   for (size_t next = stream.next_segment + 1; next < segments.size(); ++next) {
     if (segments[next].opens_message) bytes += kCallBytes;
-    if (segments[next].range.size() > 0) bytes += sizeof(FrameHead) + FrameBytes(segments[next]);
+    if (segments[next].range.size() > 0) bytes += kDataHeadBytes + FrameBytes(segments[next]);
   }
   return bytes;
 }
@@ -110,7 +110,7 @@ void HostCommunicator::ExamineRemainder(int peer, std::string_view bytes) {
       if (stream.mismatched) FailWithMismatch(peer, mismatches_[peer], absl::StrCat(" (told by rank ", peer, ")"));
       return;
     }
-    boundary += head.value;
+    boundary += head.value + (head.tag == FrameTag::kData ? kDataPadding : 0);
   }
   const bool waits_for_room = exchange_ && !sends_[peer].complete;
   if (bytes.size() < BytesToCome(peer) || waits_for_room) BlameClosed(peer);

@@ -15,7 +15,7 @@ constexpr int64_t kSmallestReduction = 4096;
 // A rank that reduces the contributions of all into its own result, once for the whole group.
 bool HostCommunicator::MayReduceAsTheyCome(Reduction reduction) const {
   return options_.order == ReductionOrder::kFastest && size() > 2 && plan_.operands.size() == static_cast<size_t>(size()) &&
-         !plan_.keep_input && !plan_.stage_result && reduction != Reduction::kAverage;
+         !plan_.overwrites_input && !plan_.stage_result && reduction != Reduction::kAverage;
 }
 
 void HostCommunicator::ReduceArrived() {
@@ -63,6 +63,7 @@ void HostCommunicator::ReduceInRankOrder() {
     if (operand != rank()) ready = std::min(ready, contributed_[operand] / contribution);
   }
   if (plan_.stage_result) ready = std::min(ready, staged_sent_ + result_bytes / staged);
+  if (overwrites_input_) ready = std::min(ready, *std::min_element(sent_input_.begin(), sent_input_.end()) / contribution);
   if (ready < total && (ready - reduced_) * contribution < std::min<int64_t>(kSmallestReduction, options_.chunk_bytes)) return;
   while (reduced_ < ready) {
     // Up to where a ring begins again.

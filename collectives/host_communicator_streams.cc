@@ -1,6 +1,7 @@
 // The streams of the operation in progress: frames out and frames in.
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "collectives/host_communicator.h"
 
@@ -8,9 +9,12 @@ namespace ringmaster {
 
 using plan::Segment;
 
+// What a stream moves in one direction before the other one has its turn. Large turns: two ranks that fill and empty their streams
+// at the same time get in each other's way (a socket is locked while bytes are copied).
+constexpr size_t kTurnBytes = size_t{1} << 20;
+
 // Positions may begin in front of the buffer (BuffersOf) or be addresses (PrepareExchange).
 const char* HostCommunicator::InputAt(int64_t position) const {
-  if (plan_.keep_input && buffers_.send == buffers_.receive) return kept_input_.get() + Bytes(position) * element_;
   const int64_t offset = (position - buffers_.send_begin) * static_cast<int64_t>(element_);
   return reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(buffers_.send) + static_cast<uintptr_t>(offset));
 }
@@ -41,8 +45,9 @@ void HostCommunicator::StartStreams() {
   reduced_ = staged_sent_ = forwarded_ = begun_ = 0;
   std::fill(contributed_.begin(), contributed_.end(), 0);
   std::fill(added_.begin(), added_.end(), 0);
-  if (plan_.keep_input && buffers_.send == buffers_.receive && call_.count > 0) {
-    std::memcpy(kept_input_.get(), buffers_.send, Bytes(call_.count) * element_);
+  if (overwrites_input_) {
+    std::fill(sent_input_.begin(), sent_input_.end(), 0);
+    sent_input_[rank()] = std::numeric_limits<int64_t>::max();
   }
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
@@ -50,14 +55,16 @@ void HostCommunicator::StartStreams() {
     Stream& receive = receives_[peer];
     send.Restart();
     receive.Restart();
-    // A collective opens every stream, an exchange those with messages.
+    // A collective opens every stream, an exchange those with messages, a star those of its root.
+    const bool opens_all = !exchange_ && !plan_.through_root;
+    send.complete = !opens_all && plan_.to[peer].empty();
+    receive.complete = !opens_all && plan_.from[peer].empty();
     send.opens = !exchange_;
-    receive.opens = !exchange_;
-    send.complete = exchange_ && plan_.to[peer].empty();
-    receive.complete = exchange_ && plan_.from[peer].empty();
+    receive.opens = !exchange_ && !receive.complete;
     if (!receive.complete) LoadNextReceive(peer);
-    // Should we fail before its turn comes, the peer sees that it was in this operation: it may be in the one before.
-    if (!send.complete) LoadNextSend(peer);
+    // Should we fail before its turn comes (which in a star may be never), the peer sees that it was in this operation: it may be
+    // in the one before.
+    if (!send.complete || send.opens) LoadNextSend(peer);
   }
 }
 
@@ -127,18 +134,15 @@ bool HostCommunicator::LoadNextSend(int peer) {
   }
   const FrameHead head{FrameTag::kData, static_cast<uint32_t>(stream.payload_bytes)};
   std::memcpy(stream.prefix + stream.prefix_bytes, &head, sizeof(head));
-  stream.prefix_bytes += sizeof(head);
+  stream.prefix_bytes += kDataHeadBytes;
   return true;
 }
 
 bool HostCommunicator::PumpSend(int peer) {
   Stream& stream = sends_[peer];
-  bool moved = false;
-  while (!stream.complete && !stream.closed) {
-    if (stream.between_frames() && !LoadNextSend(peer)) {
-      stream.complete = stream.next_segment == plan_.to[peer].size();
-      break;
-    }
+  size_t moved = 0;
+  while (!stream.complete && !stream.closed && moved < kTurnBytes) {
+    if (stream.between_frames() && !LoadNextSend(peer)) break;
     const iovec parts[] = {{stream.prefix + stream.prefix_done, stream.prefix_bytes - stream.prefix_done},
                            {stream.payload + stream.payload_done, stream.payload_bytes - stream.payload_done}};
     const Transfer sent = transport_->Send(peer, parts);
@@ -153,14 +157,19 @@ bool HostCommunicator::PumpSend(int peer) {
     const size_t of_prefix = std::min(sent.bytes, parts[0].iov_len);
     stream.prefix_done += of_prefix;
     stream.payload_done += sent.bytes - of_prefix;
-    moved = true;
+    moved += sent.bytes;
+    if (overwrites_input_) {
+      sent_input_[peer] += static_cast<int64_t>(sent.bytes - of_prefix);
+      ReduceArrived();
+    }
     if (stream.staged_end > 0 && stream.between_frames()) {  // there is room again for what we reduce
       staged_sent_ = stream.staged_end;
       stream.staged_end = 0;
       ReduceArrived();
     }
+    stream.complete = stream.between_frames() && !stream.opens && stream.next_segment == plan_.to[peer].size();
   }
-  return moved;
+  return moved > 0;
 }
 
 // Prepares to receive the next frames of a stream, in the same units as LoadNextSend.
@@ -177,7 +186,7 @@ void HostCommunicator::LoadNextReceive(int peer) {
   const Segment& segment = segments[stream.next_segment];
   stream.payload_bytes = FrameBytes(segment);
   if (stream.payload_bytes == 0) return;
-  stream.prefix_bytes += sizeof(FrameHead);
+  stream.prefix_bytes += kDataHeadBytes;
   if (segment.kind != Segment::Kind::kContribution) stream.payload = ResultAt(segment.range.begin);
 }
 
@@ -193,11 +202,11 @@ size_t HostCommunicator::ReceiveWindow(int peer) const {
 
 bool HostCommunicator::PumpReceive(int peer) {
   Stream& stream = receives_[peer];
-  bool moved = false;
-  while (failure_ == nullptr && !stream.closed) {
+  size_t moved = 0;
+  while (failure_ == nullptr && !stream.closed && moved < kTurnBytes) {
     if (stream.mismatched) {
       if (!ReceiveMismatch(peer)) break;
-      moved = true;
+      moved += 1;
       continue;
     }
     if (stream.complete) {
@@ -233,7 +242,7 @@ bool HostCommunicator::PumpReceive(int peer) {
       interests_[peer].receive = true;
       break;
     }
-    moved = true;
+    moved += received.bytes;
     const size_t of_prefix = std::min(received.bytes, parts[0].iov_len);
     const size_t of_payload = received.bytes - of_prefix;
     const size_t before = stream.prefix_done;
@@ -248,7 +257,7 @@ bool HostCommunicator::PumpReceive(int peer) {
       if (!stream.complete) LoadNextReceive(peer);
     }
   }
-  return moved;
+  return moved > 0;
 }
 
 // Looks at the heads of which the last byte has just arrived, together with `payload` behind the prefix.

@@ -32,12 +32,13 @@ GroupFactory InprocGroup(std::string name, HostCommunicatorOptions options, size
           largest_count};
 }
 
-INSTANTIATE_TEST_SUITE_P(Inproc, CommunicatorConformance,
-                         ::testing::Values(InprocGroup("Automatic", {}, 512 * 1024, testing::kLargestCount),
-                                           InprocGroup("Ring", {.algorithm = Algorithm::kRing, .chunk_bytes = 4096}, 10'000,
-                                                       testing::kSeveralChunks),
-                                           InprocGroup("SmallChunks", {.chunk_bytes = 1024, .direct_bytes = 64}, 3001, 5000)),
-                         testing::GroupName);
+INSTANTIATE_TEST_SUITE_P(
+    Inproc, CommunicatorConformance,
+    ::testing::Values(InprocGroup("Automatic", {}, 512 * 1024, testing::kLargestCount),
+                      InprocGroup("Ring", {.algorithm = Algorithm::kRing, .chunk_bytes = 4096}, 10'000, testing::kSeveralChunks),
+                      InprocGroup("Star", {.algorithm = Algorithm::kStar, .chunk_bytes = 4096}, 10'000, testing::kSeveralChunks),
+                      InprocGroup("SmallChunks", {.chunk_bytes = 1024, .direct_bytes = 64}, 3001, 5000)),
+    testing::GroupName);
 
 // Rank 1 waits for a message of rank 0, which waits for one of rank 2 (and listens to rank 1).
 std::vector<absl::Status> WaitInARow(absl::Duration patience_of_rank_0) {

@@ -255,6 +255,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Way{"ShmPublish", true, 200'000, Operation::kBroadcast}, Way{"ShmRings", true, 100'000, Operation::kAllToAll},
                       Way{"ShmReduceRings", true, 100'000, Operation::kReduceScatter}, Way{"TcpDirect", false, 10},
                       Way{"TcpTwoStep", false, 300'000},
+                      Way{"TcpStar", false, 300'000, Operation::kAllReduce, false, {}, {.algorithm = Algorithm::kStar}},
                       Way{"TcpChain", false, 300'000, Operation::kAllReduce, false, {}, {.algorithm = Algorithm::kRing}},
                       Way{"TcpBroadcastChain", false, 300'000, Operation::kBroadcast},
                       Way{"TcpAllToAll", false, 100'000, Operation::kAllToAll}),

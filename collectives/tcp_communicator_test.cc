@@ -35,6 +35,7 @@ GroupFactory TcpGroup(std::string name, HostCommunicatorOptions host, std::strin
 INSTANTIATE_TEST_SUITE_P(Tcp, CommunicatorConformance,
                          ::testing::Values(TcpGroup("Automatic", {}, "127.0.0.1", testing::kLargestCount),
                                            TcpGroup("Ring", {.algorithm = Algorithm::kRing}, "127.0.0.1", testing::kSeveralChunks),
+                                           TcpGroup("Star", {.algorithm = Algorithm::kStar}, "127.0.0.1", testing::kSeveralChunks),
                                            TcpGroup("Ipv6", {.chunk_bytes = 32 * 1024}, "::1", testing::kSeveralChunks)),
                          testing::GroupName);
 

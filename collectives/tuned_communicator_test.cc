@@ -22,12 +22,12 @@ using testing::kLong;
 using testing::OnAllRanks;
 using testing::StatusIs;
 
-Group TunedGroup(const std::vector<int>& hosts, selection::Constants constants) {
+Group TunedGroup(const std::vector<int>& hosts, selection::Constants constants, double ranks_per_core = 1) {
   static const RealClock clock;
   Group group;
   for (std::unique_ptr<Transport>& transport : CreateInprocTransports(static_cast<int>(hosts.size()))) {
     auto ranks = std::make_unique<HostCommunicator>(std::move(transport), clock, HostCommunicatorOptions{});
-    ranks->Tune({.layout = {.hosts = hosts}, .constants = constants});
+    ranks->Tune({.layout = {.hosts = hosts, .ranks_per_core = ranks_per_core}, .constants = constants});
     group.push_back(std::move(ranks));
   }
   return group;
@@ -58,7 +58,16 @@ TEST(TunedCommunicatorTest, ManyRanksAHostAddAlongAChain) {
   ExpectExact(group, 3);
 }
 
-// In place, a direct exchange sends from a copy of the input.
+TEST(TunedCommunicatorTest, WhereRanksShareCoresSmallVectorsGoThroughOneRank) {
+  Group group = TunedGroup({0, 1, 2, 3}, {.network = {.latency_us = 5, .us_per_byte = 2e-4}}, /*ranks_per_core=*/2);
+  EXPECT_THAT(group[0]->Explain(AllReduce(2)), ::testing::ContainsRegex("star +[0-9.]+ us  chosen"));
+  EXPECT_THAT(group[0]->Explain(AllReduce(1 << 20)), ::testing::ContainsRegex("two step +[0-9.]+ us  chosen"));
+  ExpectExact(group, 2);
+  ExpectExact(group, 1 << 20);
+  EXPECT_THAT(group[0]->Explain(AllReduce(0)), HasSubstr("direct"));
+  ExpectExact(group, 0);
+}
+
 TEST(TunedCommunicatorTest, WhereMessagesAreDearMuchMoreIsExchangedWhole) {
   Group group = TunedGroup({0, 1, 2}, {.network = {.latency_us = 100'000, .us_per_byte = 0.0085}});
   EXPECT_THAT(group[0]->Explain(AllReduce(1 << 18)), ::testing::ContainsRegex("direct +[0-9.]+ us  chosen"));

@@ -125,7 +125,8 @@ int Train() {
                                                   .pid = getpid(),
                                                   .listen_address = member.address,
                                                   .cancel_fd = cancel_fd},
-                                         .ranks_on_host = LocalRanks()};
+                                         .ranks_on_host = LocalRanks(),
+                                         .sleeps_at_once = LocalRanks() < world_size};
     auto communicator = CreateCommunicator(options, rendezvous, timeout, clock);
     if (!communicator.ok() || world_size == 1) return communicator;
     auto recorder = FlightRecorder::Create(options.mesh.group, options.mesh.rank, world_size, clock);
@@ -149,6 +150,7 @@ int Train() {
                   .files = *files,
                   .board = (*board)->board(),
                   .connect = connect,
+                  .ranks_on_host = LocalRanks(),
                   .nccl = load_nccl,
                   .print =
                       [](const std::string& line) {

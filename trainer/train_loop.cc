@@ -331,6 +331,7 @@ TrainResult TrainLoop::RunConnected(const Membership& member, const v1::JoinResp
                      .pipeline = pipeline,
                      .mesh = syncs,
                      .devices = devices,
+                     .overlaps = CrossesHosts(join.world_size()) && mesh.ranks_per_replica() == 1 && devices == nullptr,
                      .stored = &stored,
                      .saver = saver.get(),
                      .checkpoint_root = root,
@@ -345,6 +346,9 @@ TrainResult TrainLoop::RunConnected(const Membership& member, const v1::JoinResp
   completed_ = training.completed();
   return result;
 }
+
+// Within a host every core computes already, and what a thread more would copy is copied as fast between two passes.
+bool TrainLoop::CrossesHosts(int world_size) const { return environment_.ranks_on_host < world_size; }
 
 absl::StatusOr<int64_t> TrainLoop::FindState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator,
                                              const MeshGroups& groups, DeviceGroups* devices) {

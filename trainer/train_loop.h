@@ -43,6 +43,7 @@ class TrainLoop {
     std::function<absl::StatusOr<std::unique_ptr<Communicator>>(const TrainerIdentity& identity, Rendezvous& rendezvous,
                                                                 int world_size, absl::Duration timeout, int cancel_fd)>
         connect;
+    int ranks_on_host = 1;  // of this job, this one among them
     // NCCL for ranks on GPUs, or why there is none; called when a group of them forms. Lives as long as the process.
     std::function<absl::StatusOr<NcclApi*>()> nccl;
     std::function<void(const std::string&)> print;  // lines for people, rank 0 alone
@@ -71,6 +72,7 @@ class TrainLoop {
   // The groups of the ranks' GPUs; none, because ranks share a GPU, or are alone, or not on GPUs.
   absl::StatusOr<DeviceGroups> ConnectGpus(const Membership& member, Communicator& communicator);
   // Gives this rank, and all others of the new epoch, the newest state that there is; returns its step.
+  bool CrossesHosts(int world_size) const;
   absl::StatusOr<int64_t> FindState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator,
                                     const MeshGroups& groups, DeviceGroups* devices);
   MeshShape MeshOf(int world_size) const;

@@ -22,6 +22,7 @@ constexpr CheckpointSaver::Patience kAtTheEnd = {.disk = absl::Hours(1), .coordi
 
 Training::Training(Parts parts)
     : parts_(std::move(parts)),
+      overlap_(parts_),
       config_(parts_.config),
       shape_(parts_.dataset.shape()),
       sampler_(config_.seed, parts_.dataset.training_samples(), config_.global_batch),
@@ -119,7 +120,7 @@ absl::StatusOr<LossSum> Training::Accumulate(int64_t completed) {
   const int64_t passes = (part_.size() + config_.micro_batch - 1) / config_.micro_batch;
   for (int64_t index = 0; index < passes; ++index) {
     ReadMicroBatch(completed, index);
-    if (index + 1 == passes) parts_.model.ExpectLastPass();
+    if (index + 1 == passes) parts_.model.ExpectLastPass(parts_.overlaps ? &overlap_ : nullptr);
     SetPhase(TrainerPhase::kForward);
     ChaosAt(ChaosPoint::kCompute, completed);
     RM_ASSIGN_OR_RETURN(const LossSum sum, parts_.model.ForwardBackward(batch_, scale));

@@ -44,6 +44,7 @@ class Training {
     PipelineStage* pipeline = nullptr;  // its passes, where it is one stage of several
     MeshSyncs& mesh;
     DeviceGroups* devices = nullptr;  // where the ranks' devices sum gradients; null: `mesh` does
+    bool overlaps = false;            // gradients that are final are summed over the data axis while the last pass goes on
     StoredState* stored;              // what the saver writes
     CheckpointSaver* saver;           // nullptr = no checkpoints
     std::string checkpoint_root;
@@ -95,7 +96,18 @@ class Training {
   bool ChaosAt(ChaosPoint point, int64_t step) { return parts_.chaos && parts_.chaos(point, step); }
   bool is_first() const { return parts_.mesh.all().rank() == 0; }
 
+  // Hands gradients to the data axis as they become final.
+  class Overlap final : public GradientListener {
+   public:
+    explicit Overlap(const Parts& parts) : parts_(parts) {}
+    void FinalFrom(int64_t begin) override { parts_.mesh.data().BeginSum(parts_.model.gradients(), begin); }
+
+   private:
+    const Parts& parts_;
+  };
+
   const Parts parts_;
+  Overlap overlap_;
   const JobConfig& config_;
   const SampleShape shape_;
   const Sampler sampler_;

@@ -61,14 +61,15 @@ std::string TableHead(const std::vector<std::string>& peers) {
   return head;
 }
 
-std::string TableLine(const BenchRow& row, const std::vector<std::string>& peers) {
+std::string TableLine(const BenchRow& row, const std::vector<std::string>& peers,
+                      const std::map<std::string, std::string>& failures) {
   std::string line =
       absl::StrFormat("%12d %6s %8s %10s %9s %12.2f %12.2f %10.2f %10.2f %7d", row.bytes, row.dtype, row.reduction, row.buffers,
                       row.in_place ? "in" : "out-of", row.time_us_p50, row.time_us_p99, row.algbw_gbs, row.busbw_gbs, row.errors);
   for (const std::string& name : peers) {
     const auto it = row.against.find(name);
     if (it == row.against.end()) {
-      absl::StrAppend(&line, absl::StrFormat(" %26s", "-"));
+      absl::StrAppend(&line, absl::StrFormat(" %26s", failures.contains(name) ? "failed" : "-"));
       continue;
     }
     absl::StrAppend(&line, absl::StrFormat(" %10.2f (%5.2f %5.2f-%.2f)", it->second.time_us_p50, it->second.ratio,

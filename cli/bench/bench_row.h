@@ -41,7 +41,9 @@ nlohmann::ordered_json ToJson(const BenchRow& row);
 BenchRow RowFromJson(const nlohmann::json& json);
 
 std::string TableHead(const std::vector<std::string>& peers);
-std::string TableLine(const BenchRow& row, const std::vector<std::string>& peers);
+// `failures`: why a peer has no figures, by name.
+std::string TableLine(const BenchRow& row, const std::vector<std::string>& peers,
+                      const std::map<std::string, std::string>& failures);
 
 }  // namespace ringmaster::cli
 

@@ -4,6 +4,7 @@
 #include "absl/strings/str_join.h"
 #include "cli/bench/bench_options.h"
 #include "cli/bench/bench_row.h"
+#include "cli/bench/comparison.h"
 #include "cli/bench/exact_data.h"
 #include "cli/bench/peers.h"
 #include "cli/bench/programs.h"
@@ -16,6 +17,7 @@ namespace {
 using ::ringmaster::testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 TEST(BenchOptionsTest, SizesAreRangesOrLists) {
   EXPECT_THAT(*ParseSizes("8:64"), ElementsAre(8, 16, 32, 64));
@@ -89,12 +91,56 @@ TEST(ProgramsTest, GivesTheLinesAndNamesTheOneToBlame) {
   EXPECT_THAT(*RunPrograms({shell("echo $ANSWER; echo two"), shell("true")}, absl::Seconds(30), clock), ElementsAre("42", "two"));
   EXPECT_THAT(RunPrograms({shell("true"), shell("exit 3")}, absl::Seconds(30), clock).status(),
               StatusIs(absl::StatusCode::kInternal, HasSubstr("exit 3 ended with code 3")));
+  EXPECT_THAT(RunPrograms({shell("echo first >&2; echo ' out of luck' >&2; echo >&2; exit 3")}, absl::Seconds(30), clock).status(),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("ended with code 3: out of luck")));
   EXPECT_THAT(RunPrograms({shell("exit 1"), shell("kill -9 $$")}, absl::Seconds(30), clock).status(),
               StatusIs(absl::StatusCode::kInternal, HasSubstr("kill -9 $$ ended with signal 9")));
   EXPECT_THAT(RunPrograms({shell("read never < /dev/zero; sleep 60")}, absl::Milliseconds(50), clock).status(),
               StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("50ms")));
   EXPECT_THAT(RunPrograms({{{"no-such-program-anywhere"}, {}}}, absl::Seconds(30), clock).status(),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("no-such-program-anywhere")));
+}
+
+BenchRow RowAt(int64_t bytes, double us, int64_t errors = 0) {
+  BenchRow row;
+  row.ranks = 2;
+  row.bytes = bytes;
+  row.time_us_p50 = row.time_us_p99 = us;
+  row.errors = errors;
+  return row;
+}
+
+TEST(ComparisonTest, RatiosAreOfTheSameRoundAndFiguresMediansOfAll) {
+  Comparison comparison;
+  for (const double slow : {1.0, 10.0, 2.0}) {  // the machine: the peer takes twice as long in every round
+    comparison.AddOwn({RowAt(8, slow), RowAt(64, slow)});
+    comparison.AddPeer("openmpi", std::vector<BenchRow>{RowAt(8, 2 * slow)});
+  }
+  const std::vector<BenchRow> rows = comparison.Rows();
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].time_us_p50, 2);
+  EXPECT_EQ(rows[0].against.at("openmpi").time_us_p50, 4);
+  EXPECT_EQ(rows[0].against.at("openmpi").ratio_least, 2);
+  EXPECT_EQ(rows[0].against.at("openmpi").ratio_greatest, 2);
+  EXPECT_TRUE(rows[1].against.empty());
+  EXPECT_TRUE(comparison.failures().empty());
+}
+
+TEST(ComparisonTest, APeerThatFailsSaysWhyAndTheOthersAreStillCompared) {
+  Comparison comparison;
+  comparison.AddOwn({RowAt(8, 1)});
+  comparison.AddPeer("gloo", std::vector<BenchRow>{RowAt(8, 5)});
+  comparison.AddPeer("mpich", std::vector<BenchRow>{RowAt(8, 5, /*errors=*/3)});
+  comparison.AddPeer("openmpi", std::vector<BenchRow>{RowAt(8, 4)});
+  comparison.AddOwn({RowAt(8, 1)});
+  comparison.AddPeer("gloo", absl::InternalError("gloo ended with code 1: timed out"));
+  comparison.AddPeer("openmpi", std::vector<BenchRow>{RowAt(8, 4)});
+  const std::vector<BenchRow> rows = comparison.Rows();
+  EXPECT_THAT(comparison.failures(), ElementsAre(Pair("gloo", "round 2: gloo ended with code 1: timed out"),
+                                                 Pair("mpich", "round 1: 3 wrong elements at 8 bytes")));
+  ASSERT_EQ(rows[0].against.size(), 1u);
+  EXPECT_EQ(rows[0].against.at("openmpi").ratio, 4);
+  EXPECT_THAT(TableLine(rows[0], {"gloo", "openmpi"}, comparison.failures()), HasSubstr(" failed "));
 }
 
 TEST(PeersTest, AMissingPeerSaysWhatToInstall) {

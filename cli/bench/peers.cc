@@ -92,6 +92,11 @@ std::vector<BenchRow> PeerRows(const std::vector<std::string>& lines) {
   return rows;
 }
 
+absl::StatusOr<std::vector<BenchRow>> RunPeer(const Peer& peer, absl::Duration limit, const Clock& clock) {
+  RM_ASSIGN_OR_RETURN(const std::vector<std::string> lines, RunPrograms({peer.program}, limit, clock));
+  return PeerRows(lines);
+}
+
 absl::StatusOr<std::vector<Peer>> MakePeers(const BenchOptions& options, const std::string& self) {
   std::vector<Peer> peers;
   if (options.against.empty()) return peers;

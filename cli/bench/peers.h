@@ -20,6 +20,9 @@ struct Peer {
 // What a peer has printed. Of a peer that is this program, the rows in place.
 std::vector<BenchRow> PeerRows(const std::vector<std::string>& lines);
 
+// One round of it. Errors: those of RunPrograms.
+absl::StatusOr<std::vector<BenchRow>> RunPeer(const Peer& peer, absl::Duration limit, const Clock& clock);
+
 // `self`: this executable, for "fastest": ourselves with --order fastest, which tells what the canonical order costs.
 // INVALID_ARGUMENT: an unknown peer, or an operation that is not the one they measure (all_reduce of f32 sums). NOT_FOUND: its
 // program is not there; the message says how to build it and which Debian package it needs.

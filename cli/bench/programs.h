@@ -17,8 +17,9 @@ struct Program {
 };
 
 // Starts all of them, waits until all have ended, and returns the lines that they wrote to stdout (of a group only rank 0 writes);
-// stderr goes where this process's goes. When `timeout` passes, or one cannot be started, all are killed.
+// stderr is passed on as it comes. When `timeout` passes, or one cannot be started, all are killed.
 // NOT_FOUND: no such program. DEADLINE_EXCEEDED. INTERNAL: one ended badly; the message names it, one that a signal killed first.
+// The last line on stderr ends the messages of the two.
 absl::StatusOr<std::vector<std::string>> RunPrograms(const std::vector<Program>& programs, absl::Duration timeout,
                                                      const Clock& clock);
 

@@ -43,7 +43,6 @@ class Machine {
       make({.rank = rank, .size = size, .count = count, .chunk = chunk}, &state.plan);
       state.input.assign(count, Name(rank));
       for (int64_t at = 0; labelled && at < count; ++at) state.input[at] += "@" + std::to_string(at);
-      state.kept = state.input;
       state.result.assign(count, kUntouched);
       state.next_to.resize(size);
       state.next_from.resize(size);
@@ -99,7 +98,7 @@ class Machine {
  private:
   struct Rank {
     Plan plan;
-    Values input, kept, result;
+    Values input, result;
     std::vector<size_t> next_to, next_from;  // by peer
     std::vector<Values> contributed;         // by peer: in the order of plan.reduce
     Values staged;                           // reduced and not yet sent
@@ -126,9 +125,10 @@ class Machine {
       return true;
     }
     if (segment.kind == Kind::kForwarded && state.forwarded < segment.range.end) return false;
-    const Values& source = segment.kind != Kind::kInput ? Result(state) : state.plan.keep_input ? state.kept : state.input;
+    const Values& source = segment.kind == Kind::kInput ? state.input : Result(state);
     Stream(rank, peer).emplace_back(source.begin() + segment.range.begin, source.begin() + segment.range.end);
     ++state.next_to[peer];
+    if (state.plan.overwrites_input) Reduce(rank);
     return true;
   }
 
@@ -166,6 +166,7 @@ class Machine {
     for (const int operand : state.plan.operands) {
       if (operand != rank) ready = std::min(ready, static_cast<int64_t>(state.contributed[operand].size()));
     }
+    if (state.plan.overwrites_input && in_place_) ready = std::min(ready, SentToAll(rank));
     for (; state.reduced < ready; ++state.reduced) {
       if (state.plan.stage_result && static_cast<int64_t>(state.staged.size()) == 2 * chunk_) return;
       const int64_t at = state.plan.reduce.begin + state.reduced;
@@ -180,6 +181,17 @@ class Machine {
         Result(state)[at] = sum;
       }
     }
+  }
+
+  // Elements of the input, all of which goes to every peer.
+  int64_t SentToAll(int rank) const {
+    const Rank& state = ranks_[rank];
+    int64_t sent = state.plan.reduce.size();
+    for (int peer = 0; peer < size_; ++peer) {
+      const size_t next = state.next_to[peer];
+      if (peer != rank) sent = std::min(sent, next == 0 ? 0 : state.plan.to[peer][next - 1].range.end);
+    }
+    return sent;
   }
 
   bool Done() const {

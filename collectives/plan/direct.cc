@@ -20,7 +20,7 @@ void DirectAllReduce(const Layout& layout, Plan* plan) {
   Reset(layout, plan);
   const Range all{0, layout.count};
   AddUpInRankOrder(all, layout.size, plan);
-  plan->keep_input = layout.size > 1;
+  plan->overwrites_input = layout.size > 1;
   for (int peer = 0; peer < layout.size; ++peer) {
     if (peer == layout.rank) continue;
     Append(Kind::kInput, all, layout.chunk, &plan->to[peer]);

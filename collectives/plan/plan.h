@@ -45,10 +45,11 @@ struct Plan {
   Range reduce;                            // what this rank reduces; empty = nothing
   std::vector<int> operands;               // whose contributions, in the order of addition; this rank's own number = its own input
   int forward_from = -1;                   // whose final ranges are sent on
-  bool keep_input = false;                 // the result may overwrite input that is still to be sent: send from a copy
+  bool overwrites_input = false;           // in place, the result overwrites what is also sent: no element is reduced before that
   bool stage_result = false;               // what is reduced here is kept only until it is sent, at most two chunks of it
   bool first_link = true;                  // the first operand is an input, not a partial result of other ranks
   bool last_link = true;                   // the reduction ends here: its result is not a partial one
+  bool through_root = false;               // peers but the root have nothing to do with each other: not even calls are compared
   Range copy_from;                         // of the own input ..
   Range copy_to;                           // .. goes into the own result
 };
@@ -69,6 +70,9 @@ void DirectAllReduce(const Layout& layout, Plan* plan);
 // Direct reduce-scatter, then direct all-gather: rank r adds slice r and sends it to all. 2 (p-1)/p n bytes per rank (the lower
 // bound, Patarasuk and Yuan 2009), two hops, pipelined by chunk: large vectors.
 void TwoStepAllReduce(const Layout& layout, Plan* plan);
+// All send to rank 0, which adds and sends the result to all. 2 (p-1) messages altogether instead of p (p-1) or more, two hops,
+// (p-1) n bytes into and out of one rank: where sending a message costs more than its bytes.
+void StarAllReduce(const Layout& layout, Plan* plan);
 // A pipelined ring: chunk c travels 0 -> 1 -> .. -> p-1, every rank adds its own to what came; then the result travels on,
 // p-1 -> 0 -> .. -> p-2. 2 n bytes per inner link, 2 (p-1) hops, two streams per rank however many ranks there are. (The usual ring
 // starts every slice at another rank: its order of addition, hence its bits, depend on the slice.)

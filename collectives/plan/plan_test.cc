@@ -53,7 +53,20 @@ void CheckAllReduce(void (*make)(const Layout&, Plan*)) {
 
 TEST(PlanTest, DirectAllReduceAddsEverythingOnceInRankOrderEverywhere) { CheckAllReduce(&DirectAllReduce); }
 TEST(PlanTest, TwoStepAllReduceAddsEverythingOnceInRankOrderEverywhere) { CheckAllReduce(&TwoStepAllReduce); }
+TEST(PlanTest, StarAllReduceAddsEverythingOnceInRankOrderEverywhere) { CheckAllReduce(&StarAllReduce); }
 TEST(PlanTest, RingAllReduceAddsEverythingOnceInRankOrderEverywhere) { CheckAllReduce(&RingAllReduce); }
+
+TEST(PlanTest, StarAllReduceIsTwoMessagesForEachRankButTheRoot) {
+  constexpr int kSize = 8;
+  size_t messages = 0;
+  for (int rank = 0; rank < kSize; ++rank) {
+    Plan plan;
+    StarAllReduce({.rank = rank, .size = kSize, .count = 100, .chunk = 100}, &plan);
+    for (const auto& stream : plan.to) messages += stream.size();
+    EXPECT_TRUE(plan.through_root);
+  }
+  EXPECT_EQ(messages, 2u * (kSize - 1));
+}
 
 TEST(PlanTest, TwoStepAllReduceSharesTheWorkOfLargeVectors) {
   constexpr int64_t kCount = 16 * 16 * 8;
@@ -217,6 +230,7 @@ TEST(PlanTest, SlicesCoverTheVectorInOrderAndAreAligned) {
 
 TEST(PlanTest, AReusedPlanForgetsTheCollectiveBefore) {
   Plan fresh, reused;
+  StarAllReduce({.rank = 0, .size = 5, .count = 100, .chunk = 8}, &reused);
   RingAllReduce({.rank = 1, .size = 5, .count = 100, .chunk = 8}, &reused);
   DirectAllReduce({.rank = 2, .size = 4, .count = 100, .chunk = 8}, &reused);
   DirectBroadcast({.rank = 0, .size = 3, .count = 10, .chunk = 8}, 1, &reused);
@@ -225,7 +239,8 @@ TEST(PlanTest, AReusedPlanForgetsTheCollectiveBefore) {
   EXPECT_EQ(reused.reduce, fresh.reduce);
   EXPECT_EQ(reused.operands, fresh.operands);
   EXPECT_EQ(reused.forward_from, fresh.forward_from);
-  EXPECT_EQ(reused.keep_input, fresh.keep_input);
+  EXPECT_EQ(reused.overwrites_input, fresh.overwrites_input);
+  EXPECT_EQ(reused.through_root, fresh.through_root);
   for (int peer = 0; peer < 3; ++peer) {
     EXPECT_EQ(reused.to[peer].size(), fresh.to[peer].size());
     EXPECT_EQ(reused.from[peer].size(), fresh.from[peer].size());

@@ -33,6 +33,22 @@ void DirectReduce(const Layout& layout, int root, Plan* plan) {
   }
 }
 
+void StarAllReduce(const Layout& layout, Plan* plan) {
+  Reset(layout, plan);
+  plan->through_root = true;
+  const Range all{0, layout.count};
+  if (layout.rank != 0) {
+    Append(Kind::kInput, all, layout.chunk, &plan->to[0]);
+    Append(Kind::kFinal, all, layout.chunk, &plan->from[0]);
+    return;
+  }
+  AddUpInRankOrder(all, layout.size, plan);
+  for (int peer = 1; peer < layout.size; ++peer) {
+    Append(Kind::kContribution, all, layout.chunk, &plan->from[peer]);
+    Append(Kind::kReduced, all, layout.chunk, &plan->to[peer]);
+  }
+}
+
 void TwoStepReduce(const Layout& layout, int root, Plan* plan) {
   Reset(layout, plan);
   const auto slice = [&](int rank) { return SliceOf(layout.count, rank, layout.size, kSliceAlign); };

@@ -107,14 +107,16 @@ absl::StatusOr<Calibration> Calibrate(Communicator& communicator, const Calibrat
   struct Where {
     int64_t host;
     uint64_t machine;
+    double ranks_per_core;
   };
-  const Where own{options.host, Crc32c(options.machine.data(), options.machine.size())};
+  const Where own{options.host, Crc32c(options.machine.data(), options.machine.size()), options.ranks_per_core};
   std::vector<Where> all(static_cast<size_t>(communicator.size()));
   RM_RETURN_IF_ERROR(communicator.AllGather(&own, all.data(), sizeof(own), DataType::kU8, timeout));
   Calibration calibration;
   std::string key = "rank:host/machine";
   for (const Where& where : all) {
     calibration.layout.hosts.push_back(static_cast<int>(where.host));
+    calibration.layout.ranks_per_core = std::max(calibration.layout.ranks_per_core, where.ranks_per_core);
     absl::StrAppend(&key, " ", where.host, "/", absl::Hex(where.machine));
   }
   const bool keeps = communicator.rank() == 0 && !options.cache_directory.empty();

@@ -24,7 +24,8 @@ struct Calibration {
 };
 
 struct CalibrationOptions {
-  int host = 0;  // the same number on the ranks of one host and on no other, such as the lowest rank there
+  int host = 0;               // the same number on the ranks of one host and on no other, such as the lowest rank there
+  double ranks_per_core = 1;  // on this rank's host
   // Where rank 0 keeps constants for later groups (constants_cache.h); empty: nowhere.
   std::string cache_directory = {};
   std::string machine = {};  // of this rank: what its part of the figures depends on

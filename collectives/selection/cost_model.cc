@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,12 +12,21 @@
 namespace ringmaster::selection {
 namespace {
 
-constexpr int64_t kLargestDirect = 1 << 20;  // in place, the input is copied first: memory that is not worth more
+constexpr int64_t kLargestDirect = 1 << 20;  // of more than two ranks; above, two steps move less
 
-// Bytes that ranks send to each other, summed up by host (what crosses the network) and by rank (what stays within the host).
+// A rank passes on what it has reduced by the chunk: at the end of a vector its links have nothing to do for as long as the last
+// one takes. Where links are fast, long chunks cost the fewest system calls.
+constexpr double kLongestChunkUs = 1500;
+constexpr int64_t kSmallestChunk = 64 << 10;
+
+// What sending a message between hosts and receiving it takes of both processors, as system calls do on loopback.
+constexpr double kMessageUs = 5;
+
+// Bytes that ranks send to each other, summed up by host (what crosses the network) and by rank (what stays within the host), and
+// messages between hosts.
 class Traffic {
  public:
-  explicit Traffic(const Layout& layout) : layout_(layout), streams_(layout.hosts.size()) {}
+  explicit Traffic(const Layout& layout) : layout_(layout), streams_(layout.hosts.size()), ends_(layout.hosts.size()) {}
 
   void Send(int from, int to, double bytes) {
     if (from == to || bytes <= 0) return;
@@ -27,6 +37,8 @@ class Traffic {
     } else {
       out_[from_host] += bytes;
       in_[to_host] += bytes;
+      ends_[static_cast<size_t>(from)] += 0.5;
+      ends_[static_cast<size_t>(to)] += 0.5;
     }
   }
 
@@ -35,12 +47,21 @@ class Traffic {
     for (const auto& [host, bytes] : out_) network = std::max(network, bytes);
     for (const auto& [host, bytes] : in_) network = std::max(network, bytes);
     const double local = *std::max_element(streams_.begin(), streams_.end()) / 2;
-    return std::max(network * constants.network.us_per_byte, local * constants.host.us_per_byte);
+    return std::max(network * constants.network.us_per_byte, local * constants.host.us_per_byte) + MessagesUs();
   }
 
  private:
+  // Ranks with cores of their own handle messages while others travel.
+  double MessagesUs() const {
+    if (layout_.ranks_per_core <= 1) return 0;
+    const double all = std::accumulate(ends_.begin(), ends_.end(), 0.0);
+    const double each = all / static_cast<double>(ends_.size());
+    return kMessageUs * std::max(layout_.ranks_per_core * each, *std::max_element(ends_.begin(), ends_.end()));
+  }
+
   const Layout& layout_;
   std::vector<double> streams_;     // by rank, in and out
+  std::vector<double> ends_;        // by rank: messages, half for each end
   std::map<int, double> out_, in_;  // by host
 };
 
@@ -83,7 +104,7 @@ class StreamModel {
 
   std::vector<Prediction> Ways() const {
     switch (call_.operation) {
-      case Operation::kAllReduce: return {Direct(), TwoStep(), Chain()};
+      case Operation::kAllReduce: return {Direct(), TwoStep(), Star(), Chain()};
       case Operation::kReduce: return {Direct(), TwoStep()};
       default: return {Direct(), Chain()};  // broadcast
     }
@@ -115,6 +136,15 @@ class StreamModel {
       }
     }
     return {.way = Way::kTwoStep, .us = 2 * hop_us_ + traffic.Microseconds(constants_) + AddUs(size_ - 1, slice)};
+  }
+
+  Prediction Star() const {
+    Traffic traffic(layout_);
+    for (int rank = 1; rank < size_; ++rank) {
+      traffic.Send(rank, 0, vector_.bytes);
+      traffic.Send(0, rank, vector_.bytes);
+    }
+    return {.way = Way::kStar, .us = 2 * hop_us_ + traffic.Microseconds(constants_) + AddUs(size_ - 1, vector_.bytes)};
   }
 
   // Partial results go up from rank 0 to the last, results on from there to the last but one: see plan.h.
@@ -180,6 +210,7 @@ const char* NameOf(Way way) {
   switch (way) {
     case Way::kDirect: return "direct";
     case Way::kTwoStep: return "two step";
+    case Way::kStar: return "star";
     case Way::kChain: return "chain";
     case Way::kOneShot: return "one shot";
     case Way::kTwoShot: return "two shot";
@@ -225,9 +256,17 @@ StreamChoice ChooseForStreams(const Layout& layout, const Constants& constants) 
     const std::vector<Prediction> ways = Predict(call, layout, constants);
     return ways.empty() ? Way::kDirect : ways[0].way;
   };
-  for (int64_t bytes = 4; bytes <= kLargestDirect && best(bytes) == Way::kDirect; bytes *= 2) choice.direct_bytes = bytes;
+  int64_t bytes = 4;
+  for (; bytes <= kLargestDirect && best(bytes) == Way::kDirect; bytes *= 2) choice.direct_bytes = bytes;
+  for (; bytes <= kLargestDirect && best(bytes) == Way::kStar; bytes *= 2) choice.star_bytes = bytes;
   choice.large = best(int64_t{1} << 30);
-  if (choice.large == Way::kDirect) choice.large = Way::kTwoStep;  // two ranks: equal bytes, half of the additions
+  const LinkCost& link = Hosts(layout) > 1 ? constants.network : constants.host;
+  choice.chunk_bytes = layout.chunk_bytes;
+  while (choice.chunk_bytes > kSmallestChunk && static_cast<double>(choice.chunk_bytes) * link.us_per_byte > kLongestChunkUs) {
+    choice.chunk_bytes /= 2;
+  }
+  // Two ranks send equal bytes either way; directly, nobody waits for a second step.
+  if (layout.size() == 2) choice.large = Way::kDirect;
   return choice;
 }
 

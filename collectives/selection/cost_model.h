@@ -7,11 +7,15 @@
 //
 //   direct        a + (bytes of one exchange of n between all pairs) b + (p-1) n g
 //   two step      2 a + (two exchanges of n/p between all pairs) b + (p-1)/p n g               Patarasuk and Yuan 2009
+//   star          2 a + (what rank 0 sends) b + (p-1) n g
 //   chain         2 (p-1) (a + c b) + (what the busiest link of the chain carries) b + n g     pipelined by chunk
 //   one shot      s + n m + (p-1) n g
 //   two shot      2 s for each chunk + 2 n m + (p-1)/p n g
 //   cross memory  2 s + system calls + 2 (p-1)/p n / (rate of process_vm_readv) + (p-1)/p n g
 //   registered    2 s + (p-1)/p n g + n m
+//
+// Where ranks share cores, what they do for messages between hosts adds up: m for each, over the cores that there are; a star has
+// the fewest.
 //
 // Broadcasts and rooted reductions are the obvious parts of these.
 #ifndef RINGMASTER_COLLECTIVES_SELECTION_COST_MODEL_H_
@@ -26,7 +30,7 @@
 
 namespace ringmaster::selection {
 
-enum class Way { kDirect, kTwoStep, kChain, kOneShot, kTwoShot, kCrossMemory, kRegistered };
+enum class Way { kDirect, kTwoStep, kStar, kChain, kOneShot, kTwoShot, kCrossMemory, kRegistered };
 
 const char* NameOf(Way way);
 
@@ -50,7 +54,8 @@ struct Layout {
   std::vector<int> hosts;      // by rank: which host; equal numbers are one host
   bool shared_memory = false;  // the communicator works in memory that all ranks share
   int64_t chunk_bytes = 128 << 10;
-  bool registered = false;  // the buffers lie in registered memory
+  bool registered = false;    // the buffers lie in registered memory
+  double ranks_per_core = 1;  // on the host that has most
 
   int size() const { return static_cast<int>(hosts.size()); }
 };
@@ -70,11 +75,13 @@ std::vector<Prediction> Predict(const Call& call, const Layout& layout, const Co
 std::string ExplainChoice(const Call& call, const Layout& layout, const Constants& constants,
                           std::optional<Way> chosen = std::nullopt);
 
-// The two figures that decide for streams, found by asking the model: rooted and rootless reductions up to `direct_bytes` go
-// directly, those above as `large` says.
+// The figures that decide for streams, found by asking the model: rooted and rootless reductions up to `direct_bytes` go directly,
+// all-reduces above that and up to `star_bytes` as a star, those above as `large` says.
 struct StreamChoice {
   int64_t direct_bytes = 0;  // a power of two, or 0
+  int64_t star_bytes = 0;    // likewise
   Way large = Way::kTwoStep;
+  int64_t chunk_bytes = 0;  // of two steps: a power of two, at most the layout's
 };
 StreamChoice ChooseForStreams(const Layout& layout, const Constants& constants);
 

@@ -95,11 +95,37 @@ TEST(CostModelTest, AnExplanationNamesEachWayOnceCheapestFirst) {
             "all_reduce(count 1, f32, sum), 2 ranks on 2 hosts\n"
             "  direct               10.0 us  chosen\n"
             "  two step             20.0 us  2.0 times the least\n"
+            "  star                 20.0 us  2.0 times the least\n"
             "  chain                20.1 us  2.0 times the least\n");
   EXPECT_THAT(ExplainChoice(AllReduce(4), {.hosts = {0, 1}}, {}, Way::kChain), HasSubstr("us  1.0 times the least\n  two step"));
   const Call barrier;
   EXPECT_THAT(ExplainChoice(barrier, {.hosts = {0, 1}}, {}), HasSubstr("there is one algorithm"));
 }
+
+TEST(CostModelTest, ManyRanksACoreSendFewMessages) {
+  const Constants loopback{.network = {.latency_us = 5, .us_per_byte = 2e-4}};
+  Layout layout{.hosts = {0, 1, 2, 3, 4, 5, 6, 7}};
+  EXPECT_EQ(Best(AllReduce(8), layout, loopback), Way::kDirect);
+  EXPECT_EQ(ChooseForStreams(layout, loopback).star_bytes, 0);
+  layout.ranks_per_core = 4;
+  EXPECT_EQ(Best(AllReduce(8), layout, loopback), Way::kStar);
+  EXPECT_EQ(Best(AllReduce(64 << 20), layout, loopback), Way::kTwoStep) << "the root would send everything";
+  const StreamChoice choice = ChooseForStreams(layout, loopback);
+  EXPECT_EQ(choice.direct_bytes, 0);
+  EXPECT_EQ(Best(AllReduce(choice.star_bytes), layout, loopback), Way::kStar);
+  EXPECT_NE(Best(AllReduce(2 * choice.star_bytes), layout, loopback), Way::kStar);
+}
+
+TEST(CostModelTest, ASlowLinkGetsShortChunks) {
+  Layout layout{.hosts = {0, 1, 2, 3}, .chunk_bytes = 1 << 20};
+  EXPECT_EQ(ChooseForStreams(layout, {.network = {.latency_us = 30, .us_per_byte = 8.5e-3}}).chunk_bytes, 128 << 10);
+  EXPECT_EQ(ChooseForStreams(layout, {.network = {.latency_us = 5, .us_per_byte = 2e-4}}).chunk_bytes, 1 << 20);
+  EXPECT_EQ(ChooseForStreams(layout, {.network = {.latency_us = 30, .us_per_byte = 1}}).chunk_bytes, 64 << 10);
+  layout.chunk_bytes = 1024;
+  EXPECT_EQ(ChooseForStreams(layout, {}).chunk_bytes, 1024);
+}
+
+TEST(CostModelTest, TwoRanksExchangeEverythingAtOnce) { EXPECT_EQ(ChooseForStreams({.hosts = {0, 1}}, {}).large, Way::kDirect); }
 
 TEST(CostModelTest, TheThresholdOfStreamsIsWhereTheModelTurns) {
   const Layout single{.hosts = {0, 1, 2, 3}};

@@ -66,7 +66,7 @@ class CudaGptModel final : public Model {
   absl::Status FetchGradients() override { return gpt_->GetArena(CudaArena::kGradients, gradients_); }
   absl::Status StoreGradients() override { return gpt_->SetArena(CudaArena::kGradients, gradients_); }
 
-  void ExpectLastPass() override { is_last_pass_ = true; }
+  void ExpectLastPass(GradientListener*) override { is_last_pass_ = true; }
   absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale) override {
     return gpt_->ForwardBackward(batch, gradient_scale, std::exchange(is_last_pass_, false));
   }

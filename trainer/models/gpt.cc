@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/status_macros.h"
@@ -59,6 +60,7 @@ absl::Status Gpt::Plan(Planner& planner) {
   entry_ = planner.AddKept(shape_.rows() * channels);
   const auto [begin, end] = part_.LayersOf(shape_.layers);
   for (int64_t i = begin; i < end; ++i) {
+    first_parameters_.push_back(planner.parameters().size());
     RM_ASSIGN_OR_RETURN(TransformerBlock block,
                         TransformerBlock::Plan(context_, absl::StrCat("h.", i), shape_, temporaries_, planner));
     blocks_.push_back(std::move(block));
@@ -211,6 +213,8 @@ absl::Status Gpt::Backward(int slot) {
   for (size_t i = blocks_.size(); i-- > 0;) {
     const float* residual = i == 0 ? entry_.In(memory_) : blocks_[i - 1].residual(memory_);
     RM_RETURN_IF_ERROR(blocks_[i].Backward(memory_, peers_, residual, /*first=*/i == 0));
+    // The tables in front get more: the head's is the embedding's.
+    if (listener_ != nullptr) listener_->FinalFrom(parameters_[first_parameters_[i]].offset);
   }
   if (part_.is_first_stage()) {
     EmbeddingBackward(OwnEmbedding(), TokensOf(slot), d_stream, token_table_.Gradients(memory_),
@@ -220,6 +224,7 @@ absl::Status Gpt::Backward(int slot) {
 }
 
 absl::StatusOr<LossSum> Gpt::ForwardBackward(const Batch& batch, float gradient_scale) {
+  const absl::Cleanup forget_listener = [this] { listener_ = nullptr; };
   RM_RETURN_IF_ERROR(CheckOneStage());
   RM_ASSIGN_OR_RETURN(const LossSum sum, Forward(/*slot=*/0, batch, gradient_scale));
   RM_RETURN_IF_ERROR(Backward(/*slot=*/0));

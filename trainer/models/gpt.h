@@ -35,6 +35,7 @@ class Gpt final : public PlannedModel, public Stage {
   // Of the whole model.
   std::string fingerprint() const override;
 
+  void ExpectLastPass(GradientListener* listener) override { listener_ = listener; }
   // FAILED_PRECONDITION: it is one stage of several, whose passes are below.
   absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale) override;
   absl::StatusOr<LossSum> Evaluate(const Batch& batch) override;
@@ -77,6 +78,8 @@ class Gpt final : public PlannedModel, public Stage {
   ParameterSlot token_table_;     // (tokens held, channels): of the first stage and the last
   ParameterSlot position_table_;  // (context, channels): of the first stage
   std::vector<TransformerBlock> blocks_;
+  std::vector<size_t> first_parameters_;  // by block
+  GradientListener* listener_ = nullptr;  // of the next pass
   LayerNorm final_norm_;
   Linear head_;
   TransformerTemporaries temporaries_;

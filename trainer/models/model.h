@@ -37,6 +37,15 @@ struct LossSum {
   int64_t correct = 0;  // arg max hits the target
 };
 
+// Learns during a pass which gradients that pass changes no more, so that they can be summed over ranks while it goes on.
+class GradientListener {
+ public:
+  virtual ~GradientListener() = default;
+
+  // From offset `begin` of the arena to its end.
+  virtual void FinalFrom(int64_t begin) = 0;
+};
+
 class Model {
  public:
   virtual ~Model() = default;
@@ -65,8 +74,8 @@ class Model {
   virtual void Initialize(uint64_t seed) = 0;
 
   // The next ForwardBackward is the last before the optimizer's step. A model on a GPU that shares its gradients with others'
-  // begins to sum them while it runs.
-  virtual void ExpectLastPass() {}
+  // begins to sum them while it runs; one on the host may tell `listener`, if there is one, as it goes.
+  virtual void ExpectLastPass(GradientListener* listener) {}
 
   // Adds gradient_scale * d(sum of losses)/d(weights) to the gradients.
   // INTERNAL: the maths library failed; its text is in the message.

@@ -89,6 +89,42 @@ TEST_P(AnyModel, GradientsInMemoryFromOutsideAreTheSameBits) {
   EXPECT_TRUE(std::ranges::equal(own->gradients(), std::span<float>(begin, own->gradients().size())));
 }
 
+// Copies what it is told is final.
+class Copier final : public GradientListener {
+ public:
+  explicit Copier(Model& model) : model_(model), copy_(model.gradients().size()), final_from_(static_cast<int64_t>(copy_.size())) {}
+
+  void FinalFrom(int64_t begin) override {
+    ASSERT_LE(begin, final_from_);
+    std::ranges::copy(model_.gradients().subspan(begin, final_from_ - begin), copy_.begin() + begin);
+    final_from_ = begin;
+    ++calls_;
+  }
+
+  int calls() const { return calls_; }
+  int64_t final_from() const { return final_from_; }
+  std::span<const float> finals() const { return std::span<const float>(copy_).subspan(final_from_); }
+
+ private:
+  Model& model_;
+  std::vector<float> copy_;
+  int64_t final_from_;
+  int calls_ = 0;
+};
+
+TEST_P(AnyModel, GradientsThatAreSaidToBeFinalDoNotChange) {
+  const auto model = Create(4);
+  const Batch batch = ExampleBatch(Chosen().shape, 4, 1);
+  Copier copier(*model);
+  ASSERT_OK(model->ForwardBackward(batch, 0.5f));
+  model->ExpectLastPass(&copier);
+  ASSERT_OK(model->ForwardBackward(batch, 0.5f));
+  EXPECT_EQ(copier.calls(), GetParam() == 0 ? kGpt.layers : 0);
+  EXPECT_TRUE(std::ranges::equal(copier.finals(), model->gradients().subspan(copier.final_from())));
+  ASSERT_OK(model->ForwardBackward(batch, 0.5f));
+  EXPECT_EQ(copier.calls(), GetParam() == 0 ? kGpt.layers : 0) << "of the last pass alone";
+}
+
 TEST_P(AnyModel, RepeatedPass_GivesTheSameBits) {
   const auto model = Create(4);
   const Batch batch = ExampleBatch(Chosen().shape, 4, 1);

@@ -28,23 +28,31 @@ GradientSync::GradientSync(std::unique_ptr<Communicator> communicator, const Clo
   board_->collective_bytes.store(0, std::memory_order_relaxed);
 }
 
-// The board says "entered" before the wait begins and "communication" while it lasts.
-template <typename Collective>
-absl::Status GradientSync::Measure(Operation operation, DataType type, size_t bytes, const Collective& collective) {
+GradientSync::~GradientSync() {
+  if (queue_ == nullptr) return;
+  if (!begun_.empty()) communicator_->Abort("this rank gave up in the middle of a step");
+  queue_->Stop();
+}
+
+void GradientSync::Enter(Operation operation, DataType type, size_t bytes) {
   counters_.collectives += 1;
   counters_.bytes += bytes;
+  if (board_ == nullptr) return;
+  board_->collective_bytes.fetch_add(bytes, std::memory_order_relaxed);
+  board_->waits_for.store(-1, std::memory_order_relaxed);
+  if (!options_.is_of_all_ranks) return;
+  board_->collective_sequence.fetch_add(1, std::memory_order_relaxed);
+  board_->last_call.store(NumberOf(operation, type, bytes), std::memory_order_relaxed);
+}
+
+// The board says "communication" while it lasts.
+template <typename Collective>
+absl::Status GradientSync::Wait(const Collective& collective) {
   TrainerPhase phase = TrainerPhase::kStarting;
-  if (board_ != nullptr) {
-    board_->collective_bytes.fetch_add(bytes, std::memory_order_relaxed);
-    board_->waits_for.store(-1, std::memory_order_relaxed);
-    if (options_.is_of_all_ranks) {
-      board_->collective_sequence.fetch_add(1, std::memory_order_relaxed);
-      board_->last_call.store(NumberOf(operation, type, bytes), std::memory_order_relaxed);
-    }
-    phase = board_->phase.exchange(TrainerPhase::kCommunication, std::memory_order_relaxed);
-  }
+  if (board_ != nullptr) phase = board_->phase.exchange(TrainerPhase::kCommunication, std::memory_order_relaxed);
   const absl::Time start = clock_.Now();
-  const absl::Status status = collective();
+  absl::Status status = begun_.empty() ? absl::OkStatus() : FinishBegun();
+  if (status.ok()) status = collective();
   counters_.waiting += clock_.Now() - start;
   if (board_ != nullptr && absl::IsInvalidArgument(status)) {
     board_->trouble.store(TrainerTrouble::kMismatchedCall, std::memory_order_relaxed);
@@ -53,15 +61,56 @@ absl::Status GradientSync::Measure(Operation operation, DataType type, size_t by
   return status;
 }
 
+// The board says "entered" before the wait begins.
+template <typename Collective>
+absl::Status GradientSync::Measure(Operation operation, DataType type, size_t bytes, const Collective& collective) {
+  Enter(operation, type, bytes);
+  return Wait(collective);
+}
+
 absl::StatusOr<std::span<float>> GradientSync::AllocateGradients(int64_t elements) {
   RM_CHECK(size() > 1) << "alone, nobody shares memory";
   RM_ASSIGN_OR_RETURN(gradients_, communicator_->Register(elements * static_cast<int64_t>(sizeof(float)), options_.timeout));
   return std::span<float>(static_cast<float*>(gradients_.data()), static_cast<size_t>(elements));
 }
 
+void GradientSync::BeginSum(std::span<float> gradients, int64_t begin) {
+  if (size() == 1) return;
+  const size_t end = begun_from_.value_or(gradients.size()), from = static_cast<size_t>(begin);
+  RM_CHECK(from <= end) << "gradients from " << begin << " behind those from " << end;
+  if (end - from < static_cast<size_t>(options_.smallest_begun)) return;  // with the next ones
+  if (queue_ == nullptr) {
+    queue_ = std::make_unique<WorkQueue>(*communicator_, clock_);
+    queue_->Start();
+  }
+  const size_t bucket = static_cast<size_t>(options_.bucket_elements);
+  for (size_t at = from; at < end; at += bucket) {
+    const std::span<float> part = gradients.subspan(at, std::min(bucket, end - at));
+    Enter(Operation::kAllReduce, DataType::kF32, part.size_bytes());
+    begun_.push_back(queue_->Issue({.operation = Operation::kAllReduce,
+                                    .type = DataType::kF32,
+                                    .reduction = Reduction::kSum,
+                                    .count = static_cast<int64_t>(part.size()),
+                                    .send = part.data(),
+                                    .receive = part.data()},
+                                   options_.timeout));
+  }
+  begun_from_ = from;
+}
+
+absl::Status GradientSync::FinishBegun() {
+  absl::Status status;
+  // Each has its timeout from when it begins.
+  for (const Work& work : begun_) status.Update(work.Wait(options_.timeout * static_cast<double>(begun_.size() + 1)));
+  begun_.clear();
+  return status;
+}
+
 absl::Status GradientSync::SumGradients(std::span<float> gradients) {
   if (size() == 1) return absl::OkStatus();
   const size_t bucket = static_cast<size_t>(options_.bucket_elements);
+  if (begun_from_.has_value()) gradients = gradients.first(*std::exchange(begun_from_, std::nullopt));
+  if (!begun_.empty()) RM_RETURN_IF_ERROR(Wait([] { return absl::OkStatus(); }));
   for (size_t begin = 0; begin < gradients.size(); begin += bucket) {
     const std::span<float> part = gradients.subspan(begin, std::min(bucket, gradients.size() - begin));
     RM_RETURN_IF_ERROR(Measure(Operation::kAllReduce, DataType::kF32, part.size_bytes(), [&] {

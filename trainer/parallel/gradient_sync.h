@@ -9,13 +9,16 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "collectives/communicator.h"
+#include "collectives/work_queue.h"
 #include "common/clock.h"
 #include "common/progress_board.h"
 
@@ -24,6 +27,7 @@ namespace ringmaster::trainer {
 struct GradientSyncOptions {
   absl::Duration timeout = absl::Seconds(60);  // of each collective
   int64_t bucket_elements = 4 << 20;           // of one all-reduce of gradients; equal on all ranks
+  int64_t smallest_begun = 64 << 10;           // elements that BeginSum puts off until more are final; equal on all ranks
   // Of the job's ranks those are compared that have entered fewest: only what all of them enter may count on the board.
   bool is_of_all_ranks = true;
 };
@@ -39,6 +43,7 @@ class GradientSync {
   // `communicator` null: a group of one. `board` may be null; it and `clock` must outlive this. The board's counters, which are
   // also DeviceSync's, begin again at 0.
   GradientSync(std::unique_ptr<Communicator> communicator, const Clock& clock, ProgressBoard* board, GradientSyncOptions options);
+  ~GradientSync();
 
   int rank() const { return communicator_ == nullptr ? 0 : communicator_->rank(); }
   int size() const { return communicator_ == nullptr ? 1 : communicator_->size(); }
@@ -49,6 +54,11 @@ class GradientSync {
 
   // gradients[i] = sum over ranks, in place. The caller has scaled its share (1 / tokens of the global batch).
   absl::Status SumGradients(std::span<float> gradients);
+
+  // The same by and by, while the caller goes on computing: from `begin` to their end the gradients are final and belong to us
+  // until SumGradients, which sums the rest, returns. `begin` falls from call to call, by the same steps on all ranks. Another call
+  // waits for what has begun.
+  void BeginSum(std::span<float> gradients, int64_t begin);
 
   // values[i] = the greatest over ranks, in place.
   absl::Status Max(std::span<float> values);
@@ -90,10 +100,17 @@ class GradientSync {
   const Counters& counters() const { return counters_; }
 
  private:
+  void Enter(Operation operation, DataType type, size_t bytes);
+  absl::Status FinishBegun();
+  template <typename Collective>
+  absl::Status Wait(const Collective& collective);
   template <typename Collective>
   absl::Status Measure(Operation operation, DataType type, size_t bytes, const Collective& collective);
 
   const std::unique_ptr<Communicator> communicator_;
+  std::unique_ptr<WorkQueue> queue_;  // of BeginSum, once it is needed
+  std::vector<Work> begun_;
+  std::optional<size_t> begun_from_;  // the gradients from here to the end are begun
   RegisteredBuffer gradients_;
   const Clock& clock_;
   ProgressBoard* const board_;

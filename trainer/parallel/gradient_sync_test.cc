@@ -54,6 +54,52 @@ TEST_F(GradientSyncTest, SumsGradientsAcrossBucketBorders) {
   }
 }
 
+TEST_F(GradientSyncTest, SumsByAndByWhatAllAtOnceWouldBe) {
+  constexpr int kRanks = 3;
+  auto at_once = Make(kRanks, {});
+  const auto fill = [](int rank, std::vector<float>* gradients) {
+    for (int index = 0; index < 1000; ++index) gradients->push_back(1.0f / static_cast<float>(1 + index + 7 * rank));
+  };
+  std::vector<std::vector<float>> expected(kRanks), found(kRanks);
+  OnAll(at_once, [&](GradientSync& sync) {
+    fill(sync.rank(), &expected[sync.rank()]);
+    EXPECT_OK(sync.SumGradients(expected[sync.rank()]));
+  });
+  auto begun = Make(kRanks, {.bucket_elements = 64, .smallest_begun = 100});
+  OnAll(begun, [&](GradientSync& sync) {
+    std::vector<float>& gradients = found[sync.rank()];
+    fill(sync.rank(), &gradients);
+    for (int step = 0; step < 3; ++step) {
+      if (step > 0) fill(sync.rank(), &(gradients = {}));
+      sync.BeginSum(gradients, 950);  // too few
+      sync.BeginSum(gradients, 800);
+      std::vector<int64_t> values{sync.rank()};
+      EXPECT_OK(sync.Min(values)) << "waits for what has begun";
+      sync.BeginSum(gradients, 300);
+      std::fill(gradients.begin(), gradients.begin() + 300, static_cast<float>(sync.rank()));  // goes on computing
+      EXPECT_OK(sync.SumGradients(gradients));
+      EXPECT_EQ(gradients[0], 3);
+      EXPECT_EQ(gradients[299], 3);
+    }
+    EXPECT_EQ(sync.counters().collectives, 3u * (4 + 1 + 8 + 5));
+  });
+  for (int rank = 0; rank < kRanks; ++rank) {
+    EXPECT_TRUE(std::equal(found[rank].begin() + 300, found[rank].end(), expected[rank].begin() + 300)) << "rank " << rank;
+  }
+}
+
+TEST_F(GradientSyncTest, OneThatGivesUpInTheMiddleOfAStepTellsTheOthers) {
+  auto ranks = Make(2, {.smallest_begun = 1});
+  std::vector<std::vector<float>> gradients(2, std::vector<float>(100, 1.0f));
+  std::thread other([&] {
+    ranks[1]->BeginSum(gradients[1], 50);
+    EXPECT_THAT(ranks[1]->SumGradients(gradients[1]), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("rank 0")));
+  });
+  ranks[0]->BeginSum(gradients[0], 50);
+  ranks[0].reset();
+  other.join();
+}
+
 TEST_F(GradientSyncTest, ANewGroupCountsFromZeroAgain) {
   ProgressBoard board;
   board.collective_sequence = 512;
