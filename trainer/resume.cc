@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
@@ -70,6 +72,12 @@ absl::StatusOr<ResumeChoice> ShareChoice(Communicator& communicator, const absl:
   shared.text[sizeof(shared.text) - 1] = '\0';
   if (shared.code != 0) return absl::Status(static_cast<absl::StatusCode>(shared.code), shared.text);
   return ResumeChoice{.path = shared.text, .step = shared.step};
+}
+
+std::string CheckpointRoot(const v1::JobSpec& spec, const JobId& job) {
+  if (spec.checkpoint().directory().empty()) return "";
+  std::error_code error;
+  return (std::filesystem::absolute(spec.checkpoint().directory(), error) / job.value()).lexically_normal();
 }
 
 }  // namespace ringmaster::trainer

@@ -10,6 +10,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "collectives/communicator.h"
+#include "common/ids.h"
+#include "proto/job.pb.h"
 #include "proto/trainer_service.pb.h"
 #include "trainer/session/coordinator_link.h"
 
@@ -35,6 +37,9 @@ absl::StatusOr<ResumeChoice> ChooseCheckpoint(const v1::JoinResponse& join, Coor
 // Every rank calls it; rank 0 with its choice. Returns rank 0's choice, or its error.
 absl::StatusOr<ResumeChoice> ShareChoice(Communicator& communicator, const absl::StatusOr<ResumeChoice>& choice,
                                          absl::Duration timeout);
+
+// Where a job's checkpoints are, absolute; empty: it writes none.
+std::string CheckpointRoot(const v1::JobSpec& spec, const JobId& job);
 
 }  // namespace ringmaster::trainer
 
