@@ -11,9 +11,8 @@ namespace {
 constexpr double kOtherShare = 0.15;
 
 bool SameRanks(const WorkerLook& a, const WorkerLook& b) {
-  return std::ranges::equal(a.ranks, b.ranks, [](const RankLook& x, const RankLook& y) {
-    return x.incarnation == y.incarnation && x.epoch == y.epoch;
-  });
+  return std::ranges::equal(
+      a.ranks, b.ranks, [](const RankLook& x, const RankLook& y) { return x.incarnation == y.incarnation && x.epoch == y.epoch; });
 }
 
 // Of the phases that follow each other in every step.
@@ -45,8 +44,10 @@ RankLook::RankLook(Incarnation process, Epoch in, const ProgressBoard& board)
 
 bool HeartbeatPace::IsDue(const WorkerLook& look, absl::Time now) {
   const WorkerLook before = std::exchange(before_, look);
-  bool is_due = now - sent_at_ >= quiet_ || look.master_port != sent_.master_port || !SameRanks(look, sent_);
-  if (!is_due && now - sent_at_ >= kSoon && SameRanks(look, before)) {
+  if (!SameRanks(look, before)) new_until_ = now + kNew;
+  bool is_due = now - sent_at_ >= quiet_ || look.master_port != sent_.master_port || !SameRanks(look, sent_) ||
+                (now < new_until_ && now - sent_at_ >= kSoon);
+  if (!is_due && now - sent_at_ >= kSoon) {
     for (size_t i = 0; i < look.ranks.size(); ++i) {
       is_due = is_due || IsNews(sent_.ranks[i], look.ranks[i]) || StandsStill(before.ranks[i], look.ranks[i]);
     }

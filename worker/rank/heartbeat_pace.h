@@ -1,6 +1,6 @@
-// When a worker's heartbeat is worth sending. While all ranks step and nothing else changes, one in a while is enough for the lease and
-// for whoever watches; when a rank stands still, or something about it is new, the coordinator must hear of it soon. A heartbeat costs the
-// ranks of a crowded host about a millisecond; a look at their boards costs microseconds. Pure; one thread.
+// When a worker's heartbeat is worth sending. While all ranks step and nothing else changes, one in a while is enough for the lease
+// and for whoever watches; when a rank stands still, or something about it is new, the coordinator must hear of it soon. A
+// heartbeat costs the ranks of a crowded host about a millisecond; a look at their boards costs microseconds. Pure; one thread.
 #ifndef RINGMASTER_WORKER_RANK_HEARTBEAT_PACE_H_
 #define RINGMASTER_WORKER_RANK_HEARTBEAT_PACE_H_
 
@@ -37,6 +37,7 @@ struct WorkerLook {
 class HeartbeatPace {
  public:
   static constexpr absl::Duration kSoon = absl::Milliseconds(200);  // between two heartbeats that have news
+  static constexpr absl::Duration kNew = absl::Seconds(5);  // for so long ranks themselves are news: somebody watches the start
 
   // At most so long between two heartbeats.
   void set_quiet(absl::Duration quiet) { quiet_ = quiet; }
@@ -47,6 +48,7 @@ class HeartbeatPace {
  private:
   absl::Duration quiet_ = absl::Seconds(1);
   absl::Time sent_at_ = absl::InfinitePast();
+  absl::Time new_until_ = absl::InfinitePast();
   WorkerLook sent_;
   WorkerLook before_;  // the last look
 };

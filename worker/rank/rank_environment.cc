@@ -55,10 +55,19 @@ Environment BuildRankEnvironment(const RankPlace& place, const Environment& oper
 }
 
 Environment WithoutRank(Environment environment) {
-  constexpr const char* kOfRank[] = {"RANK",        "LOCAL_RANK",       "WORLD_SIZE",         "LOCAL_WORLD_SIZE",
-                                     "GROUP_RANK",  "GROUP_WORLD_SIZE", "ROLE_RANK",          "ROLE_WORLD_SIZE",
-                                     "MASTER_ADDR", "MASTER_PORT",      "TORCHELASTIC_RESTART_COUNT",
-                                     environment::kEpoch, environment::kIncarnation};
+  constexpr const char* kOfRank[] = {"RANK",
+                                     "LOCAL_RANK",
+                                     "WORLD_SIZE",
+                                     "LOCAL_WORLD_SIZE",
+                                     "GROUP_RANK",
+                                     "GROUP_WORLD_SIZE",
+                                     "ROLE_RANK",
+                                     "ROLE_WORLD_SIZE",
+                                     "MASTER_ADDR",
+                                     "MASTER_PORT",
+                                     "TORCHELASTIC_RESTART_COUNT",
+                                     environment::kEpoch,
+                                     environment::kIncarnation};
   for (const char* name : kOfRank) environment.erase(name);
   return environment;
 }

@@ -43,10 +43,10 @@ TEST(RankEnvironment, WithoutAnyoneElse_IsExactlyTheContract) {
                   Pair("TORCHELASTIC_RUN_ID", "char-gpt-7f3k2"), Pair("TORCHELASTIC_USE_AGENT_STORE", "False"),
                   Pair("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"), Pair("OMP_NUM_THREADS", "2"), Pair("GOMP_SPINCOUNT", "1000"),
                   Pair("RINGMASTER_COORDINATOR", "10.0.0.9:7077"), Pair("RINGMASTER_RELAY", "unix-abstract:ringmaster-relay-7"),
-                  Pair("RINGMASTER_JOB", "char-gpt-7f3k2"),
-                  Pair("RINGMASTER_EPOCH", "4"), Pair("RINGMASTER_INCARNATION", "18446744073709551615"),
-                  Pair("RINGMASTER_HOST", "h2"), Pair("RINGMASTER_ADDRESS", "10.0.0.2"), Pair("RINGMASTER_PROGRESS_BOARD_FD", "5"),
-                  Pair("NCCL_NVLS_ENABLE", "0"), Pair("TORCH_SYMM_MEM_DISABLE_MULTICAST", "1"), Pair("NVSHMEM_DISABLE_NVLS", "1")));
+                  Pair("RINGMASTER_JOB", "char-gpt-7f3k2"), Pair("RINGMASTER_EPOCH", "4"),
+                  Pair("RINGMASTER_INCARNATION", "18446744073709551615"), Pair("RINGMASTER_HOST", "h2"),
+                  Pair("RINGMASTER_ADDRESS", "10.0.0.2"), Pair("RINGMASTER_PROGRESS_BOARD_FD", "5"), Pair("NCCL_NVLS_ENABLE", "0"),
+                  Pair("TORCH_SYMM_MEM_DISABLE_MULTICAST", "1"), Pair("NVSHMEM_DISABLE_NVLS", "1")));
 }
 
 TEST(WithoutRank, LeavesWhatAllRanksOfAJobHaveInCommon) {
@@ -61,7 +61,8 @@ TEST(WithoutRank, LeavesWhatAllRanksOfAJobHaveInCommon) {
   other.master_port = 40002;
   const Environment common = WithoutRank(BuildRankEnvironment(Place(), {}, {{"COLOR", "green"}}));
   EXPECT_EQ(common, WithoutRank(BuildRankEnvironment(other, {}, {{"COLOR", "green"}})));
-  EXPECT_THAT(common, IsSupersetOf({Pair("COLOR", "green"), Pair("OMP_NUM_THREADS", "2"), Pair("RINGMASTER_JOB", "char-gpt-7f3k2")}));
+  EXPECT_THAT(common,
+              IsSupersetOf({Pair("COLOR", "green"), Pair("OMP_NUM_THREADS", "2"), Pair("RINGMASTER_JOB", "char-gpt-7f3k2")}));
 }
 
 struct Precedence {
