@@ -163,6 +163,8 @@ int RunCommand(const CommonOptions& common, const JobFileOptions& options, const
   return RunAt(remote, common, *spec, world);
 }
 
-int RunHere(const CommonOptions& common, const v1::JobSpec& spec, const Surroundings& world) { return RunAt("", common, spec, world); }
+int RunHere(const CommonOptions& common, const v1::JobSpec& spec, const Surroundings& world) {
+  return RunAt("", common, spec, world);
+}
 
 }  // namespace ringmaster::cli

@@ -17,7 +17,8 @@ bool IsSameFailure(const v1::Failure& a, const v1::Failure& b) {
 // The oldest are dropped, so they are told apart by what they say and not by count.
 bool IsKnown(const v1::Verdict& verdict, const v1::JobStatus& status) {
   return std::any_of(status.verdicts().begin(), status.verdicts().end(), [&](const v1::Verdict& other) {
-    return verdict.epoch() == other.epoch() && verdict.text() == other.text() && verdict.since().seconds() == other.since().seconds();
+    return verdict.epoch() == other.epoch() && verdict.text() == other.text() &&
+           verdict.since().seconds() == other.since().seconds();
   });
 }
 

@@ -1,6 +1,6 @@
-// The one thread that owns the core: takes what events there are from a queue, steps the machine over them, stores the records of all
-// in one write, then performs the effects and answers the calls. When the store fails, a call gets its error and nothing of it stays; what workers said is kept and tried
-// again, and reads are served all the time.
+// The one thread that owns the core: takes what events there are from a queue, steps the machine over them, stores the records of
+// all in one write, then performs the effects and answers the calls. When the store fails, a call gets its error and nothing of it
+// stays; what workers said is kept and tried again, and reads are served all the time.
 #ifndef RINGMASTER_COORDINATOR_DRIVER_H_
 #define RINGMASTER_COORDINATOR_DRIVER_H_
 

@@ -9,8 +9,8 @@
 
 namespace ringmaster::trainer {
 
-// Averages over the last 50 steps, or over a fifth of a second of shorter ones: one that the system held up for a moment must not look like
-// the rule. Validation and other pauses between steps do not count.
+// Averages over the last 50 steps, or over a fifth of a second of shorter ones: one that the system held up for a moment must not
+// look like the rule. Validation and other pauses between steps do not count.
 class Throughput {
  public:
   struct Step {

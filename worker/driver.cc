@@ -24,7 +24,7 @@ constexpr int kProtocol = 1;
 constexpr absl::Duration kFirstBackoff = absl::Milliseconds(50);
 constexpr absl::Duration kMaxBackoff = absl::Seconds(2);
 constexpr absl::Duration kWelcomeTimeout = absl::Seconds(5);  // from Hello
-constexpr absl::Duration kMaxQuiet = absl::Seconds(1);     // between two heartbeats: what `watch` shows is at most this old
+constexpr absl::Duration kMaxQuiet = absl::Seconds(1);        // between two heartbeats: what `watch` shows is at most this old
 
 std::string Message(const absl::Status& status) { return std::string(status.message()); }
 

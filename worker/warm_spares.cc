@@ -55,7 +55,9 @@ std::optional<WarmSpares::Spare> WarmSpares::Take(const JobId& job, const std::v
   const auto found = jobs_.find(job);
   if (found == jobs_.end()) return std::nullopt;
   std::vector<Spare>& spares = found->second.spares;
-  const auto is_told = [&](const std::string& variable) { return std::find(environment.begin(), environment.end(), variable) != environment.end(); };
+  const auto is_told = [&](const std::string& variable) {
+    return std::find(environment.begin(), environment.end(), variable) != environment.end();
+  };
   if (!std::all_of(found->second.environment.begin(), found->second.environment.end(), is_told)) return std::nullopt;
   const auto waiting = std::find_if(spares.begin(), spares.end(), [](const Spare& spare) { return spare.pid != 0; });
   if (waiting == spares.end()) return std::nullopt;
@@ -103,7 +105,8 @@ bool WarmSpares::Consume(const ProcessEvent& event) {
     return true;
   }
   for (auto& [job, of_job] : jobs_) {
-    const auto spare = std::find_if(of_job.spares.begin(), of_job.spares.end(), [&](const Spare& one) { return one.id == event.id; });
+    const auto spare =
+        std::find_if(of_job.spares.begin(), of_job.spares.end(), [&](const Spare& one) { return one.id == event.id; });
     if (spare == of_job.spares.end()) continue;
     if (const auto* started = std::get_if<process_event::Started>(&event.what)) spare->pid = started->pid;
     if (exited) of_job.spares.erase(spare);

@@ -43,17 +43,17 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const WorkerOptions& optio
   RM_ASSIGN_OR_RETURN(std::unique_ptr<CoordinatorStream> stream, CreateGrpcCoordinatorStream(options.coordinator));
   RM_ASSIGN_OR_RETURN(HeldPort port, HeldPort::Take());
   const Incarnation incarnation(absl::Uniform<uint64_t>(absl::IntervalClosed, absl::BitGen(), 1, ~uint64_t{0}));
-  RM_ASSIGN_OR_RETURN(std::unique_ptr<TrainerRelay> relay, CreateTrainerRelay(absl::StrCat("ringmaster-relay-", incarnation.value()), clock));
+  RM_ASSIGN_OR_RETURN(std::unique_ptr<TrainerRelay> relay,
+                      CreateTrainerRelay(absl::StrCat("ringmaster-relay-", incarnation.value()), clock));
 
   const std::string worker_id = options.worker_id.empty() ? HostName() : options.worker_id;
   DeviceInventory devices = ReadDeviceInventory("/proc/self/cgroup", "/sys/fs/cgroup");
-  DriverOptions driver_options{
-      .coordinator = options.coordinator,
-      .worker_id = worker_id,
-      .address = options.address,
-      .slots = options.slots > 0 ? options.slots : devices.usable_cores,
-      .cores = devices.usable_cores,
-      .incarnation = incarnation};
+  DriverOptions driver_options{.coordinator = options.coordinator,
+                               .worker_id = worker_id,
+                               .address = options.address,
+                               .slots = options.slots > 0 ? options.slots : devices.usable_cores,
+                               .cores = devices.usable_cores,
+                               .incarnation = incarnation};
   auto host = std::make_unique<RankHost>(RankHostOptions{.worker_id = worker_id,
                                                          .coordinator = options.coordinator,
                                                          .relay = relay->address(),
@@ -62,7 +62,8 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const WorkerOptions& optio
                                                          .devices = std::move(devices),
                                                          .operator_environment = ParseEnvironment(environ)},
                                          clock, std::move(runner), std::move(port));
-  auto driver = std::make_unique<WorkerDriver>(std::move(driver_options), clock, std::move(host), std::move(stream), std::move(relay));
+  auto driver =
+      std::make_unique<WorkerDriver>(std::move(driver_options), clock, std::move(host), std::move(stream), std::move(relay));
   RM_RETURN_IF_ERROR(driver->Start());
   const absl::Status attached = driver->WaitUntilAttached(options.connect_timeout);
   if (!attached.ok()) {

@@ -25,9 +25,9 @@ struct BenchOptions {
   bool pin = true;       // rank r on the r-th usable core, counted round
   bool explain = false;
   std::string constants;  // directory of CommunicatorOptions::constants_directory
-  std::string against;  // gloo,openmpi,mpich
-  int rounds = 5;       // of running everything in turn, with --against
-  std::string peers;    // where tests/bench/peers/build.sh has put its programs
+  std::string against;    // gloo,openmpi,mpich
+  int rounds = 5;         // of running everything in turn, with --against
+  std::string peers;      // where tests/bench/peers/build.sh has put its programs
   // One rank by hand; else the command starts all ranks here.
   int rank = -1;
   std::string rendezvous;  // directory

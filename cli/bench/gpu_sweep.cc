@@ -51,7 +51,8 @@ class GpuSweep {
     const Reduction reduction = IsReduction(like_.operation) ? like_.reduction : Reduction::kSum;
     for (int rank = 0; rank <= ranks_.size(); ++rank) {
       for (int64_t i = 0; i < period_; ++i) {
-        const int value = rank < ranks_.size() ? InputOf(rank, i, ranks_.size(), reduction) : ReducedAt(i, ranks_.size(), reduction);
+        const int value =
+            rank < ranks_.size() ? InputOf(rank, i, ranks_.size(), reduction) : ReducedAt(i, ranks_.size(), reduction);
         StoreElement(tables.data(), rank * period_ + i, like_.type, value);
       }
     }
@@ -96,8 +97,8 @@ class GpuSweep {
   absl::Status Check(const Call& call, int64_t* wrong) {
     void* const input = const_cast<void*>(call.send);
     RM_RETURN_IF_ERROR(api_.Zero(wrong_.data(), sizeof(int64_t), stream_));
-    RM_RETURN_IF_ERROR(Launched(
-        FillWithPattern(input, InputElements(call, ranks_.size()), InputPattern(ranks_.rank(), 0), stream_), "FillWithPattern"));
+    RM_RETURN_IF_ERROR(Launched(FillWithPattern(input, InputElements(call, ranks_.size()), InputPattern(ranks_.rank(), 0), stream_),
+                                "FillWithPattern"));
     RM_RETURN_IF_ERROR(ranks_.Enqueue(call, stream_, kTimeout));
     RM_RETURN_IF_ERROR(Compare(call));
     int64_t found = 0;
@@ -109,7 +110,8 @@ class GpuSweep {
 
   absl::Status Expect(const Call& call, int64_t at, int64_t count, const Pattern& pattern) {
     const char* const found = static_cast<const char*>(call.receive) + at * element_;
-    return Launched(CountDifferent(found, count, pattern, static_cast<unsigned long long*>(wrong_.data()), stream_), "CountDifferent");
+    return Launched(CountDifferent(found, count, pattern, static_cast<unsigned long long*>(wrong_.data()), stream_),
+                    "CountDifferent");
   }
 
   // What CountWrong in exact_data.h checks on the host.

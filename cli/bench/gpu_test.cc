@@ -65,10 +65,9 @@ class Gpu : public ::testing::Test {
 
 // All bytes of all operations, types and reductions, in place and not.
 TEST_F(Gpu, EveryOperationIsExact) {
-  for (const Operation operation :
-       {Operation::kAllReduce, Operation::kReduceScatter, Operation::kAllGather, Operation::kBroadcast, Operation::kReduce,
-        Operation::kGather, Operation::kScatter, Operation::kAllToAll, Operation::kReduceScatterV, Operation::kAllGatherV,
-        Operation::kAllToAllV}) {
+  for (const Operation operation : {Operation::kAllReduce, Operation::kReduceScatter, Operation::kAllGather, Operation::kBroadcast,
+                                    Operation::kReduce, Operation::kGather, Operation::kScatter, Operation::kAllToAll,
+                                    Operation::kReduceScatterV, Operation::kAllGatherV, Operation::kAllToAllV}) {
     OnAllGpus(NameOf(operation), [&](Communicator& host, NcclCommunicator& ranks) -> absl::Status {
       for (int type = 0; type < kDataTypes; ++type) {
         for (int reduction = 0; reduction < (IsReduction(operation) ? kReductions : 1); ++reduction) {

@@ -24,8 +24,8 @@ bool HasInPlace(Operation operation);
 // must live as long as the call.
 Call MakeSweepCall(const Call& like, int64_t bytes, bool in_place, const SweepPlace& place, std::vector<int64_t>* counts);
 
-// What `call`, made for `bytes`, has cost: `times` are microseconds, `wrong` counts elements of all ranks. Transport, buffers and place are
-// left to the caller.
+// What `call`, made for `bytes`, has cost: `times` are microseconds, `wrong` counts elements of all ranks. Transport, buffers and
+// place are left to the caller.
 BenchRow RowOf(const Call& call, int ranks, int64_t bytes, const std::vector<double>& times, int64_t wrong);
 
 // Elements that `call` reads on this rank.

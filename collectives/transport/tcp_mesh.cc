@@ -243,7 +243,8 @@ class Mesh {
     const timespec limit = absl::ToTimespec(Remaining());
     ppoll(polled_.data(), polled_.size(), &limit, nullptr);
     if (polled_[0].revents != 0) {
-      return absl::AbortedError(absl::StrCat("group ", options_.group, " is given up; there was no connection yet with ", Absent()));
+      return absl::AbortedError(
+          absl::StrCat("group ", options_.group, " is given up; there was no connection yet with ", Absent()));
     }
     return absl::OkStatus();
   }

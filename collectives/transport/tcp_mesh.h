@@ -32,7 +32,7 @@ struct TcpMeshOptions {
   // Equal on two ranks only if they can share memory and Unix sockets (HostIdentity()); empty: this rank never does.
   std::string host_identity = {};
   std::vector<int> members =
-      {};  // what messages call each rank: its number in the group that this one was split from; empty: its own
+      {};              // what messages call each rank: its number in the group that this one was split from; empty: its own
   int cancel_fd = -1;  // readable (common/cancel_event.h): nobody wants this group any more. -1: there is only the timeout
 };
 
@@ -41,8 +41,8 @@ struct TcpMeshOptions {
 std::string HostIdentity();
 
 // Blocks until all pairs are connected. INVALID_ARGUMENT: listen_address is no address of this host, or a peer's entry is garbage.
-// DEADLINE_EXCEEDED: the message names the ranks that did not come. ABORTED: the epoch is over, or cancel_fd says so. UNAVAILABLE: a
-// peer went away.
+// DEADLINE_EXCEEDED: the message names the ranks that did not come. ABORTED: the epoch is over, or cancel_fd says so. UNAVAILABLE:
+// a peer went away.
 absl::StatusOr<std::vector<TcpPeer>> ConnectTcpMesh(const TcpMeshOptions& options, Rendezvous& rendezvous, absl::Duration timeout,
                                                     const Clock& clock);
 

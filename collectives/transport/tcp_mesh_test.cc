@@ -299,8 +299,9 @@ TEST_F(TcpMeshTest, CancellingEndsTheWaitForCallersAndNamesThem) {
     PublishedBy(0);
     cancel.Set();
   });
-  EXPECT_THAT(ConnectTcpMesh(options, rendezvous_, kLong, clock_),
-              StatusIs(absl::StatusCode::kAborted, AllOf(HasSubstr("world is given up"), HasSubstr("rank 1 (host host-1, pid 101)"))));
+  EXPECT_THAT(
+      ConnectTcpMesh(options, rendezvous_, kLong, clock_),
+      StatusIs(absl::StatusCode::kAborted, AllOf(HasSubstr("world is given up"), HasSubstr("rank 1 (host host-1, pid 101)"))));
   other.join();
 }
 

@@ -23,7 +23,7 @@ struct JoinAnswer {
   int world_size = 0;
   std::vector<CheckpointInfo> checkpoints;  // newest first
 };
-struct EpochAnswer {  // AwaitEpoch
+struct EpochAnswer {      // AwaitEpoch
   RankIdentity identity;  // in the current epoch
 };
 struct ValueAnswer {

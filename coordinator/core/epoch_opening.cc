@@ -14,7 +14,8 @@ namespace {
 
 // By submission.
 bool IsOlder(const Job& job, const Job& other, const Jobs& jobs) {
-  const auto first = std::find_if(jobs.order.begin(), jobs.order.end(), [&](const JobId& id) { return id == job.id || id == other.id; });
+  const auto first =
+      std::find_if(jobs.order.begin(), jobs.order.end(), [&](const JobId& id) { return id == job.id || id == other.id; });
   return first != jobs.order.end() && *first == job.id;
 }
 
@@ -35,9 +36,9 @@ std::vector<Host> HostsFor(const Job* job, const Jobs& jobs, const Membership& m
   for (const auto& [id, entry] : jobs.by_id) {
     const Job& other = entry->job;
     if ((job != nullptr && id == job->id) || IsFinished(other.state)) continue;
-    // A job keeps its slots until it ends, also those of ranks that have ended: the next epoch needs them. But of two jobs that both
-    // wait for slots the older one goes first, or each could keep what the other needs. (Of one that counts as lost the process may
-    // still be there.)
+    // A job keeps its slots until it ends, also those of ranks that have ended: the next epoch needs them. But of two jobs that
+    // both wait for slots the older one goes first, or each could keep what the other needs. (Of one that counts as lost the
+    // process may still be there.)
     const bool yields = job != nullptr && other.state == JobState::kRecovering && IsOlder(*job, other, jobs);
     for (const RankPlace& place : other.ranks) {
       if (yields && place.state == RankState::kExited) continue;
@@ -138,7 +139,8 @@ std::vector<RankPlace> KeptRanks(const Job& job, const JobLive& live) {
   return kept;
 }
 
-// Processes that live and are not kept: their worker kills them when it is told of the epoch, if it keeps others; else it is told here.
+// Processes that live and are not kept: their worker kills them when it is told of the epoch, if it keeps others; else it is told
+// here.
 void StopReplaced(Turn& turn, const Job& job, const std::vector<RankPlace>& next) {
   std::set<WorkerId> told;
   for (const RankPlace& place : next) {

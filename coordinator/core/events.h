@@ -122,10 +122,9 @@ struct Restarted {};  // the log was replayed: workers get their grace from now
 struct Resumed {};    // the store takes records again: what workers said meanwhile is still to come, so their time begins anew
 struct Tick {};       // NextDeadline() has come
 
-using EventBody =
-    std::variant<SubmitJob, CancelJob, WorkerHello, WorkerHeartbeat, RankStarted, RankExited, WorkerGoodbye, StreamClosed,
-                 JoinEpoch, AwaitEpoch, PublishKey, AwaitKey, ReportShard, AwaitShards, CommitCheckpoint, RefuseCheckpoint, Restarted,
-                 Resumed, Tick>;
+using EventBody = std::variant<SubmitJob, CancelJob, WorkerHello, WorkerHeartbeat, RankStarted, RankExited, WorkerGoodbye,
+                               StreamClosed, JoinEpoch, AwaitEpoch, PublishKey, AwaitKey, ReportShard, AwaitShards,
+                               CommitCheckpoint, RefuseCheckpoint, Restarted, Resumed, Tick>;
 
 struct Event {
   EventBody body;

@@ -119,11 +119,12 @@ absl::Status InvariantChecker::CheckRecord(const Record& record) {
       if (is_fresh) continue;
       ++kept;
       const std::optional<Rank> rank = RankOf(job, place.incarnation);
-      if (!rank.has_value() || rank->value() <= previous) return Broken(id.value(), ": rank ", i, " was none, or changed its order");
+      if (!rank.has_value() || rank->value() <= previous)
+        return Broken(id.value(), ": rank ", i, " was none, or changed its order");
       previous = rank->value();
       const RankPlace& before = job.ranks[rank->value()];
-      if (before.incarnation != place.incarnation || before.slot != place.slot || before.worker != place.worker || before.since != place.since ||
-          IsEnded(before.state) || !before.stays) {
+      if (before.incarnation != place.incarnation || before.slot != place.slot || before.worker != place.worker ||
+          before.since != place.since || IsEnded(before.state) || !before.stays) {
         return Broken(id.value(), ": rank ", i, " keeps a process that it did not have");
       }
     }
@@ -131,7 +132,8 @@ absl::Status InvariantChecker::CheckRecord(const Record& record) {
       return Broken(id.value(), ": an epoch is opened while all is well, and not for more ranks");
     }
     for (const RankPlace& place : job.ranks) {
-      if (kept == 0 && !IsEnded(place.state)) return Broken(id.value(), ": an epoch is opened while a rank of the one before lives");
+      if (kept == 0 && !IsEnded(place.state))
+        return Broken(id.value(), ": an epoch is opened while a rank of the one before lives");
     }
   }
   if (const auto* committed = std::get_if<CheckpointCommitted>(&record); committed != nullptr) {

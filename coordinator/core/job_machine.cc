@@ -213,7 +213,8 @@ absl::Time NextDeadline(const JobEntry& entry, absl::Time now) {
   }
   if (live.cool_down_until > now && (job.state == JobState::kRecovering || WantsMoreRanks(job))) at(live.cool_down_until);
   if (live.gather_until.has_value() && *live.gather_until > now) at(*live.gather_until);
-  if (job.state == JobState::kRunning && WantsMoreRanks(job) && live.opened_at + kGrowthPause > now) at(live.opened_at + kGrowthPause);
+  if (job.state == JobState::kRunning && WantsMoreRanks(job) && live.opened_at + kGrowthPause > now)
+    at(live.opened_at + kGrowthPause);
   for (const auto& [rank, time] : live.missing) {
     if (!IsEnded(job.ranks[rank.value()].state)) at(time);
   }

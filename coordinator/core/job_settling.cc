@@ -64,9 +64,9 @@ void SettleWaiters(Turn& turn, const JobId& id) {
   }
   for (const JobLive::EpochWaiter& waiter : live.epoch_waiters) {
     if (!due(waiter)) continue;
-    turn.Refuse(waiter.call, absl::DeadlineExceededError(absl::StrCat("job ", id.value(), " is still in epoch ", job.epoch.value(),
-                                                                      live.waiting_reason.empty() ? "" : "; it ",
-                                                                      live.waiting_reason)));
+    turn.Refuse(waiter.call,
+                absl::DeadlineExceededError(absl::StrCat("job ", id.value(), " is still in epoch ", job.epoch.value(),
+                                                         live.waiting_reason.empty() ? "" : "; it ", live.waiting_reason)));
   }
   for (const JobLive::ShardWaiter& waiter : live.shard_waiters) {
     if (!due(waiter)) continue;

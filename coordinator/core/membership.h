@@ -25,10 +25,10 @@ struct Worker {
   int master_port = 0;
   std::optional<StreamId> stream;  // attached when set
   absl::Time last_heard;
-  bool alive = false;       // its ranks count: attached, or gone for less than its time
-  absl::Time lost_at;       // when alive: it stops being so unless it is heard
-  std::string silence;      // why it would be lost at lost_at: "no heartbeat for 5.0 s"
-  std::string gone_reason;  // when not alive, in words
+  bool alive = false;           // its ranks count: attached, or gone for less than its time
+  absl::Time lost_at;           // when alive: it stops being so unless it is heard
+  std::string silence;          // why it would be lost at lost_at: "no heartbeat for 5.0 s"
+  std::string gone_reason;      // when not alive, in words
   bool has_broken_off = false;  // its connection ended: its process did, or said goodbye; else it was only not heard
 };
 
@@ -88,7 +88,7 @@ class Membership {
   Options options_;
   std::map<WorkerId, Worker> workers_;
   std::map<StreamId, WorkerId> by_stream_;
-  absl::Time first_deadline_ = absl::InfinitePast();   // no worker's time is over before
+  absl::Time first_deadline_ = absl::InfinitePast();  // no worker's time is over before
   bool changed_ = true;
   std::map<WorkerId, std::optional<Worker>> before_;  // as at the last Mark(); nothing: it was not known
 };

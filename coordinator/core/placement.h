@@ -24,7 +24,7 @@ struct Host {
 struct PlacementRequest {
   int world_size = 1;
   int min_world_size = 1;  // at most world_size: fewer ranks than world_size will do when slots are short
-  int nodes = 0;  // with slots_per_node: this many hosts with so many ranks each; 0 = wherever slots are free
+  int nodes = 0;           // with slots_per_node: this many hosts with so many ranks each; 0 = wherever slots are free
   int slots_per_node = 0;
   std::vector<WorkerId> previous = {};  // hosts of the epoch before, in their order: those that are alive keep it
   std::vector<WorkerId> avoid = {};     // just failed: used only when nothing else is free
@@ -40,8 +40,9 @@ struct Placement {
 Placement PlaceRanks(const PlacementRequest& request, std::vector<Host> hosts);
 
 // Places in `kept` that have a worker stay as they are, slot and local rank included; the others (a default RankPlace), and more
-// at the end up to world_size, are filled with free slots of `hosts`: hosts of the epoch before first, then the others by name, then
-// those that just failed. What cannot be filled is dropped, and ranks behind it move up. `hosts` count the slots of kept places as free.
+// at the end up to world_size, are filled with free slots of `hosts`: hosts of the epoch before first, then the others by name,
+// then those that just failed. What cannot be filled is dropped, and ranks behind it move up. `hosts` count the slots of kept
+// places as free.
 Placement FillVacancies(const PlacementRequest& request, std::vector<RankPlace> kept, std::vector<Host> hosts);
 
 }  // namespace ringmaster::coordinator

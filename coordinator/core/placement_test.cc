@@ -135,9 +135,9 @@ TEST(FillVacancies, KeptPlacesStayAndTheOthersAreFilledInOrder) {
 }
 
 TEST(FillVacancies, TheHostThatJustFailedIsTheLastChoice) {
-  const Placement placement = FillVacancies(
-      {.world_size = 2, .min_world_size = 2, .previous = {WorkerId("h1"), WorkerId("h2")}, .avoid = {WorkerId("h2")}},
-      {Kept("h1", 0, 0), {}}, {MakeHost("h1", 1), MakeHost("h2", 1), MakeHost("h3", 1)});
+  const Placement placement =
+      FillVacancies({.world_size = 2, .min_world_size = 2, .previous = {WorkerId("h1"), WorkerId("h2")}, .avoid = {WorkerId("h2")}},
+                    {Kept("h1", 0, 0), {}}, {MakeHost("h1", 1), MakeHost("h2", 1), MakeHost("h3", 1)});
   EXPECT_THAT(Places(placement), ElementsAre("h1:0", "h3:0"));
 }
 
@@ -151,7 +151,8 @@ TEST(FillVacancies, WithFewerSlotsRanksMoveUpAsLongAsTheLeastIsThere) {
 }
 
 TEST(FillVacancies, MoreRanksThanBeforeComeAtTheEnd) {
-  const Placement placement = FillVacancies({.world_size = 3, .min_world_size = 1}, {Kept("h1", 0, 0)}, {MakeHost("h1", 2), MakeHost("h2", 4)});
+  const Placement placement =
+      FillVacancies({.world_size = 3, .min_world_size = 1}, {Kept("h1", 0, 0)}, {MakeHost("h1", 2), MakeHost("h2", 4)});
   EXPECT_THAT(Places(placement), ElementsAre("h1:0", "h1:1", "h2:0"));
 }
 

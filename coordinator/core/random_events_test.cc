@@ -201,7 +201,8 @@ class RandomRun {
     std::vector<Event> events;
     for (const EventBody& body : bodies) events.push_back({body, now_, random_()});
     Outcome outcome = machine_.Step(events, now_);
-    // What heartbeats told stays known when a step is taken back: events that came before them in the same step may then tell of it.
+    // What heartbeats told stays known when a step is taken back: events that came before them in the same step may then tell of
+    // it.
     if (bodies.size() == 1 && OneIn(4)) {
       Jobs before = jobs_;
       machine_.Rollback();

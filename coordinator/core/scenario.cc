@@ -18,10 +18,9 @@ namespace {
 constexpr absl::Duration kHeartbeat = absl::Seconds(1);
 
 std::string Ranks(const std::vector<AssignedRank>& ranks) {
-  return absl::StrJoin(
-      ranks, " ", [](std::string* out, const AssignedRank& rank) {
-        absl::StrAppend(out, rank.rank.value(), ":slot", rank.slot, rank.keeps_process ? "(kept)" : "");
-      });
+  return absl::StrJoin(ranks, " ", [](std::string* out, const AssignedRank& rank) {
+    absl::StrAppend(out, rank.rank.value(), ":slot", rank.slot, rank.keeps_process ? "(kept)" : "");
+  });
 }
 
 std::string Hosted(const HostedRank& rank) {
@@ -96,11 +95,10 @@ std::string Scenario::Play(const std::string& line) {
 
 // submit NAME [slots=N [least=N] | nodes=N per=N] [command=1] [restarts=N] [backoff=D] [hang=D] [limit=D] [keep=N] [request=ID]
 //             [remedy=FAULT:REMEDY] [cool=D]
-// cancel JOB                       attach WORKER [slots=N] [life=N] [without=RANK,...]     heartbeat WORKER [JOB RANK step=N phase=P collectives=N stopped=1 share=PERCENT trouble=FAULT]
-// disconnect|silence|goodbye WORKER
-// start-all JOB [stays=1]          every assigned rank starts and joins
-// started|exited RANK [job=JOB] [epoch=N] [incarnation=N] [code=N] [signal=N] [oom=1] [error=WORD] [step=N] [phase=P] [trouble=FAULT] [call=N]
-// await-epoch RANK [lost=WORD] [step=N] [timeout=D]      join ... [stays=1]
+// cancel JOB                       attach WORKER [slots=N] [life=N] [without=RANK,...]     heartbeat WORKER [JOB RANK step=N
+// phase=P collectives=N stopped=1 share=PERCENT trouble=FAULT] disconnect|silence|goodbye WORKER start-all JOB [stays=1] every
+// assigned rank starts and joins started|exited RANK [job=JOB] [epoch=N] [incarnation=N] [code=N] [signal=N] [oom=1] [error=WORD]
+// [step=N] [phase=P] [trouble=FAULT] [call=N] await-epoch RANK [lost=WORD] [step=N] [timeout=D]      join ... [stays=1]
 // join|publish|await|report|await-shards|commit|refuse RANK ... [job=JOB] [epoch=N] [incarnation=N]
 // advance D                        restart                          status JOB
 // stall D                          the store refused records for so long, nothing was handled, now it takes them again
@@ -319,8 +317,8 @@ void Scenario::Status(const std::string& name) {
   for (const Failure& failure : job.failures)
     Line(absl::StrCat("  failure: epoch ", failure.epoch.value(), " ", Describe(failure), " [", Key(failure.fault), "]"));
   for (const GivenVerdict& verdict : job.verdicts)
-    Line(absl::StrCat("  verdict: epoch ", verdict.epoch.value(), " [", Key(verdict.fault), "] ", verdict.over.has_value() ? "over: " : "",
-                      verdict.text));
+    Line(absl::StrCat("  verdict: epoch ", verdict.epoch.value(), " [", Key(verdict.fault), "] ",
+                      verdict.over.has_value() ? "over: " : "", verdict.text));
   if (!job.ledger.committed().empty()) Line(absl::StrCat("  checkpoints: ", Steps(job.ledger.committed())));
 }
 

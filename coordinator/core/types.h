@@ -84,8 +84,8 @@ struct Progress {
   double communication_share = 0;
   double learning_rate = 0;
   double gradient_norm = 0;
-  uint64_t collectives = 0;  // entered so far in this epoch
-  bool is_stopped = false;   // by SIGSTOP or a debugger
+  uint64_t collectives = 0;      // entered so far in this epoch
+  bool is_stopped = false;       // by SIGSTOP or a debugger
   Fault trouble = Fault::kNone;  // what the trainer itself says is wrong
   int waits_for = -1;            // the rank for which it waits in a collective for long; -1: for none that it knows
   uint64_t last_call = 0;        // which collective it entered last: equal calls are equal numbers

@@ -27,14 +27,16 @@ std::string Waiting(const std::vector<RankView>& views, size_t culprit) {
     if (rank != culprit && views[rank].phase == kWaiting) waiting.push_back(rank);
   }
   if (waiting.empty()) return "";
-  return absl::StrCat(waiting.size() == 1 ? "; rank " : "; ranks ", absl::StrJoin(waiting, ", "), waiting.size() == 1 ? " waits" : " wait");
+  return absl::StrCat(waiting.size() == 1 ? "; rank " : "; ranks ", absl::StrJoin(waiting, ", "),
+                      waiting.size() == 1 ? " waits" : " wait");
 }
 
 // For whom most of the others wait, as far as they know; nothing: fewer than half of them agree.
 std::optional<size_t> MostAwaited(const std::vector<RankView>& views) {
   std::vector<size_t> awaited_by(views.size());
   for (const RankView& view : views) {
-    if (view.waits_for >= 0 && static_cast<size_t>(view.waits_for) < views.size()) ++awaited_by[static_cast<size_t>(view.waits_for)];
+    if (view.waits_for >= 0 && static_cast<size_t>(view.waits_for) < views.size())
+      ++awaited_by[static_cast<size_t>(view.waits_for)];
   }
   const auto most = std::max_element(awaited_by.begin(), awaited_by.end());
   if (*most == 0 || 2 * *most < views.size() - 1) return std::nullopt;
@@ -56,12 +58,13 @@ std::optional<Verdict> Judge(const std::vector<RankView>& views, absl::Time now,
   }
   const auto is_telling = [](const RankView& view) { return view.is_stopped || view.phase == kWaiting; };
   if (std::none_of(views.begin(), views.end(), is_telling)) return std::nullopt;
-  // Behind are those that have entered fewest collectives; of these, whoever is stopped or not in one is the one that is waited for.
+  // Behind are those that have entered fewest collectives; of these, whoever is stopped or not in one is the one that is waited
+  // for.
   const auto weight = [](const RankView& view) {
     return std::tuple(view.collectives, view.is_stopped ? 0 : 1, view.phase == kWaiting ? 1 : 0, view.since);
   };
-  const auto found = std::min_element(views.begin(), views.end(),
-                                      [&](const RankView& a, const RankView& b) { return weight(a) < weight(b); });
+  const auto found =
+      std::min_element(views.begin(), views.end(), [&](const RankView& a, const RankView& b) { return weight(a) < weight(b); });
   const size_t rank = static_cast<size_t>(found - views.begin());
   Verdict verdict{.fault = FaultOf(*found), .rank = Rank(static_cast<int>(rank)), .since = found->since, .text = {}};
   const std::string time = InSeconds(now - found->since);
@@ -91,12 +94,12 @@ std::optional<Verdict> JudgeAlone(const std::vector<RankView>& views, absl::Time
   if (views.empty()) return std::nullopt;
   for (const RankView& view : views) {
     const Fault fault = FaultOf(view);
-    const bool tells = view.phase != "loading" && view.phase != "validation" &&
-                       (fault == Fault::kStuckInData || fault == Fault::kStuckInCompute);
+    const bool tells =
+        view.phase != "loading" && view.phase != "validation" && (fault == Fault::kStuckInData || fault == Fault::kStuckInCompute);
     if (!tells || !StandsStill(view, now, patience)) return std::nullopt;
   }
-  const auto longest = std::min_element(views.begin(), views.end(),
-                                      [](const RankView& a, const RankView& b) { return a.since < b.since; });
+  const auto longest =
+      std::min_element(views.begin(), views.end(), [](const RankView& a, const RankView& b) { return a.since < b.since; });
   return Verdict{.fault = FaultOf(*longest),
                  .rank = Rank(static_cast<int>(longest - views.begin())),
                  .since = longest->since,
@@ -133,10 +136,11 @@ std::optional<Verdict> JudgeTroubles(const std::vector<RankView>& views, absl::T
   for (size_t rank = 0; rank < views.size(); ++rank) {
     const RankView& view = views[rank];
     if (view.trouble == Fault::kNone) continue;
-    return Verdict{.fault = view.trouble,
-                   .rank = Rank(static_cast<int>(rank)),
-                   .since = view.trouble_since,
-                   .text = absl::StrCat("says that its last checkpoint failed (", Name(view.trouble), "); see its log; training goes on")};
+    return Verdict{
+        .fault = view.trouble,
+        .rank = Rank(static_cast<int>(rank)),
+        .since = view.trouble_since,
+        .text = absl::StrCat("says that its last checkpoint failed (", Name(view.trouble), "); see its log; training goes on")};
   }
   return std::nullopt;
 }
@@ -155,8 +159,9 @@ std::optional<Verdict> JudgePace(const std::vector<RankView>& views, absl::Time 
   return Verdict{.fault = Fault::kSlow,
                  .rank = rank,
                  .since = since,
-                 .text = absl::StrFormat("is slow: its own work fills %.0f%% of its steps, and %.0f%% of those of the others, which wait for it",
-                                         100 * own, 100 * *middle)};
+                 .text = absl::StrFormat(
+                     "is slow: its own work fills %.0f%% of its steps, and %.0f%% of those of the others, which wait for it",
+                     100 * own, 100 * *middle)};
 }
 
 }  // namespace ringmaster::coordinator

@@ -1,6 +1,7 @@
-// What is wrong with a job whose ranks live, as seen from outside: from what each rank's progress board says, and since when it says
-// so. Pure. The idea: ranks of one job enter the same collectives in the same order, so whoever keeps the others waiting is the one
-// that is behind, whatever it does there; and of ranks that step together the one that never waits is the one that is waited for.
+// What is wrong with a job whose ranks live, as seen from outside: from what each rank's progress board says, and since when it
+// says so. Pure. The idea: ranks of one job enter the same collectives in the same order, so whoever keeps the others waiting is
+// the one that is behind, whatever it does there; and of ranks that step together the one that never waits is the one that is
+// waited for.
 #ifndef RINGMASTER_COORDINATOR_CORE_VERDICT_H_
 #define RINGMASTER_COORDINATOR_CORE_VERDICT_H_
 
@@ -19,16 +20,16 @@ namespace ringmaster::coordinator {
 struct RankView {
   int64_t step = 0;
   std::string phase;
-  uint64_t collectives = 0;  // entered so far in this epoch
-  bool is_stopped = false;   // by SIGSTOP or a debugger
-  Fault trouble = Fault::kNone;  // what the trainer says is wrong
+  uint64_t collectives = 0;        // entered so far in this epoch
+  bool is_stopped = false;         // by SIGSTOP or a debugger
+  Fault trouble = Fault::kNone;    // what the trainer says is wrong
   double communication_share = 0;  // 0..1 of its recent steps, spent waiting in collectives
-  int waits_for = -1;        // the rank for which it waits in a collective for long; -1: for none that it knows
-  absl::Time since;          // when the coordinator first saw all this
-  int times_seen = 0;        // by how many heartbeats: a machine that stood still itself tells nothing
-  absl::Time step_since;     // when it first saw this step
-  uint64_t turn = 0;         // of the coordinator, in which the newest heartbeat was taken; those of one turn count once
-  absl::Time trouble_since = {};  // when it first saw this trouble
+  int waits_for = -1;              // the rank for which it waits in a collective for long; -1: for none that it knows
+  absl::Time since;                // when the coordinator first saw all this
+  int times_seen = 0;              // by how many heartbeats: a machine that stood still itself tells nothing
+  absl::Time step_since;           // when it first saw this step
+  uint64_t turn = 0;               // of the coordinator, in which the newest heartbeat was taken; those of one turn count once
+  absl::Time trouble_since = {};   // when it first saw this trouble
 };
 
 struct Verdict {
@@ -61,8 +62,8 @@ std::optional<Verdict> JudgeArrivals(const std::map<Rank, RankView>& absent, int
 // What a trainer itself says is wrong, while it goes on.
 std::optional<Verdict> JudgeTroubles(const std::vector<RankView>& views, absl::Time now);
 
-// The straggler: the rank whose own work fills its steps (kSlowest of the share of the others, and kSlowShare more) while the others
-// wait for it.
+// The straggler: the rank whose own work fills its steps (kSlowest of the share of the others, and kSlowShare more) while the
+// others wait for it.
 inline constexpr double kSlowest = 2.5;
 inline constexpr double kSlowShare = 0.3;
 std::optional<Verdict> JudgePace(const std::vector<RankView>& views, absl::Time since);

@@ -44,8 +44,10 @@ TEST(Judge, AStoppedRankIsNamedWhereverItStopped) {
   const RankView waits = View("communication", 512);
   EXPECT_EQ(Judged({waits, View("communication", 512, absl::Seconds(3), true), waits}),
             "stopped: rank 1 is stopped in communication for 3.0 s; ranks 0, 2 wait");
-  EXPECT_EQ(Judged({waits, View("forward", 511, absl::Seconds(2), true)}), "stopped: rank 1 is stopped in forward for 2.0 s; rank 0 waits");
-  EXPECT_EQ(Judged({View("forward", 0, absl::Seconds(2), true)}), "stopped: rank 0 is stopped in forward for 2.0 s") << "also alone";
+  EXPECT_EQ(Judged({waits, View("forward", 511, absl::Seconds(2), true)}),
+            "stopped: rank 1 is stopped in forward for 2.0 s; rank 0 waits");
+  EXPECT_EQ(Judged({View("forward", 0, absl::Seconds(2), true)}), "stopped: rank 0 is stopped in forward for 2.0 s")
+      << "also alone";
 }
 
 TEST(Judge, OfSeveralTheOneThatIsFurthestBehindIsNamed) {
@@ -66,7 +68,8 @@ TEST(Judge, OfACutNetworkTheRankIsNamedForWhichMostOthersWait) {
   const RankView mute = waits;
   waits.waits_for = 2;
   EXPECT_EQ(Judged({waits, waits, mute}),
-            "network: rank 2 and all others are in collective 512 for 2.0 s: they wait for it, and nothing of it arrives; is its network cut?");
+            "network: rank 2 and all others are in collective 512 for 2.0 s: they wait for it, and nothing of it arrives; is its "
+            "network cut?");
   RankView other = waits;
   other.waits_for = 9;
   EXPECT_EQ(Judged({mute, other}).substr(0, 15), "network: rank 0") << "there is no rank 9";

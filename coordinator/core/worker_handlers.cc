@@ -12,8 +12,8 @@
 namespace ringmaster::coordinator::handlers {
 namespace {
 
-// The rank of a process that this worker hosts and that counts; nothing for anything old. A process that was kept for this epoch may
-// still be named by its rank in the epoch before: its worker has not heard of this one yet.
+// The rank of a process that this worker hosts and that counts; nothing for anything old. A process that was kept for this epoch
+// may still be named by its rank in the epoch before: its worker has not heard of this one yet.
 std::optional<Rank> CurrentRank(const Turn& turn, const Worker& worker, const HostedRank& hosted) {
   const JobEntry* entry = turn.jobs.Find(hosted.job);
   if (entry == nullptr || hosted.epoch > entry->job.epoch || IsFinished(entry->job.state)) return std::nullopt;
@@ -21,26 +21,26 @@ std::optional<Rank> CurrentRank(const Turn& turn, const Worker& worker, const Ho
   const std::optional<Rank> rank = RankOf(job, hosted.incarnation, hosted.rank);
   if (!rank.has_value() || (hosted.epoch == job.epoch && hosted.rank != *rank)) return std::nullopt;
   const RankPlace& place = job.ranks[rank->value()];
-  if (place.worker != worker.id || place.worker_incarnation != worker.incarnation || hosted.epoch < place.since) return std::nullopt;
+  if (place.worker != worker.id || place.worker_incarnation != worker.incarnation || hosted.epoch < place.since)
+    return std::nullopt;
   return rank;
 }
 
 void TakeProgress(Turn& turn, const JobId& job, Rank rank, const Progress& progress) {
   Observed& observed = turn.observed(job);
   RankView& view = observed.ranks[rank];
-  const RankView before = std::exchange(
-      view, {.step = progress.step,
-             .phase = progress.phase,
-             .collectives = progress.collectives,
-             .is_stopped = progress.is_stopped,
-             .trouble = progress.trouble,
-             .communication_share = progress.communication_share,
-             .waits_for = progress.waits_for,
-             .since = turn.now,
-             .times_seen = 1,
-             .step_since = view.step_since,
-             .turn = turn.number,
-             .trouble_since = view.trouble == progress.trouble ? view.trouble_since : turn.now});
+  const RankView before = std::exchange(view, {.step = progress.step,
+                                               .phase = progress.phase,
+                                               .collectives = progress.collectives,
+                                               .is_stopped = progress.is_stopped,
+                                               .trouble = progress.trouble,
+                                               .communication_share = progress.communication_share,
+                                               .waits_for = progress.waits_for,
+                                               .since = turn.now,
+                                               .times_seen = 1,
+                                               .step_since = view.step_since,
+                                               .turn = turn.number,
+                                               .trouble_since = view.trouble == progress.trouble ? view.trouble_since : turn.now});
   if (before.step != view.step) {
     if (before.step > 0) observed.steps.Took(before.step, view.step, turn.now - before.step_since);
     view.step_since = turn.now;
@@ -80,9 +80,8 @@ void ReconcileJob(Turn& turn, const Worker& worker, const JobId& id, const std::
     if (place.worker != worker.id || place.worker_incarnation != worker.incarnation || IsEnded(place.state)) continue;
     any_here = true;
     const Rank rank(static_cast<int>(i));
-    const auto hosted = std::find_if(running.begin(), running.end(), [&](const HostedRank& one) {
-      return one.job == id && one.incarnation == place.incarnation;
-    });
+    const auto hosted = std::find_if(running.begin(), running.end(),
+                                     [&](const HostedRank& one) { return one.job == id && one.incarnation == place.incarnation; });
     const bool runs = hosted != running.end();
     if (runs ? hosted->epoch != job.epoch : place.state == RankState::kAssigned) is_untold = true;
     if (!runs && (ends || place.state != RankState::kAssigned)) absent.push_back(rank);

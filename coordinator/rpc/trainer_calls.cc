@@ -114,7 +114,8 @@ void Fill(const Answer& answer, v1::JoinResponse* response) {
   response->set_world_size(join.world_size);
   for (const CheckpointInfo& checkpoint : join.checkpoints) *response->add_checkpoints() = ToProto(checkpoint);
   // Last: what the user began from counts only until this job has committed one of its own.
-  if (const std::string& resume = response->spec().checkpoint().resume(); !resume.empty()) response->add_checkpoints()->set_path(resume);
+  if (const std::string& resume = response->spec().checkpoint().resume(); !resume.empty())
+    response->add_checkpoints()->set_path(resume);
 }
 
 void Fill(const Answer& answer, v1::AwaitEpochResponse* response) {
@@ -140,7 +141,8 @@ void TakeTrainerCall(Driver* driver, const std::string& method, const std::strin
   for (const Method& known : kMethods) {
     if (method == known.name) return known.take(driver, request, std::move(finish));
   }
-  finish(absl::UnimplementedError(absl::StrCat("TrainerService has no method \"", method.substr(0, 100), "\"; is the worker of a newer release?")),
+  finish(absl::UnimplementedError(
+             absl::StrCat("TrainerService has no method \"", method.substr(0, 100), "\"; is the worker of a newer release?")),
          "");
 }
 

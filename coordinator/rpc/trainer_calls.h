@@ -33,7 +33,8 @@ void Fill(const Answer& answer, v1::AwaitShardsResponse* response);
 void Fill(const Answer& answer, v1::CommitCheckpointResponse* response);
 void Fill(const Answer& answer, v1::RefuseCheckpointResponse* response);
 
-// `finish` is called once: here when the request makes no sense, else on the driver's thread, with `*response` filled when OK. Until then
+// `finish` is called once: here when the request makes no sense, else on the driver's thread, with `*response` filled when OK.
+// Until then
 // `*response` lives.
 template <typename Request, typename Response>
 void TakeTrainerCall(Driver* driver, const Request& request, Response* response, std::function<void(const absl::Status&)> finish) {

@@ -188,7 +188,7 @@ class WorkerStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1:
   Mutex mu_;
   std::deque<v1::CoordinatorMessage> outgoing_ ABSL_GUARDED_BY(mu_);
   std::deque<v1::TrainerAnswer> answers_ ABSL_GUARDED_BY(mu_);  // after outgoing_
-  v1::CoordinatorMessage current_;  // being written
+  v1::CoordinatorMessage current_;                              // being written
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
   bool told_ ABSL_GUARDED_BY(mu_) = false;

@@ -61,7 +61,7 @@ class Network {
   SimCoordinator& coordinator_;
   uint64_t next_stream_ = 1;
   std::map<coordinator::StreamId, StreamPtr> streams_;
-  std::map<int, int> cut_;  // how often
+  std::map<int, int> cut_;                   // how often
   std::map<int, absl::Time> refused_until_;  // streams of this host
   absl::Time repeat_until_ = absl::InfinitePast();
 };

@@ -86,8 +86,8 @@ void Oracle::CheckOpened(const coordinator::Machine& machine, const Job& job, co
   if (cause != job.failures.end() && cause->exit_code == kExitPeerLost) {
     for (const Failure& other : job.failures) {
       if (other.epoch != before || other.exit_code == kExitPeerLost) continue;
-      Violate(id.value(), " epoch ", opened.epoch.value(), ": rank ", cause->rank.value(), " is blamed, which lost a peer, and rank ",
-              other.rank.value(), " is known to have failed");
+      Violate(id.value(), " epoch ", opened.epoch.value(), ": rank ", cause->rank.value(),
+              " is blamed, which lost a peer, and rank ", other.rank.value(), " is known to have failed");
     }
   }
   CheckCause(job, before);

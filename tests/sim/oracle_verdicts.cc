@@ -74,8 +74,7 @@ void Oracle::CheckHangs(const JobEntry& entry) {
     const absl::Duration bound = absl::Seconds(5.5) + 4 * SecondLongestStandstill(job, since);
     if (others || since < OpenedAt(job.id) || !QuietSince(since - absl::Seconds(15)) || blurred_.contains({job.id, job.epoch}))
       continue;
-    if (now - since > bound &&
-        (!entry.live.verdict.has_value() || entry.live.verdict->rank != Rank(static_cast<int>(i)))) {
+    if (now - since > bound && (!entry.live.verdict.has_value() || entry.live.verdict->rank != Rank(static_cast<int>(i)))) {
       Violate(job.id.value(), ": rank ", i, " has stood still for ", absl::FormatDuration(now - since), " and no verdict names it");
     }
     if (job.spec.hang_after.has_value() && now - since > *job.spec.hang_after + bound) {

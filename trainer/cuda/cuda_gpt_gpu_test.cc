@@ -179,7 +179,8 @@ TEST_F(CudaGptTest, RefusesWhatTheKernelsCannotDo) {
   EXPECT_THAT(CudaGpt::Create(config), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("multiple of 64")));
   Batch batch = SomeBatch(3, 1);
   batch.targets[5] = kVocabulary;
-  EXPECT_THAT(gpu_->ForwardBackward(batch, 1.0f, true), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("token 300")));
+  EXPECT_THAT(gpu_->ForwardBackward(batch, 1.0f, true),
+              StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("token 300")));
 }
 
 }  // namespace

@@ -43,8 +43,8 @@ class GrpcCoordinatorLink final : public CoordinatorLink {
     request.set_lost_contact(lost.why);
     request.set_step(lost.step);
     RM_ASSIGN_OR_RETURN(const auto response,
-                        CallAndWait<v1::AwaitEpochResponse>("AwaitEpoch", &v1::TrainerService::Stub::AwaitEpoch,
-                                                            std::move(request), timeout, /*is_cancellable=*/true));
+                        CallAndWait<v1::AwaitEpochResponse>("AwaitEpoch", &v1::TrainerService::Stub::AwaitEpoch, std::move(request),
+                                                            timeout, /*is_cancellable=*/true));
     TrainerIdentity next = identity_;
     next.epoch = Epoch(response.identity().epoch());
     next.rank = Rank(response.identity().rank());
@@ -139,8 +139,8 @@ class GrpcCoordinatorLink final : public CoordinatorLink {
 
   // For calls by which the coordinator itself waits: one attempt after the other until `timeout`.
   template <typename Response, typename Request>
-  absl::StatusOr<Response> CallAndWait(const char* name, Method<Request, Response> method, Request request,
-                                       absl::Duration timeout, bool is_cancellable = false) {
+  absl::StatusOr<Response> CallAndWait(const char* name, Method<Request, Response> method, Request request, absl::Duration timeout,
+                                       bool is_cancellable = false) {
     return Repeat<Response>(name, timeout, [&](absl::Duration left, Response* response) {
       const absl::Duration wait = std::min(left, kAttempt);
       request.mutable_timeout()->set_seconds(absl::ToInt64Seconds(wait));

@@ -139,10 +139,10 @@ struct Drained {};  // after ShutdownRequested: nothing runs any more
 
 }  // namespace worker_effect
 
-using WorkerEffect =
-    std::variant<worker_effect::Accepted, worker_effect::Keep, worker_effect::StartRanks, worker_effect::Terminate, worker_effect::Kill,
-                 worker_effect::Destroy, worker_effect::SendStarted, worker_effect::SendExit, worker_effect::RecordNeverStarted,
-                 worker_effect::ForgetExit, worker_effect::EpochGone, worker_effect::Refused, worker_effect::Drained>;
+using WorkerEffect = std::variant<worker_effect::Accepted, worker_effect::Keep, worker_effect::StartRanks, worker_effect::Terminate,
+                                  worker_effect::Kill, worker_effect::Destroy, worker_effect::SendStarted, worker_effect::SendExit,
+                                  worker_effect::RecordNeverStarted, worker_effect::ForgetExit, worker_effect::EpochGone,
+                                  worker_effect::Refused, worker_effect::Drained>;
 
 class WorkerMachine {
  public:

@@ -50,7 +50,8 @@ std::string FakeProcessRunner::ReadInput(ProcessId id) {
   std::string bytes;
   char buffer[4096];
   ssize_t count = 0;
-  while ((count = recv(inputs_.at(id).get(), buffer, sizeof(buffer), MSG_DONTWAIT)) > 0) bytes.append(buffer, static_cast<size_t>(count));
+  while ((count = recv(inputs_.at(id).get(), buffer, sizeof(buffer), MSG_DONTWAIT)) > 0)
+    bytes.append(buffer, static_cast<size_t>(count));
   return bytes;
 }
 

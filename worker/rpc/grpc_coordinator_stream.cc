@@ -77,7 +77,7 @@ std::shared_ptr<grpc::Channel> NewChannel(const std::string& coordinator) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 3000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  arguments.SetMaxReceiveMessageSize(64 << 20);  // answers for trainers: manifests' shard details
+  arguments.SetMaxReceiveMessageSize(64 << 20);     // answers for trainers: manifests' shard details
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // peers are inside; a proxy of the environment is for the outside
   return grpc::CreateCustomChannel(coordinator, grpc::InsecureChannelCredentials(), arguments);
 }

@@ -91,7 +91,8 @@ class GrpcTrainerRelay final : public TrainerRelay, public grpc::CallbackGeneric
     builder.RegisterCallbackGenericService(this);
     server_ = builder.BuildAndStart();
     if (server_ != nullptr) return absl::OkStatus();
-    return absl::UnavailableError(absl::StrCat("the socket ", address_, " for this host's trainers cannot be opened: is it taken?"));
+    return absl::UnavailableError(
+        absl::StrCat("the socket ", address_, " for this host's trainers cannot be opened: is it taken?"));
   }
 
   const std::string& address() const override { return address_; }

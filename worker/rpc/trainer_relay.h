@@ -1,6 +1,6 @@
-// Where this host's trainers call TrainerService: a socket of the host's own. What they ask goes to the coordinator over the worker's
-// stream, many calls in one message, and the answers come back the same way: a host of many ranks is one connection to the coordinator.
-// Called from one thread, the driver's, but for the trainers' side, which is gRPC's.
+// Where this host's trainers call TrainerService: a socket of the host's own. What they ask goes to the coordinator over the
+// worker's stream, many calls in one message, and the answers come back the same way: a host of many ranks is one connection to the
+// coordinator. Called from one thread, the driver's, but for the trainers' side, which is gRPC's.
 #ifndef RINGMASTER_WORKER_RPC_TRAINER_RELAY_H_
 #define RINGMASTER_WORKER_RPC_TRAINER_RELAY_H_
 
@@ -32,7 +32,8 @@ class TrainerRelay {
   virtual void FailAll(const absl::Status& status) = 0;
 };
 
-// `name` is of this worker alone on this host; the clock outlives the relay. RESOURCE_EXHAUSTED: no descriptors. UNAVAILABLE: the socket is taken.
+// `name` is of this worker alone on this host; the clock outlives the relay. RESOURCE_EXHAUSTED: no descriptors. UNAVAILABLE: the
+// socket is taken.
 absl::StatusOr<std::unique_ptr<TrainerRelay>> CreateTrainerRelay(const std::string& name, const Clock& clock);
 
 }  // namespace ringmaster

@@ -41,11 +41,12 @@ SimulatedCluster::~SimulatedCluster() {
 absl::Status SimulatedCluster::Attach() {
   TrainerObserver* const observer = this;
   for (int i = 0; i < options_.hosts; ++i) {
-    hosts_.push_back(std::make_unique<SimulatedHost>(HostOptions{.coordinator = options_.coordinator,
-                                                                 .name = absl::StrCat("h", i),
-                                                                 .incarnation = random_() | 1,
-                                                                 .slots = options_.slots},
-                                                     [this] { OnWelcome(); }, observer));
+    hosts_.push_back(std::make_unique<SimulatedHost>(
+        HostOptions{.coordinator = options_.coordinator,
+                    .name = absl::StrCat("h", i),
+                    .incarnation = random_() | 1,
+                    .slots = options_.slots},
+        [this] { OnWelcome(); }, observer));
     hosts_.back()->Attach();
   }
   heartbeats_ = std::thread([this] { Beat(); });
@@ -54,7 +55,8 @@ absl::Status SimulatedCluster::Attach() {
   while (welcome_ < options_.hosts && fault_.empty() && clock_.Now() < limit) news_.WaitFor(&mu_, absl::Seconds(1));
   if (!fault_.empty()) return absl::UnavailableError(fault_);
   if (welcome_ == options_.hosts) return absl::OkStatus();
-  return absl::DeadlineExceededError(absl::StrCat(welcome_, " of ", options_.hosts, " hosts were welcome after ", absl::FormatDuration(kLimit)));
+  return absl::DeadlineExceededError(
+      absl::StrCat(welcome_, " of ", options_.hosts, " hosts were welcome after ", absl::FormatDuration(kLimit)));
 }
 
 absl::StatusOr<absl::Duration> SimulatedCluster::FormEpoch(int ranks) {

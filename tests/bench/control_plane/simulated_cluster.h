@@ -1,5 +1,5 @@
-// Hosts and trainers that speak to a real coordinator over gRPC and do nothing else: what the control plane costs at sizes for which
-// there are no machines. Every host has its own connection, over which the calls of its trainers go.
+// Hosts and trainers that speak to a real coordinator over gRPC and do nothing else: what the control plane costs at sizes for
+// which there are no machines. Every host has its own connection, over which the calls of its trainers go.
 #ifndef RINGMASTER_TESTS_BENCH_CONTROL_PLANE_SIMULATED_CLUSTER_H_
 #define RINGMASTER_TESTS_BENCH_CONTROL_PLANE_SIMULATED_CLUSTER_H_
 
@@ -38,9 +38,11 @@ class SimulatedCluster final : private TrainerObserver {
 
   // Every host attaches; returns when all are welcome.
   absl::Status Attach();
-  // Submits a job of this many ranks, and waits until each has joined and has read the key that rank 0 published. How long that took.
+  // Submits a job of this many ranks, and waits until each has joined and has read the key that rank 0 published. How long that
+  // took.
   absl::StatusOr<absl::Duration> FormEpoch(int ranks);
-  // Kills this many trainers at once, each on whatever host it is. How long until the next epoch in which all ranks have read the key.
+  // Kills this many trainers at once, each on whatever host it is. How long until the next epoch in which all ranks have read the
+  // key.
   absl::StatusOr<absl::Duration> Churn(int trainers);
   // Heartbeats alone for this long: how many were sent.
   int64_t Idle(absl::Duration time);

@@ -8,7 +8,8 @@ namespace ringmaster::bench {
 namespace {
 
 constexpr char kKey[] = "nccl/world";
-constexpr char kNcclId[] = "128 bytes that rank 0 mints and everybody else needs before its communicator can be built: this is their place. ............";
+constexpr char kNcclId[] =
+    "128 bytes that rank 0 mints and everybody else needs before its communicator can be built: this is their place. ............";
 constexpr int64_t kWaitSeconds = 90;
 
 }  // namespace
@@ -21,7 +22,8 @@ void SimulatedTrainer::Call(const char* method, Request request, Next next) {
     *request.mutable_identity() = identity_;
   }
   relay_->Call(method, request.SerializeAsString(),
-               [self = shared_from_this(), next, method, epoch = request.identity().epoch()](const grpc::Status& status, const std::string& bytes) {
+               [self = shared_from_this(), next, method, epoch = request.identity().epoch()](const grpc::Status& status,
+                                                                                             const std::string& bytes) {
                  {
                    MutexLock lock(&self->mu_);
                    if (self->dead_) return;
@@ -30,7 +32,8 @@ void SimulatedTrainer::Call(const char* method, Request request, Next next) {
                  if (status.ok() && response.ParseFromString(bytes)) return next(response);
                  // The epoch was over before this call came: the watch tells of the next one.
                  if (status.error_code() == grpc::StatusCode::ABORTED) return;
-                 self->observer_->OnFault(absl::StrCat("rank ", self->identity().rank(), " epoch ", epoch, ": ", method, ": ", status.error_message()));
+                 self->observer_->OnFault(
+                     absl::StrCat("rank ", self->identity().rank(), " epoch ", epoch, ": ", method, ": ", status.error_message()));
                });
 }
 

@@ -1,5 +1,5 @@
-// One trainer's calls to the coordinator, in the order in which the real one makes them: Join, a parked AwaitEpoch, the key of rank 0;
-// when AwaitEpoch is answered, the same again in the next epoch.
+// One trainer's calls to the coordinator, in the order in which the real one makes them: Join, a parked AwaitEpoch, the key of rank
+// 0; when AwaitEpoch is answered, the same again in the next epoch.
 #ifndef RINGMASTER_TESTS_BENCH_CONTROL_PLANE_SIMULATED_TRAINER_H_
 #define RINGMASTER_TESTS_BENCH_CONTROL_PLANE_SIMULATED_TRAINER_H_
 
