@@ -1,6 +1,7 @@
 // A process that kills itself at every point of every way in which an operation can run: in shared memory before each counter that
 // it writes, over TCP behind each transfer. More deaths: --gtest_repeat.
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -113,7 +114,13 @@ std::pair<FileDescriptor, FileDescriptor> ConnectedPair(bool unix_sockets) {
   EXPECT_EQ(listen(listener.get(), 1), 0);
   EXPECT_EQ(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
   EXPECT_EQ(connect(caller.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
-  return {std::move(caller), FileDescriptor(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC))};
+  FileDescriptor callee(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  // As TcpMesh does.
+  for (const int end : {caller.get(), callee.get()}) {
+    const int on = 1;
+    EXPECT_EQ(setsockopt(end, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0);
+  }
+  return {std::move(caller), std::move(callee)};
 }
 
 Mesh MakeMesh(bool unix_sockets) {
