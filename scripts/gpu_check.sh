@@ -45,41 +45,30 @@ else
   echo "SKIPPED: jobs on two GPUs: there is one" >&2
 fi
 summary=
-echo "== GPT-2 124M on one GPU"
-if report=$("$here/ringmaster" bench train --device cuda --sequences 64); then
-  echo "$report"
-  summary+="training: $(grep tokens/s <<<"$report")"$'\n'
-else
-  echo "$report"
-  summary+="training: FAILED"$'\n'
-  failed=1
-fi
-for sequences in 64 8; do
-  [ "$ranks" -gt 1 ] || break
-  for zero in "" --zero; do
-    echo "== GPT-2 124M on $ranks GPUs, $sequences sequences each $zero"
-    if report=$("$here/ringmaster" bench train --device cuda --ranks "$ranks" $zero --sequences $sequences); then
-      echo "$report"
-      summary+="training: $(grep "GPUs" <<<"$report")"$'\n'
-    else
-      echo "$report"
-      summary+="training on $ranks GPUs: FAILED"$'\n'
-      failed=1
-    fi
-  done
-done
-for axis in tensor pipeline; do
-  [ "$ranks" -gt 1 ] || break
-  echo "== GPT-2 124M over $ranks GPUs, $axis $ranks"
-  if report=$("$here/ringmaster" bench train --device cuda --ranks "$ranks" --$axis "$ranks" --sequences 16); then
-    echo "$report"
-    summary+="training: $(grep "GPUs" <<<"$report")"$'\n'
+# train TITLE PATTERN OPTION..: one benchmark; the line of its report that has PATTERN goes into the summary.
+train() {
+  local title=$1 pattern=$2 report
+  shift 2
+  echo "== GPT-2 124M $title"
+  if report=$("$here/ringmaster" bench train --device cuda "$@"); then
+    summary+="training: $(grep "$pattern" <<<"$report")"$'\n'
   else
-    echo "$report"
-    summary+="training over $ranks GPUs: FAILED"$'\n'
+    summary+="training $title: FAILED"$'\n'
     failed=1
   fi
-done
+  echo "$report"
+}
+train "on one GPU" tokens/s --sequences 64
+if [ "$ranks" -gt 1 ]; then
+  for sequences in 64 8; do
+    for zero in "" --zero; do
+      train "on $ranks GPUs, $sequences sequences each $zero" GPUs --ranks "$ranks" $zero --sequences $sequences
+    done
+  done
+  for axis in tensor pipeline; do
+    train "over $ranks GPUs, $axis $ranks" GPUs --ranks "$ranks" --$axis "$ranks" --sequences 16
+  done
+fi
 if [ "${RINGMASTER_TORCH:-0}" = 1 ]; then python3 "$here/torch_gpt.py" speed 64 || failed=1; fi
 for op in all_reduce reduce_scatter all_gather all_to_all broadcast; do
   echo "== $op, $ranks ranks"

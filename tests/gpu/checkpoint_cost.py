@@ -88,6 +88,8 @@ def main():
         for index in range(rounds):
             without.append(run(binaries, f"none-{index}", 0)[0])
             seconds, written = run(binaries, f"every-{index}", EVERY)
+            if not written:
+                sys.exit(f"every-{index}: no checkpoint was committed before the last")
             with_them.append(seconds)
             saved += written
             direct.append(disk(1500, ["oflag=direct"]))

@@ -64,12 +64,12 @@ void PosixOutput::SetDirect(bool direct) {
 }
 
 absl::Status PosixOutput::WriteAt(std::span<const std::byte> bytes, int64_t offset) {
-  bool was_direct = true;
+  bool may_be_direct = true;
   while (!bytes.empty()) {
     const ssize_t written = pwrite(fd_.get(), bytes.data(), bytes.size(), offset);
     if (written < 0 && errno == EINTR) continue;
     // The rest of a write that was cut short, or a file system that wants another alignment.
-    if (written < 0 && errno == EINVAL && std::exchange(was_direct, false)) {
+    if (written < 0 && errno == EINVAL && std::exchange(may_be_direct, false)) {
       SetDirect(false);
       continue;
     }

@@ -38,8 +38,10 @@ class HeartbeatPaceTest : public ::testing::Test {
   // Until nothing is new, and just behind a heartbeat.
   void Settle() {
     SentDuring(HeartbeatPace::kNew, TwoRanksAt);
-    while (SentDuring(absl::Milliseconds(100), TwoRanksAt) == 0) {
+    for (int look = 0; look < 10; ++look) {
+      if (SentDuring(absl::Milliseconds(100), TwoRanksAt) == 1) return;
     }
+    FAIL() << "no heartbeat for a second";
   }
 
   HeartbeatPace pace_;
