@@ -17,7 +17,7 @@ if [ "${1:-}" = pack ]; then
   done
   # What the trainer and its tests load and a machine with GPUs may lack.
   ldd bazel-bin/ringmaster-trainer | awk '/libdnnl|libgomp|libOpenCL/ {print $3}' | xargs -I{} cp -L {} "$to/"
-  cp scripts/gpu_check.sh tests/gpu/torch_all_reduce.py tests/gpu/torch_gpt.py tests/gpu/train_job.sh tests/gpu/{train_group,train_mesh,checkpoint_cost}.py "$to/"
+  cp scripts/gpu_check.sh tests/gpu/torch_all_reduce.py tests/gpu/torch_{gpt,elastic}.py tests/gpu/train_job.sh tests/gpu/{train_group,train_mesh,recovery,checkpoint_cost}.py "$to/"
   cat README.md docs/*.md > "$to/text.txt"
   ls -l "$to"
   exit 0
@@ -41,6 +41,7 @@ python3 "$here/checkpoint_cost.py" "$here" 1 || failed=1
 if [ "$gpus" -gt 1 ]; then
   python3 "$here/train_group.py" "$here" "$here/text.txt" || failed=1
   python3 "$here/train_mesh.py" "$here" "$here/text.txt" || failed=1
+  python3 "$here/recovery.py" "$here" "$here/text.txt" 5 || failed=1
 else
   echo "SKIPPED: jobs on two GPUs: there is one" >&2
 fi

@@ -1,7 +1,6 @@
 // ringmaster-trainer: one rank of a job (no arguments; the worker sets the environment), or a tool on checkpoints and data.
 #include <unistd.h>
 
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -9,12 +8,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "collectives/create_communicator.h"
 #include "collectives/flight/flight_recorder.h"
 #include "collectives/nccl/nccl_api_loaded.h"
@@ -23,12 +20,16 @@
 #include "common/real_clock.h"
 #include "common/status_macros.h"
 #include "common/version.h"
+#include "google/protobuf/util/json_util.h"
+#include "proto/job.pb.h"
 #include "trainer/chaos/chaos.h"
 #include "trainer/checkpoint/files.h"
 #include "trainer/session/board_writer.h"
 #include "trainer/session/grpc_coordinator_link.h"
 #include "trainer/session/identity_from_environment.h"
 #include "trainer/signals.h"
+#include "trainer/spare/spare_input.h"
+#include "trainer/spare/warm_up.h"
 #include "trainer/tools/digits.h"
 #include "trainer/tools/evaluate.h"
 #include "trainer/tools/generate.h"
@@ -41,6 +42,8 @@ namespace {
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
 // A healthy rank whose peer is gone stays this long: the worker stops it as part of the new epoch, and the root cause stays clear.
 constexpr absl::Duration kPeerLostGrace = absl::Seconds(15);
+// A spare starts beside the ranks of its job; making contexts would hold up theirs.
+constexpr absl::Duration kSpareCalm = absl::Seconds(3);
 
 void PrintError(const std::string& message) { std::fprintf(stderr, "error: %s\n", message.c_str()); }
 
@@ -70,27 +73,64 @@ int ExitCodeOf(const TrainResult& result, SignalWatcher& signals) {
   return kExitFailed;
 }
 
-// A warm spare: waits until the worker tells which rank it is, as NAME=VALUE with a zero byte behind each. False: it has no need.
-bool AwaitEnvironment() {
-  std::string bytes;
-  char buffer[4096];
-  ssize_t count = 0;
-  while ((count = read(STDIN_FILENO, buffer, sizeof(buffer))) > 0 || (count < 0 && errno == EINTR)) {
-    if (count > 0) bytes.append(buffer, static_cast<size_t>(count));
-  }
-  if (bytes.empty()) return false;
-  clearenv();
-  for (const absl::string_view variable : absl::StrSplit(bytes, '\0', absl::SkipEmpty())) {
-    const std::pair<std::string, std::string> split = absl::StrSplit(variable, absl::MaxSplits('=', 1));
-    setenv(split.first.c_str(), split.second.c_str(), 1);
-  }
-  return true;
-}
-
-int Train() {
+// Before there are other threads.
+void PrepareProcess() {
   SignalWatcher::BlockSignals();
   // NVLink multicast stays off, and NCCL reads this when there are threads already.
   setenv("NCCL_NVLS_ENABLE", "0", /*overwrite=*/0);
+  // Without its own virtual memory NCCL connects GPUs in a tenth of the time; what it is good for, NVLS and registered buffers, is
+  // not used.
+  setenv("NCCL_CUMEM_ENABLE", "0", /*overwrite=*/0);
+}
+
+// Of the process, made once: an abort that hangs uses it until the process ends.
+class Nccl {
+ public:
+  absl::StatusOr<NcclApi*> Get() {
+    if (loaded_ != nullptr) return loaded_;
+    RM_ASSIGN_OR_RETURN(std::unique_ptr<NcclApi> loaded, LoadNcclApi({.nvls_enable = std::getenv("NCCL_NVLS_ENABLE")}));
+    loaded_ = loaded.release();
+    return loaded_;
+  }
+
+ private:
+  NcclApi* loaded_ = nullptr;
+};
+
+struct SpareFor {
+  std::string job;  // as JSON; empty: one on CPUs
+  int ranks = 1;
+};
+
+absl::Status WarmUp(const SpareFor& what, const SpareInput& input, Nccl& nccl) {
+  v1::JobSpec job;
+  if (const auto parsed = google::protobuf::util::JsonStringToMessage(what.job, &job); !parsed.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--job: expected a job as JSON: ", std::string(parsed.message())));
+  }
+  if (input.IsTold(kSpareCalm)) return absl::OkStatus();
+  RM_ASSIGN_OR_RETURN(NcclApi* const api, nccl.Get());
+  const RealClock clock;
+  return WarmUpGpus({.nccl = *api,
+                     .clock = clock,
+                     .step = [&](int device) { return StepOneLayer(job, what.ranks, device); },
+                     .is_told = [&] { return input.IsTold(absl::ZeroDuration()); }});
+}
+
+// A warm spare: waits until the worker tells which rank it is. False: it has no need.
+bool AwaitRank(const SpareFor& what, Nccl& nccl) {
+  const SpareInput input(STDIN_FILENO);
+  if (!what.job.empty()) {
+    if (const absl::Status status = WarmUp(what, input, nccl); !status.ok()) {
+      std::fprintf(stderr, "warning: a spare is not warm: %s\n", std::string(status.message()).c_str());
+    }
+  }
+  const auto variables = input.Read();
+  // What the spare was started with is part of it: the worker sees to that.
+  for (const auto& [name, value] : variables) setenv(name.c_str(), value.c_str(), 1);
+  return !variables.empty();
+}
+
+int Train(Nccl& nccl) {
   const auto identity = IdentityFromEnvironment([](const char* name) -> const char* { return std::getenv(name); });
   if (!identity.ok()) {
     PrintError(std::string(identity.status().message()));
@@ -137,13 +177,6 @@ int Train() {
   };
   std::function<bool(ChaosPoint, int64_t)> at;
   if (chaos != nullptr) at = [&chaos](ChaosPoint point, int64_t step) { return chaos->At(point, step); };
-  NcclApi* nccl = nullptr;
-  const auto load_nccl = [&nccl]() -> absl::StatusOr<NcclApi*> {
-    if (nccl != nullptr) return nccl;
-    RM_ASSIGN_OR_RETURN(std::unique_ptr<NcclApi> loaded, LoadNcclApi({.nvls_enable = std::getenv("NCCL_NVLS_ENABLE")}));
-    nccl = loaded.release();  // an abort that hangs uses it until the process ends
-    return nccl;
-  };
   TrainLoop loop({.identity = *identity,
                   .link = *link,
                   .clock = clock,
@@ -151,7 +184,7 @@ int Train() {
                   .board = (*board)->board(),
                   .connect = connect,
                   .ranks_on_host = LocalRanks(),
-                  .nccl = load_nccl,
+                  .nccl = [&nccl] { return nccl.Get(); },
                   .print =
                       [](const std::string& line) {
                         std::puts(line.c_str());
@@ -213,8 +246,10 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   digits_command.add_option("--seed", digits.seed, "The same seed draws the same images");
 
-  const CLI::App& await_command =
-      *app.add_subcommand("await", "Be a warm spare: the worker tells on standard input which rank it is");
+  SpareFor spare;
+  CLI::App& await_command = *app.add_subcommand("await", "Be a warm spare: the worker tells on standard input which rank it is");
+  await_command.add_option("--job", spare.job, "A job on GPUs as JSON, for which the host's are warmed up");
+  await_command.add_option("--ranks", spare.ranks, "How many ranks that job has");
 
   try {
     app.parse(argc, argv);
@@ -235,8 +270,10 @@ int Main(int argc, char** argv) {
     return Report(report.status());
   }
   if (digits_command.parsed()) return Report(WriteDigits(digits));
-  if (await_command.parsed() && !AwaitEnvironment()) return kExitSucceeded;
-  return Train();
+  PrepareProcess();
+  Nccl nccl;
+  if (await_command.parsed() && !AwaitRank(spare, nccl)) return kExitSucceeded;
+  return Train(nccl);
 }
 
 }  // namespace

@@ -125,6 +125,8 @@ TrainResult TrainLoop::Run() {
         continue;
       }
     }
+    // Behind an abort that hangs, the device would hang too.
+    if (const absl::Status closed = closer_.Finish(); absl::IsDeadlineExceeded(closed)) return {TrainEnd::kFailed, closed};
     if (stopped_ && result.end != TrainEnd::kSucceeded) result.end = TrainEnd::kStopped;
     return result;
   }
@@ -183,8 +185,7 @@ TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinRespons
   for (const MeshAxis axis : {MeshAxis::kData, MeshAxis::kPipeline, MeshAxis::kTensor}) ExposeDevices(axis, nullptr);
   // NCCL's own end waits for what peers that are gone would have to do.
   if (result.end != TrainEnd::kSucceeded) devices->Abort("this rank's epoch is over");
-  // Behind an abort that hangs, the device would hang too.
-  const absl::Status closed = devices->Close(kCloseTimeout);
+  const absl::Status closed = closer_.Begin(*std::move(devices), kCloseTimeout);
   return absl::IsDeadlineExceeded(closed) ? TrainResult{TrainEnd::kFailed, closed} : result;
 }
 
@@ -230,6 +231,8 @@ absl::StatusOr<DeviceGroups> TrainLoop::ConnectGpus(const Membership& member, Co
       }
     }
   }
+  // Alone, the passes wait for what former groups have left without a bound.
+  if (groups.axes().is_alone()) RM_RETURN_IF_ERROR(closer_.Finish());
   const auto is_kept = bench_->gpt->Enter(groups.axes());
   if (!is_kept.ok()) {
     for (const MeshAxis axis : {MeshAxis::kData, MeshAxis::kPipeline, MeshAxis::kTensor}) ExposeDevices(axis, nullptr);
@@ -276,10 +279,13 @@ TrainResult TrainLoop::RunConnected(const Membership& member, const v1::JoinResp
   }
 
   env.board.phase = TrainerPhase::kLoading;
+  const absl::Time connected = env.clock.Now();
   const auto step = FindState(member, join, *communicator, *groups, devices);
   if (!step.ok()) return absl::IsInvalidArgument(step.status()) ? BadInput(step.status()) : FromPeers(step.status());
   completed_ = *step;
   env.board.step = *step;
+  LogInfo("job=%s epoch=%d rank=%d step=%d got its state in %.3f s", member.identity.job.value(), member.identity.epoch.value(),
+          rank, *step, absl::ToDoubleSeconds(env.clock.Now() - connected));
   if (saver != nullptr) saver->Start();
   GradientSync all(std::move(communicator), env.clock, &env.board, {.timeout = config.collective_timeout});
   MeshSyncs syncs(*std::move(groups), all, env.clock, &env.board, config.collective_timeout);

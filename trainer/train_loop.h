@@ -23,6 +23,7 @@
 #include "common/progress_board.h"
 #include "trainer/checkpoint/files.h"
 #include "trainer/parallel/connect_devices.h"
+#include "trainer/parallel/device_closer.h"
 #include "trainer/parallel/mesh_syncs.h"
 #include "trainer/recovery.h"
 #include "trainer/session/coordinator_link.h"
@@ -109,6 +110,7 @@ class TrainLoop {
   int64_t completed_ = kNoState;   // steps that the state in bench_ has completed
   bool shared_gradients_ = false;  // the gradients' memory belonged to the group of an epoch
   int64_t saved_step_ = -1;        // of the newest checkpoint that this rank knows of
+  DeviceCloser closer_;            // of former epochs' groups of GPUs
 
   Mutex mu_;
   std::string stop_reason_ ABSL_GUARDED_BY(mu_);

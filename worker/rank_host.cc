@@ -7,6 +7,7 @@
 #include "common/exit_codes.h"
 #include "common/log.h"
 #include "common/status_macros.h"
+#include "google/protobuf/util/json_util.h"
 #include "worker/process/process_tree.h"
 #include "worker/rpc/convert.h"
 
@@ -18,6 +19,14 @@ constexpr size_t kMaxLogBytes = 4 << 20;
 constexpr size_t kLogBatchBytes = 256 << 10;
 constexpr absl::Duration kSpareWaits = absl::Seconds(10);  // for the next epoch of its job
 constexpr char kAwait[] = "await";  // ringmaster-trainer's word for "wait until you are told which rank you are"
+
+// What a spare warms up for. Everybody on the host may read it; the environment may hold secrets.
+std::string JobForSpares(v1::JobSpec job) {
+  job.clear_env();
+  std::string json;
+  RM_CHECK(google::protobuf::util::MessageToJsonString(job, &json).ok());
+  return json;
+}
 
 }  // namespace
 
@@ -119,6 +128,8 @@ void RankHost::KeepSpares(const v1::Assign& assign) {
   if (job.restart().warm_spares() == 0 || !job.command().empty()) return;
   ProcessSpec spec;
   spec.command = {options_.trainer_binary.string(), kAwait};
+  if (job.device() == "cuda")
+    spec.command.insert(spec.command.end(), {"--job", JobForSpares(job), "--ranks", absl::StrCat(assign.world_size())});
   spec.directory = job.work_directory();
   spec.environment = FormatEnvironment(WithoutRank(EnvironmentOf(assign, assign.ranks(0))));
   const absl::Status kept = spares_.Keep(JobId(assign.job_id()), job.restart().warm_spares(), std::move(spec));

@@ -33,6 +33,11 @@ void FakeNcclApi::ReleaseAborts() {
   changed_.SignalAll();
 }
 
+int FakeNcclApi::inits() const {
+  MutexLock lock(&mu_);
+  return inits_;
+}
+
 int FakeNcclApi::aborts() const {
   MutexLock lock(&mu_);
   return aborts_;
@@ -65,6 +70,7 @@ absl::StatusOr<NcclId> FakeNcclApi::GetUniqueId() {
 
 absl::StatusOr<NcclComm> FakeNcclApi::Init(int size, const NcclId& id, int rank) {
   MutexLock lock(&mu_);
+  ++inits_;
   if (const auto it = init_failures_.find(rank); it != init_failures_.end()) return it->second;
   uint64_t number = 0;
   std::memcpy(&number, id.data(), sizeof(number));

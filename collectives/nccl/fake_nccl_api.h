@@ -31,6 +31,7 @@ class FakeNcclApi final : public NcclApi {
   void HangAborts();                              // Abort returns only after ReleaseAborts
   void ReleaseAborts();
   int aborts() const;  // that have begun
+  int inits() const;   // likewise
 
   std::string Version() const override { return "fake NCCL"; }
   absl::StatusOr<int> DeviceCount() override { return 8; }
@@ -98,6 +99,7 @@ class FakeNcclApi final : public NcclApi {
   std::map<int, absl::Status> init_failures_ ABSL_GUARDED_BY(mu_), later_failures_ ABSL_GUARDED_BY(mu_);
   bool aborts_hang_ ABSL_GUARDED_BY(mu_) = false;
   int aborts_ ABSL_GUARDED_BY(mu_) = 0;
+  int inits_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace ringmaster::testing

@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 """GPT-2's 12 layers (on bytes) trained on two GPUs by whole jobs: the losses of one GPU, the same bits on two runs and on one that
-lost a rank, with and without ZeRO-1; then how long a job takes from the death of a rank to its next step.
-usage: train_group.py DIR TEXT [TRIALS]: DIR holds ringmaster and ringmaster-trainer. Works in a directory of its own under TMPDIR,
+lost a rank, with and without ZeRO-1.
+usage: train_group.py DIR TEXT: DIR holds ringmaster and ringmaster-trainer. Works in a directory of its own under TMPDIR,
 25 GB."""
 import glob
 import json
 import os
 import re
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,7 @@ train:
   log_every: 1
   validation_samples: 64
 checkpoint: {{directory: ./checkpoints, every_steps: {every}, keep: 2}}
-restart: {{max_failures: 100, backoff: 0.1s}}
+restart: {{max_failures: 100, backoff: 0.1s, warm_spares: {spares}}}
 """
 STEP = re.compile(r"step (\d+)/\d+ loss ([\d.]+).* ([\d.]+) tokens/s comm (\d+)%")
 
@@ -40,11 +39,11 @@ class Job:
     """A running job; `steps` are (time, step, loss, tokens/s, comm %) as its lines come."""
 
     def __init__(self, ringmaster, text, name, parallel, steps=121, every=40, micro_batch=16,
-                 model="layers: 12, heads: 12, channels: 768, context: 1024", learning_rate="3.0e-4", warmup=20, options=()):
+                 model="layers: 12, heads: 12, channels: 768, context: 1024", learning_rate="3.0e-4", warmup=20, spares=0, options=()):
         self.ringmaster, self.name = ringmaster, name
         with open(f"{name}.yaml", "w") as out:
             out.write(JOB.format(name=name, parallel=parallel, model=model, micro_batch=micro_batch, learning_rate=learning_rate,
-                                 warmup=warmup, text=text, steps=steps, every=every))
+                                 warmup=warmup, text=text, steps=steps, every=every, spares=spares))
         self.process = subprocess.Popen([ringmaster, "run", f"{name}.yaml", "--state-dir", f"state-{name}", *options],
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.steps, self.lines, self.changed = [], [], threading.Condition()
@@ -92,6 +91,10 @@ class Job:
             self.fail(f"exit code {code}")
         return self.last_checkpoint()["digest"]
 
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=60)
+
     def last_checkpoint(self):
         found = next(path for path in glob.glob(f"checkpoints/{self.name}-*") if path.rsplit("-", 1)[0] == f"checkpoints/{self.name}")
         listed = subprocess.run([self.ringmaster, "--output", "json", "checkpoints", found], capture_output=True, text=True,
@@ -105,37 +108,8 @@ class Job:
         return f"{self.steps[-1][3]:.0f} tokens/s, {self.steps[-1][4]} % of the time exposed communication"
 
 
-def recovery(job, trials, resumes):
-    """Seconds from the death of a rank, in turn of either, to the next completed step."""
-    times = []
-    for trial in range(trials):
-        with job.changed:
-            begun = len(job.lines)
-        job.reach(job.steps[-1][1] + 60 if job.steps else 60)
-        job.wait_for(lambda: any("checkpoint step" in line for _, line in job.lines[begun:]), "checkpoint")
-        with job.changed:
-            marker = len(job.lines)
-            killed = job.kill_rank(1 - trial % 2)
-        found = {}
-
-        def after(pattern, begin):
-            return next((i for i in range(begin, len(job.lines)) if re.search(pattern, job.lines[i][1])), None)
-
-        def back():
-            epoch = after(r"^epoch \d+:", marker)
-            found["step"] = None if epoch is None else after(STEP, epoch)
-            return found["step"] is not None
-
-        job.wait_for(back, "step of a new epoch")
-        times.append(job.lines[found["step"]][0] - killed)
-        if after(resumes, marker) is None:
-            job.fail(f"no '{resumes}' after the death of a rank")
-    return times
-
-
 def main():
     here, text = os.path.realpath(sys.argv[1]), os.path.realpath(sys.argv[2])
-    trials = int(sys.argv[3]) if len(sys.argv) > 3 else 6
     ringmaster = os.path.join(here, "ringmaster")
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)
@@ -159,14 +133,6 @@ def main():
                     raise SystemExit("that is too much")
             if len(set(digests.values())) != 1:
                 raise SystemExit(f"{kind}: {digests}: the bits differ")
-            job = Job(ringmaster, text, f"trials{zero}", f"data: 2, zero: {zero}", steps=1000000, every=50)
-            times = recovery(job, trials, "from step" if zero else "goes on at step")
-            job.process.send_signal(signal.SIGTERM)
-            job.process.wait(timeout=60)
-            print(f"{kind}: from the death of a rank to the next step {', '.join(f'{t:.2f}' for t in times)} s, "
-                  f"median {statistics.median(times):.2f} s", flush=True)
-            if "RINGMASTER_SHOW_RECOVERY" in os.environ:
-                print("\n".join(f"{at - job.lines[0][0]:.3f} {line}" for at, line in job.lines if " loss " not in line))
         os.chdir("/")
     print("two GPUs train as one does, and go on when one of them is lost")
 

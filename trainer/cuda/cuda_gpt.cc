@@ -127,14 +127,16 @@ class CudaGptOnDevice final : public CudaGpt {
   int64_t arena_elements() const override { return parameters_.elements(); }
 
   absl::StatusOr<bool> Enter(const DeviceAxes& axes) override {
-    // What broke off with the last group has been aborted: it ends.
-    RM_CUDA(cudaDeviceSynchronize());
     has_gradients_ = false;
     has_summed_ = false;
     losses_ = 0;
     units_ = 0;
     exchange_->Enter(axes);
     peers_->Enter(axes);
+    // What broke off with the last groups is being aborted: it ends, but not before the passes' stream is behind it.
+    RM_RETURN_IF_ERROR(exchange_->AwaitRest());
+    RM_RETURN_IF_ERROR(peers_->AwaitRest());
+    RM_RETURN_IF_ERROR(WaitUntilIdle());
     RM_RETURN_IF_ERROR(peers_->Connect());
     RM_RETURN_IF_ERROR(WaitUntilIdle());
     return state_->Fit();

@@ -52,6 +52,12 @@ void GptExchange::Enter(const DeviceAxes& axes) {
   }
 }
 
+absl::Status GptExchange::AwaitRest() {
+  RM_CUDA(cudaEventRecord(done_.get(), stream_.get()));
+  RM_CUDA(cudaStreamWaitEvent(passes_, done_.get(), 0));
+  return absl::OkStatus();
+}
+
 absl::Status GptExchange::Follow() {
   RM_CUDA(cudaEventRecord(reached_.get(), passes_));
   RM_CUDA(cudaStreamWaitEvent(stream_.get(), reached_.get(), 0));

@@ -40,6 +40,8 @@ class GptExchange {
   void Enter(const DeviceAxes& axes);
   // They are about to go.
   void Leave() { axes_ = {}; }
+  // What is enqueued on the passes' stream from here on comes after all that former groups have left.
+  absl::Status AwaitRest();
 
   // Of the state that this rank keeps: everything unless it is sharded.
   const ShardLayout& layout() const { return layout_; }

@@ -41,6 +41,12 @@ void GptPeers::Enter(const DeviceAxes& axes) {
   used_waits_ = 0;
 }
 
+absl::Status GptPeers::AwaitRest() {
+  RM_CUDA(cudaEventRecord(done_.get(), sums_.get()));
+  RM_CUDA(cudaStreamWaitEvent(parts_.passes, done_.get(), 0));
+  return absl::OkStatus();
+}
+
 absl::Status GptPeers::Follow() {
   RM_CUDA(cudaEventRecord(reached_.get(), parts_.passes));
   RM_CUDA(cudaStreamWaitEvent(sums_.get(), reached_.get(), 0));

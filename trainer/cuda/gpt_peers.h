@@ -33,10 +33,12 @@ class GptPeers {
 
   static absl::StatusOr<std::unique_ptr<GptPeers>> Create(const Parts& parts);
 
-  // The groups from here on. What the last ones left on the device is over.
+  // The groups from here on.
   void Enter(const DeviceAxes& axes);
   // They are about to go.
   void Leave() { Enter({}); }
+  // What is enqueued on the passes' stream from here on comes after all that former groups have left.
+  absl::Status AwaitRest();
 
   // Whether the layers have other shares.
   bool has_shares() const { return tensor_ != nullptr; }

@@ -1,6 +1,7 @@
 // GPUs that talk to each other, without GPUs: NCCL is a fake, device memory the process's own.
 #include "trainer/parallel/nccl_device_sync.h"
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -18,6 +19,7 @@
 #include "common/status_macros.h"
 #include "common/status_matchers.h"
 #include "trainer/parallel/connect_devices.h"
+#include "trainer/parallel/device_closer.h"
 #include "trainer/parallel/device_sync_conformance.h"
 
 namespace ringmaster::trainer {
@@ -262,6 +264,32 @@ TEST_F(ConnectDevicesTest, AnAbortEndsTheConnecting) {
   });
   EXPECT_THAT(results[0], StatusIs(absl::StatusCode::kAborted, HasSubstr("epoch is over")));
   EXPECT_THAT(results[1], StatusIs(absl::StatusCode::kUnavailable, HasSubstr("rank 1 dies")));
+}
+
+// The next epoch is connected while the last one's groups are closed.
+TEST_F(ConnectDevicesTest, GroupsAreClosedBehindTheCallersBack) {
+  api_.HangAborts();
+  std::atomic<int> have_begun = 0;
+  OnMesh({.data = 2}, kLong, [&](DeviceGroups& groups, CudaStream) -> absl::Status {
+    groups.Abort("this epoch is over");
+    DeviceCloser closer;
+    EXPECT_OK(closer.Begin(std::move(groups), kLong));
+    if (++have_begun == 2) api_.ReleaseAborts();
+    return closer.Finish();
+  });
+}
+
+TEST_F(ConnectDevicesTest, ACloserSaysThatNcclHangs) {
+  api_.HangAborts();
+  std::atomic<int> have_said = 0;
+  OnMesh({.data = 2}, kLong, [&](DeviceGroups& groups, CudaStream) -> absl::Status {
+    groups.Abort("this epoch is over");
+    DeviceCloser closer;
+    EXPECT_OK(closer.Begin(std::move(groups), kShort));
+    EXPECT_THAT(closer.Begin({}, kShort), StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("must end")));
+    if (++have_said == 2) api_.ReleaseAborts();
+    return closer.Finish();
+  });
 }
 
 }  // namespace

@@ -1,0 +1,68 @@
+#include "trainer/spare/warm_up.h"
+
+#include <memory>
+#include <variant>
+
+#include "collectives/memory_rendezvous.h"
+#include "collectives/nccl/nccl_communicator.h"
+#include "common/status_macros.h"
+#include "trainer/cuda/cuda_gpt.h"
+#include "trainer/data/dataset.h"
+#include "trainer/job_config.h"
+
+namespace ringmaster::trainer {
+namespace {
+
+// Nobody else takes part, so only a GPU that hangs takes this long.
+constexpr absl::Duration kTimeout = absl::Seconds(30);
+
+// A group of one: NCCL loads its kernels, and finds its network and the host's topology, when the first one forms.
+absl::Status FormGroupOfOne(NcclApi& nccl, int device, const Clock& clock) {
+  MemoryRendezvous rendezvous(clock);
+  RM_ASSIGN_OR_RETURN(const std::unique_ptr<NcclCommunicator> group,
+                      NcclCommunicator::Create({.device = device, .group = "spare"}, nccl, rendezvous, kTimeout, clock));
+  return group->Close(kTimeout);
+}
+
+absl::Status StepOn(const CudaGptConfig& config) {
+  RM_ASSIGN_OR_RETURN(const std::unique_ptr<CudaGpt> gpt, CudaGpt::Create(config));
+  Batch batch = MakeBatch({.context = config.context, .vocabulary = config.vocabulary}, config.max_samples);
+  batch.samples = config.max_samples;
+  RM_RETURN_IF_ERROR(gpt->ForwardBackward(batch, /*gradient_scale=*/1.0f, /*completes_step=*/true).status());
+  RM_RETURN_IF_ERROR(gpt->GradientNorm().status());
+  RM_RETURN_IF_ERROR(gpt->Update({}));
+  return gpt->WaitUntilIdle();
+}
+
+}  // namespace
+
+absl::Status WarmUpGpus(const WarmUpParts& parts) {
+  RM_ASSIGN_OR_RETURN(const int devices, parts.nccl.DeviceCount());
+  absl::Status first;
+  for (int device = 0; device < devices; ++device) {
+    if (parts.is_told()) break;
+    first.Update(parts.step(device));
+    if (parts.is_told()) break;
+    first.Update(FormGroupOfOne(parts.nccl, device, parts.clock));
+  }
+  return first;
+}
+
+absl::Status StepOneLayer(const v1::JobSpec& job, int world_size, int device) {
+  RM_ASSIGN_OR_RETURN(const JobConfig config, ReadJobConfig(job, world_size));
+  RM_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(job.data(), config.context));
+  const auto& gpt = std::get<GptConfig>(config.model);
+  CudaGptConfig layer = {.layers = 1,
+                         .heads = gpt.heads,
+                         .channels = gpt.channels,
+                         .context = gpt.context,
+                         .vocabulary = dataset->shape().vocabulary,
+                         .max_samples = config.micro_batch,
+                         .device = device};
+  const absl::Status status = StepOn(layer);
+  if (!absl::IsResourceExhausted(status)) return status;
+  layer.max_samples = 1;
+  return StepOn(layer);
+}
+
+}  // namespace ringmaster::trainer
