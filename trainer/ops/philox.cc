@@ -4,8 +4,13 @@
 #include <cmath>
 #include <numbers>
 
+#include "trainer/ops/parallel.h"
+
 namespace ringmaster::trainer {
 namespace {
+
+constexpr int64_t kBlock = 4;  // numbers of one call of Philox
+constexpr int64_t kGrain = 4096 * kBlock;
 
 // Uniform in (0, 1]: the logarithm below is finite.
 double Uniform(uint32_t bits) { return (static_cast<double>(bits) + 1.0) * 0x1p-32; }
@@ -26,21 +31,26 @@ std::array<uint32_t, 4> Philox(std::array<uint32_t, 4> counter, std::array<uint3
 
 void FillNormal(uint64_t seed, uint64_t stream, float deviation, std::span<float> values) {
   const std::array<uint32_t, 2> key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
-  for (size_t i = 0; i < values.size(); i += 4) {
-    const uint64_t block = i / 4;
-    const std::array<uint32_t, 4> bits = Philox({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32),
-                                                 static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32)},
-                                                key);
-    std::array<double, 4> normal;
-    for (size_t pair = 0; pair < 4; pair += 2) {
-      const double radius = std::sqrt(-2.0 * std::log(Uniform(bits[pair])));
-      const double angle = 2.0 * std::numbers::pi * Uniform(bits[pair + 1]);
-      normal[pair] = radius * std::cos(angle);
-      normal[pair + 1] = radius * std::sin(angle);
+  const auto fill = [&](int64_t begin, int64_t end, int64_t) {
+    for (int64_t i = begin; i < end; i += kBlock) {
+      const auto block = static_cast<uint64_t>(i / kBlock);
+      const std::array<uint32_t, kBlock> bits = Philox({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32),
+                                                        static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32)},
+                                                       key);
+      std::array<double, kBlock> normal;
+      for (size_t pair = 0; pair < kBlock; pair += 2) {
+        const double radius = std::sqrt(-2.0 * std::log(Uniform(bits[pair])));
+        const double angle = 2.0 * std::numbers::pi * Uniform(bits[pair + 1]);
+        normal[pair] = radius * std::cos(angle);
+        normal[pair + 1] = radius * std::sin(angle);
+      }
+      const int64_t count = std::min<int64_t>(kBlock, end - i);
+      for (int64_t j = 0; j < count; ++j) {
+        values[static_cast<size_t>(i + j)] = static_cast<float>(normal[static_cast<size_t>(j)] * deviation);
+      }
     }
-    const size_t count = std::min<size_t>(4, values.size() - i);
-    for (size_t j = 0; j < count; ++j) values[i + j] = static_cast<float>(normal[j] * deviation);
-  }
+  };
+  ParallelFor(static_cast<int64_t>(values.size()), kGrain, fill);
 }
 
 }  // namespace ringmaster::trainer
