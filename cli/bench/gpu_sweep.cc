@@ -14,7 +14,8 @@ namespace {
 
 constexpr absl::Duration kTimeout = absl::Seconds(60);
 constexpr int kWarmUps = 5;
-constexpr double kBatchMicroseconds = 1000;  // between two events
+// Operations between two events, as many as nccl-tests has: the first one finds a device that has nothing to do.
+constexpr int64_t kBatch = 20;
 
 absl::Status Launched(int code, const char* kernel) {
   return code == 0 ? absl::OkStatus() : absl::InternalError(absl::StrCat("kernel ", kernel, ": CUDA error ", code));
@@ -142,25 +143,23 @@ class GpuSweep {
     return absl::OkStatus();
   }
 
-  // Microseconds of one of `batch` operations that follow each other on the stream.
-  absl::StatusOr<double> TimeBatch(const Call& call, int64_t batch) {
+  // Microseconds of one of `count` operations that follow each other on the stream.
+  absl::StatusOr<double> TimeBatch(const Call& call, int64_t count) {
     RM_RETURN_IF_ERROR(api_.RecordEvent(begin_, stream_));
-    for (int64_t i = 0; i < batch; ++i) RM_RETURN_IF_ERROR(ranks_.Enqueue(call, stream_, kTimeout));
+    for (int64_t i = 0; i < count; ++i) RM_RETURN_IF_ERROR(ranks_.Enqueue(call, stream_, kTimeout));
     RM_RETURN_IF_ERROR(Finish());
     RM_ASSIGN_OR_RETURN(const double microseconds, api_.MicrosecondsBetween(begin_, end_));
-    return microseconds / static_cast<double>(batch);
+    return microseconds / static_cast<double>(count);
   }
 
   absl::Status Time(const Call& call, std::vector<double>* times) {
     RM_RETURN_IF_ERROR(TimeBatch(call, kWarmUps).status());
-    RM_ASSIGN_OR_RETURN(double estimate, TimeBatch(call, kWarmUps));
-    estimate = std::max(estimate, 1.0);
-    int64_t batch = std::clamp<int64_t>(static_cast<int64_t>(kBatchMicroseconds / estimate), 1, 100);
-    int64_t plan[] = {
-        batch, std::clamp<int64_t>(static_cast<int64_t>(options_.seconds * 1e6 / estimate / static_cast<double>(batch)), 5, 1000)};
-    RM_RETURN_IF_ERROR(host_.Broadcast(plan, 2, DataType::kI64, 0, kTimeout));
-    for (int64_t sample = 0; sample < plan[1]; ++sample) {
-      RM_ASSIGN_OR_RETURN(const double microseconds, TimeBatch(call, plan[0]));
+    RM_ASSIGN_OR_RETURN(const double estimate, TimeBatch(call, kWarmUps));
+    const double batch = std::max(estimate, 1.0) * static_cast<double>(kBatch);
+    int64_t samples = std::clamp<int64_t>(static_cast<int64_t>(options_.seconds * 1e6 / batch), 5, 1000);
+    RM_RETURN_IF_ERROR(host_.Broadcast(&samples, 1, DataType::kI64, 0, kTimeout));
+    for (int64_t sample = 0; sample < samples; ++sample) {
+      RM_ASSIGN_OR_RETURN(const double microseconds, TimeBatch(call, kBatch));
       times->push_back(microseconds);
     }
     return absl::OkStatus();

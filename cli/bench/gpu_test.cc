@@ -48,12 +48,17 @@ class Gpu : public ::testing::Test {
     for (int rank = 0; rank < gpus_; ++rank) {
       threads.emplace_back([&, rank] {
         HostCommunicator host(std::move(transports[static_cast<size_t>(rank)]), clock_, {});
+        const absl::Time began = clock_.Now();
         auto ranks = NcclCommunicator::Create({.rank = rank, .size = gpus_, .device = rank, .group = group}, **Api(), rendezvous,
                                               kLong, clock_);
         EXPECT_OK(ranks);
         if (!ranks.ok()) return;
+        const absl::Time made = clock_.Now();
         EXPECT_OK(body(host, **ranks)) << "on rank " << rank;
+        const absl::Time closing = clock_.Now();
         EXPECT_OK((*ranks)->Close(kLong));
+        if (rank > 0) return;
+        std::cout << "group " << group << ": created in " << made - began << ", closed in " << clock_.Now() - closing << std::endl;
       });
     }
     for (std::thread& thread : threads) thread.join();
@@ -119,6 +124,37 @@ TEST_F(Gpu, APeerThatDoesNotCallEndsAtTheDeadlineAndTheAbortReturns) {
     if (absl::Status status = ranks.Barrier(kLong); !status.ok()) return status;
     if (ranks.rank() == 0) {
       EXPECT_THAT(ranks.Barrier(absl::Seconds(1)), StatusIs(absl::StatusCode::kDeadlineExceeded, ::testing::HasSubstr("barrier")));
+    }
+    if (absl::Status status = host.Barrier(kLong); !status.ok()) return status;
+    ranks.Abort("a peer gave up");
+    return absl::OkStatus();
+  });
+}
+
+// Ranks connect at their first operation, within the call of whoever comes first.
+TEST_F(Gpu, APeerThatNeverConnectsHoldsUpTheFirstOperationNoLongerThanItsDeadline) {
+  if (gpus_ < 2) GTEST_SKIP() << "needs 2 GPUs";
+  OnAllGpus("connect", [&](Communicator& host, NcclCommunicator& ranks) -> absl::Status {
+    if (ranks.rank() == 0)
+      EXPECT_THAT(ranks.Barrier(absl::Seconds(1)), StatusIs(absl::StatusCode::kDeadlineExceeded, ::testing::_));
+    if (absl::Status status = host.Barrier(kLong); !status.ok()) return status;
+    ranks.Abort("a peer gave up");
+    return absl::OkStatus();
+  });
+}
+
+// A device that waits for a peer takes some operations more, then it makes the caller wait.
+TEST_F(Gpu, ADeviceWhoseQueueIsFullHoldsUpItsCallerNoLongerThanTheDeadline) {
+  if (gpus_ < 2) GTEST_SKIP() << "needs 2 GPUs";
+  OnAllGpus("queue", [&](Communicator& host, NcclCommunicator& ranks) -> absl::Status {
+    RM_ASSIGN_OR_RETURN(const RegisteredBuffer buffer, ranks.Register(4, kLong));
+    RM_ASSIGN_OR_RETURN(const CudaStream stream, (*Api())->CreateStream());
+    const Call call{
+        .operation = Operation::kAllReduce, .type = DataType::kF32, .count = 1, .send = buffer.data(), .receive = buffer.data()};
+    if (ranks.rank() == 0) {
+      absl::Status status;
+      for (int i = 0; status.ok() && i < 100'000; ++i) status = ranks.Enqueue(call, stream, absl::Seconds(1));
+      EXPECT_THAT(status, StatusIs(absl::StatusCode::kDeadlineExceeded, ::testing::HasSubstr("did not return")));
     }
     if (absl::Status status = host.Barrier(kLong); !status.ok()) return status;
     ranks.Abort("a peer gave up");

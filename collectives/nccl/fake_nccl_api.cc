@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "collectives/nccl/fake_nccl_state.h"
+#include "common/check.h"
 
 namespace ringmaster::testing {
 
@@ -15,6 +16,21 @@ FakeNcclApi::~FakeNcclApi() = default;
 void FakeNcclApi::FailInit(int rank, absl::Status status) {
   MutexLock lock(&mu_);
   init_failures_[rank] = std::move(status);
+}
+
+void FakeNcclApi::FailDuplicate(int rank, absl::Status status) {
+  MutexLock lock(&mu_);
+  duplicate_failures_[rank] = std::move(status);
+}
+
+void FakeNcclApi::HangOperations(int rank) {
+  MutexLock lock(&mu_);
+  hung_ranks_.insert(rank);
+}
+
+int FakeNcclApi::hanging() const {
+  MutexLock lock(&mu_);
+  return hanging_;
 }
 
 void FakeNcclApi::FailLater(int rank, absl::Status status) {
@@ -83,45 +99,42 @@ absl::StatusOr<NcclComm> FakeNcclApi::Init(int size, const NcclId& id, int rank)
   return NewComm(world, rank);
 }
 
-absl::Status FakeNcclApi::Split(NcclComm handle, int colour, int key, NcclComm* split) {
+absl::Status FakeNcclApi::Duplicate(NcclComm handle, NcclComm* blocking) {
   MutexLock lock(&mu_);
   const std::shared_ptr<Comm> comm = Find(handle);
   if (comm == nullptr) return absl::InvalidArgumentError("ncclCommSplit: no such communicator");
-  comm->splitting = true;
+  if (const auto it = duplicate_failures_.find(comm->rank); it != duplicate_failures_.end()) return it->second;
+  comm->is_duplicating = true;
   World& world = *comm->world;
-  world.choices[comm->rank] = {colour, key, split};
-  if (static_cast<int>(world.choices.size()) == world.size) FinishSplit(world);
+  world.duplicates[comm->rank] = blocking;
+  if (static_cast<int>(world.duplicates.size()) == world.size) FinishDuplicates(world);
   return absl::OkStatus();
 }
 
-void FakeNcclApi::FinishSplit(World& world) {
-  std::map<int, std::vector<std::pair<int, int>>> groups;  // by colour: key, rank
-  for (const auto& [rank, choice] : world.choices) {
-    if (choice.colour >= 0) groups[choice.colour].push_back({choice.key, rank});
-  }
-  for (auto& [colour, members] : groups) {
-    std::sort(members.begin(), members.end());
-    auto child = std::make_shared<World>();
-    child->size = static_cast<int>(members.size());
-    child->ranks.resize(members.size());
-    for (size_t rank = 0; rank < members.size(); ++rank) {
-      *world.choices[members[rank].second].split = NewComm(child, static_cast<int>(rank));
-    }
-  }
-  world.choices.clear();
-  for (const auto& rank : world.ranks) {
-    if (const auto comm = rank.lock(); comm != nullptr) comm->splitting = false;
+void FakeNcclApi::FinishDuplicates(World& world) {
+  const auto twin = std::make_shared<World>();
+  twin->size = world.size;
+  twin->ranks.resize(static_cast<size_t>(world.size));
+  for (const auto& [rank, blocking] : std::exchange(world.duplicates, {})) {
+    const std::shared_ptr<Comm> comm = world.ranks[static_cast<size_t>(rank)].lock();
+    if (comm == nullptr) continue;
+    *blocking = NewComm(twin, rank);
+    Comm& made = *comms_[*blocking];
+    made.is_blocking = true;
+    made.aborted = comm->aborted;
+    comm->is_duplicating = false;
   }
 }
 
-absl::StatusOr<int> FakeNcclApi::RankOf(NcclComm comm) {
-  MutexLock lock(&mu_);
-  return Find(comm)->rank;
-}
-
-absl::StatusOr<int> FakeNcclApi::SizeOf(NcclComm comm) {
-  MutexLock lock(&mu_);
-  return Find(comm)->world->size;
+// As NCCL does when a peer does not come or the device's queue is full.
+absl::Status FakeNcclApi::HoldUp(Comm& comm) {
+  if (!comm.is_blocking || !hung_ranks_.contains(comm.rank)) return absl::OkStatus();
+  ++comm.callers;
+  ++hanging_;
+  while (!*comm.aborted) changed_.WaitFor(&mu_, absl::Seconds(60));
+  --hanging_;
+  --comm.callers;
+  return absl::InternalError("this communicator was aborted");
 }
 
 absl::StatusOr<NcclState> FakeNcclApi::State(NcclComm handle) {
@@ -130,7 +143,7 @@ absl::StatusOr<NcclState> FakeNcclApi::State(NcclComm handle) {
   const std::shared_ptr<Comm> comm = Find(handle);
   if (comm == nullptr) return absl::InvalidArgumentError("ncclCommGetAsyncError: no such communicator (freed?)");
   if (const auto it = later_failures_.find(comm->rank); it != later_failures_.end()) return it->second;
-  return comm->world->complete() && !comm->splitting ? NcclState::kReady : NcclState::kInProgress;
+  return comm->world->complete() && !comm->is_duplicating ? NcclState::kReady : NcclState::kInProgress;
 }
 
 absl::Status FakeNcclApi::Finalize(NcclComm comm) {
@@ -159,7 +172,9 @@ absl::Status FakeNcclApi::Abort(NcclComm handle) {
   while (aborts_hang_) changed_.WaitFor(&mu_, absl::Seconds(60));
   const std::shared_ptr<Comm> comm = Find(handle);
   if (comm == nullptr) return absl::InvalidArgumentError("ncclCommAbort: no such communicator");
-  comm->aborted = true;
+  RM_CHECK(comm->callers == 0) << "a communicator is freed under its caller";
+  *comm->aborted = true;
+  changed_.SignalAll();
   Free(handle, *comm);
   Pump();
   return absl::OkStatus();

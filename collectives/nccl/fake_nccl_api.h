@@ -2,7 +2,8 @@
 //
 // Thread-safe. Streams have no threads: their work is done by whoever asks for the state of an event or of a communicator, so a
 // rank that never calls holds up its peers as a dead one would. Sends are buffered. Freed memory and destroyed handles are checked
-// as far as the process's sanitizers do. One object for all ranks; it must outlive all of their aborts.
+// as far as the process's sanitizers do; a communicator that is aborted under a caller ends the process. One object for all ranks;
+// it must outlive all of their aborts.
 #ifndef RINGMASTER_COLLECTIVES_NCCL_FAKE_NCCL_API_H_
 #define RINGMASTER_COLLECTIVES_NCCL_FAKE_NCCL_API_H_
 
@@ -10,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,9 +28,12 @@ class FakeNcclApi final : public NcclApi {
   ~FakeNcclApi() override;
 
   // Faults.
-  void FailInit(int rank, absl::Status status);   // at once, from Init
-  void FailLater(int rank, absl::Status status);  // State of this rank of every communicator from now on
-  void HangAborts();                              // Abort returns only after ReleaseAborts
+  void FailInit(int rank, absl::Status status);       // at once, from Init
+  void FailDuplicate(int rank, absl::Status status);  // at once
+  void HangOperations(int rank);                      // of duplicates, in the caller, until an abort
+  int hanging() const;                                // such callers
+  void FailLater(int rank, absl::Status status);      // State of this rank of every communicator from now on
+  void HangAborts();                                  // Abort returns only after ReleaseAborts
   void ReleaseAborts();
   int aborts() const;  // that have begun
   int inits() const;   // likewise
@@ -51,9 +56,7 @@ class FakeNcclApi final : public NcclApi {
 
   absl::StatusOr<NcclId> GetUniqueId() override;
   absl::StatusOr<NcclComm> Init(int size, const NcclId& id, int rank) override;
-  absl::Status Split(NcclComm comm, int colour, int key, NcclComm* split) override;
-  absl::StatusOr<int> RankOf(NcclComm comm) override;
-  absl::StatusOr<int> SizeOf(NcclComm comm) override;
+  absl::Status Duplicate(NcclComm comm, NcclComm* blocking) override;
   absl::StatusOr<NcclState> State(NcclComm comm) override;
   absl::Status Finalize(NcclComm comm) override;
   absl::Status Destroy(NcclComm comm) override;
@@ -86,7 +89,8 @@ class FakeNcclApi final : public NcclApi {
   void Free(NcclComm handle, const Comm& comm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::shared_ptr<Comm> Find(NcclComm comm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   NcclComm NewComm(const std::shared_ptr<World>& world, int rank) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void FinishSplit(World& world) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void FinishDuplicates(World& world) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status HoldUp(Comm& comm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   mutable Mutex mu_;
   CondVar changed_;
@@ -96,7 +100,11 @@ class FakeNcclApi final : public NcclApi {
   std::map<void*, std::unique_ptr<char[]>> memory_ ABSL_GUARDED_BY(mu_);  // a device's goes with the process
   std::map<CudaStream, std::shared_ptr<Stream>> streams_ ABSL_GUARDED_BY(mu_);
   std::map<CudaEvent, std::shared_ptr<Event>> events_ ABSL_GUARDED_BY(mu_);
-  std::map<int, absl::Status> init_failures_ ABSL_GUARDED_BY(mu_), later_failures_ ABSL_GUARDED_BY(mu_);
+  std::map<int, absl::Status> init_failures_ ABSL_GUARDED_BY(mu_);
+  std::map<int, absl::Status> duplicate_failures_ ABSL_GUARDED_BY(mu_);
+  std::map<int, absl::Status> later_failures_ ABSL_GUARDED_BY(mu_);
+  std::set<int> hung_ranks_ ABSL_GUARDED_BY(mu_);
+  int hanging_ ABSL_GUARDED_BY(mu_) = 0;
   bool aborts_hang_ ABSL_GUARDED_BY(mu_) = false;
   int aborts_ ABSL_GUARDED_BY(mu_) = 0;
   int inits_ ABSL_GUARDED_BY(mu_) = 0;

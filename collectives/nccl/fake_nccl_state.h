@@ -31,11 +31,7 @@ struct FakeNcclApi::World {
   std::vector<std::weak_ptr<Comm>> ranks;                                 // nothing: has not come, or is gone
   std::map<uint64_t, std::vector<std::shared_ptr<Part>>> meetings;        // collectives that wait for ranks, by number
   std::map<std::pair<int, int>, std::deque<std::vector<char>>> messages;  // by sender and receiver
-  struct Choice {
-    int colour, key;
-    NcclComm* split;
-  };
-  std::map<int, Choice> choices;  // of the split in progress, by rank
+  std::map<int, NcclComm*> duplicates;                                    // to be written, by rank, when all have come
   bool complete() const { return came == size; }
 };
 
@@ -43,8 +39,10 @@ struct FakeNcclApi::Comm {
   std::shared_ptr<World> world;
   int rank = 0;
   uint64_t collectives = 0;
-  bool splitting = false;
-  bool aborted = false;
+  bool is_blocking = false;
+  bool is_duplicating = false;
+  int callers = 0;                                                // held up in an operation
+  std::shared_ptr<bool> aborted = std::make_shared<bool>(false);  // duplicates share it
 };
 
 // What one call or one group has put on a stream; true when it is done.

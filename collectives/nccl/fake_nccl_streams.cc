@@ -185,6 +185,8 @@ absl::Status FakeNcclApi::Add(const Call& call, NcclComm handle, CudaStream stre
     MutexLock lock(&mu_);
     part->comm = Find(handle);
     if (part->comm == nullptr) return absl::InvalidArgumentError(absl::StrCat(NameOf(call.operation), ": no such communicator"));
+    absl::Status status = HoldUp(*part->comm);
+    if (!status.ok()) return status;
     if (!IsPointToPoint(call.operation)) part->number = ++part->comm->collectives;
   }
   auto work = [this, part]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return Advance(part); };
@@ -197,7 +199,7 @@ bool FakeNcclApi::Advance(const std::shared_ptr<Part>& part) {
   World& world = *part->comm->world;
   const Call& call = part->call;
   const int rank = part->comm->rank;
-  if (part->done || part->comm->aborted) return true;
+  if (part->done || *part->comm->aborted) return true;
   if (call.operation == Operation::kSend) {
     const char* const begin = static_cast<const char*>(call.send);
     world.messages[{rank, call.root}].emplace_back(begin, begin + Bytes(call));

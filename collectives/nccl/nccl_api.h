@@ -2,9 +2,12 @@
 // GPU.
 //
 // Thread-safe, except that one communicator and one stream are used by one thread at a time. The device is a property of the
-// calling thread (SetDevice). Nothing here waits for the GPU or a peer, save Abort, Free, DestroyStream and Destroy. Communicators
-// do not block: after Init, Split, Finalize and every operation (of a group: after GroupEnd) nothing else may be called with the
-// communicator until State says kReady.
+// calling thread (SetDevice). Nothing here waits for the GPU or a peer, save Abort, Free, DestroyStream, Destroy and what is called
+// with a communicator of Duplicate's.
+//
+// A communicator of Init's does not block: after Init, Duplicate and Finalize nothing else may be called with it until State says
+// kReady. One of Duplicate's does its operations and its Finalize in the caller, who may be held up for as long as peers or the
+// device are, until the communicator that it was made from is aborted: then the call returns an error.
 //
 // Errors: the call, NCCL's or CUDA's text for its code, and NCCL's last error line.
 //   FAILED_PRECONDITION  no driver, no library, or no such device; NCCL says that the call is wrong here
@@ -63,16 +66,16 @@ class NcclApi {
   // Starts a listener in this process, which must outlive the creation of the communicator; an id serves once.
   virtual absl::StatusOr<NcclId> GetUniqueId() = 0;
   virtual absl::StatusOr<NcclComm> Init(int size, const NcclId& id, int rank) = 0;
-  // Null for a negative colour. The new communicator is in progress until both are kReady: read *split only then.
-  virtual absl::Status Split(NcclComm comm, int colour, int key, NcclComm* split) = 0;
-  virtual absl::StatusOr<int> RankOf(NcclComm comm) = 0;
-  virtual absl::StatusOr<int> SizeOf(NcclComm comm) = 0;
+  // Collective: one more communicator of the same ranks, which shares the resources of `comm`. NCCL writes *blocking before `comm`
+  // is kReady again, or its Abort has returned; read it no sooner.
+  virtual absl::Status Duplicate(NcclComm comm, NcclComm* blocking) = 0;
   // An error here is asynchronous: the communicator is of no more use but for Abort.
   virtual absl::StatusOr<NcclState> State(NcclComm comm) = 0;
-  // Before Destroy, with State until kReady.
+  // Before Destroy.
   virtual absl::Status Finalize(NcclComm comm) = 0;
   virtual absl::Status Destroy(NcclComm comm) = 0;
-  // Ends what runs on the device and frees the communicator. May block for ever: call it on a thread of its own.
+  // Ends what runs on the device, also of duplicates, and frees the communicator. May block for ever: call it on a thread of its
+  // own.
   virtual absl::Status Abort(NcclComm comm) = 0;
 
   // Operations of the calling thread between these two are carried out together.

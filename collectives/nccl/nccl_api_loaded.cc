@@ -24,8 +24,6 @@ struct Functions {
   decltype(&::ncclGetUniqueId) GetUniqueId;
   decltype(&::ncclCommInitRankConfig) CommInitRankConfig;
   decltype(&::ncclCommSplit) CommSplit;
-  decltype(&::ncclCommUserRank) CommUserRank;
-  decltype(&::ncclCommCount) CommCount;
   decltype(&::ncclCommGetAsyncError) CommGetAsyncError;
   decltype(&::ncclCommFinalize) CommFinalize;
   decltype(&::ncclCommDestroy) CommDestroy;
@@ -55,8 +53,6 @@ absl::Status FindAll(void* library, Functions* nccl) {
   RM_RETURN_IF_ERROR(Find(library, "ncclGetUniqueId", &nccl->GetUniqueId));
   RM_RETURN_IF_ERROR(Find(library, "ncclCommInitRankConfig", &nccl->CommInitRankConfig));
   RM_RETURN_IF_ERROR(Find(library, "ncclCommSplit", &nccl->CommSplit));
-  RM_RETURN_IF_ERROR(Find(library, "ncclCommUserRank", &nccl->CommUserRank));
-  RM_RETURN_IF_ERROR(Find(library, "ncclCommCount", &nccl->CommCount));
   RM_RETURN_IF_ERROR(Find(library, "ncclCommGetAsyncError", &nccl->CommGetAsyncError));
   RM_RETURN_IF_ERROR(Find(library, "ncclCommFinalize", &nccl->CommFinalize));
   RM_RETURN_IF_ERROR(Find(library, "ncclCommDestroy", &nccl->CommDestroy));
@@ -124,29 +120,17 @@ class LoadedNcclApi final : public CudaDevice {
     std::memcpy(native.internal, id.data(), id.size());
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
+    config.splitShare = 1;
     ncclComm_t comm = nullptr;
     RM_RETURN_IF_ERROR(ToStatus(nccl_.CommInitRankConfig(&comm, size, native, rank, &config), "ncclCommInitRankConfig", comm));
     return reinterpret_cast<NcclComm>(comm);
   }
 
-  absl::Status Split(NcclComm comm, int colour, int key, NcclComm* split) override {
+  absl::Status Duplicate(NcclComm comm, NcclComm* blocking) override {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-    config.blocking = 0;
-    return ToStatus(
-        nccl_.CommSplit(Native(comm), colour < 0 ? NCCL_SPLIT_NOCOLOR : colour, key, reinterpret_cast<ncclComm_t*>(split), &config),
-        "ncclCommSplit", Native(comm));
-  }
-
-  absl::StatusOr<int> RankOf(NcclComm comm) override {
-    int rank = 0;
-    RM_RETURN_IF_ERROR(ToStatus(nccl_.CommUserRank(Native(comm), &rank), "ncclCommUserRank", Native(comm)));
-    return rank;
-  }
-
-  absl::StatusOr<int> SizeOf(NcclComm comm) override {
-    int size = 0;
-    RM_RETURN_IF_ERROR(ToStatus(nccl_.CommCount(Native(comm), &size), "ncclCommCount", Native(comm)));
-    return size;
+    config.blocking = 1;
+    return ToStatus(nccl_.CommSplit(Native(comm), /*color=*/0, /*key=*/0, reinterpret_cast<ncclComm_t*>(blocking), &config),
+                    "ncclCommSplit", Native(comm));
   }
 
   absl::StatusOr<NcclState> State(NcclComm comm) override {
@@ -228,10 +212,19 @@ absl::Status KeepMulticastOff(const char* nvls_enable) {
       absl::StrCat("NCCL_NVLS_ENABLE is \"", nvls_enable, "\"; NVLink multicast stays off here: set it to 0 or unset it"));
 }
 
+// These would overrule what Init and Duplicate promise.
+absl::Status KeepOwnModes() {
+  for (const char* const name : {"NCCL_COMM_BLOCKING", "NCCL_COMM_SPLIT_SHARE_RESOURCES"}) {
+    if (unsetenv(name) != 0) return absl::InternalError(absl::StrCat("cannot unset ", name, " in this process"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<NcclApi>> LoadNcclApi(const NcclLoadOptions& options) {
   RM_RETURN_IF_ERROR(KeepMulticastOff(options.nvls_enable));
+  RM_RETURN_IF_ERROR(KeepOwnModes());
   void* const library = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     const char* const error = dlerror();

@@ -51,7 +51,7 @@ absl::StatusOr<NcclId> MeetAll(const NcclCommunicatorOptions& options, NcclApi& 
 }  // namespace
 
 NcclCommunicator::NcclCommunicator(const NcclCommunicatorOptions& options, NcclApi& api, const Clock& clock)
-    : options_(options), api_(api), clock_(clock), aborter_(api, clock) {}
+    : options_(options), api_(api), clock_(clock), guard_(api, clock, options.device, Place()) {}
 
 absl::StatusOr<std::unique_ptr<NcclCommunicator>> NcclCommunicator::Create(const NcclCommunicatorOptions& options, NcclApi& api,
                                                                            Rendezvous& rendezvous, absl::Duration timeout,
@@ -69,12 +69,15 @@ absl::StatusOr<std::unique_ptr<NcclCommunicator>> NcclCommunicator::Create(const
 }
 
 absl::Status NcclCommunicator::Connect(const NcclId& id, absl::Time deadline) {
-  RM_RETURN_IF_ERROR(Use([&]() -> absl::Status {
-    RM_ASSIGN_OR_RETURN(comm_, api_.Init(options_.size, id, options_.rank));
+  guard_.Start();
+  RM_RETURN_IF_ERROR(guard_.UseControl([&]() -> absl::Status {
+    RM_ASSIGN_OR_RETURN(guard_.control(), api_.Init(options_.size, id, options_.rank));
     return absl::OkStatus();
   }));
   RM_RETURN_IF_ERROR(WaitUntilReady("ncclCommInitRankConfig", deadline));
-  return Use([this] { return MakeOwnStream(); });
+  RM_RETURN_IF_ERROR(guard_.UseControl([&] { return api_.Duplicate(guard_.control(), &guard_.data()); }));
+  RM_RETURN_IF_ERROR(WaitUntilReady("ncclCommSplit", deadline));
+  return guard_.UseData([this] { return MakeOwnStream(); });
 }
 
 absl::Status NcclCommunicator::MakeOwnStream() {
@@ -97,24 +100,31 @@ absl::Status NcclCommunicator::FreeOwnStream() {
 NcclCommunicator::~NcclCommunicator() { Close(options_.close_timeout).IgnoreError(); }
 
 absl::Status NcclCommunicator::Close(absl::Duration timeout) {
-  if (std::exchange(closed_, true)) return aborter_.Wait(timeout);
+  if (std::exchange(closed_, true)) return guard_.Wait(timeout);
   const absl::Time deadline = clock_.Now() + timeout;
-  absl::Status status = comm_ == nullptr ? absl::OkStatus() : Use([this] { return api_.Finalize(comm_); });
-  // Half of the time is the abort's, should there be one.
-  if (status.ok() && comm_ != nullptr) status = WaitUntilReady("ncclCommFinalize", deadline - timeout / 2);
-  bool healthy = false;
-  {
-    MutexLock lock(&mu_);
-    healthy = broken_.ok();
-    if (healthy) broken_ = absl::FailedPreconditionError(absl::StrCat("the communicator of group ", options_.group, " is closed"));
-  }
-  status = aborter_.Wait(std::max(deadline - clock_.Now(), absl::ZeroDuration()));
+  // Half of the time is the abort's, should there be one: whatever goes wrong is the guard's.
+  Finalize(deadline - timeout / 2).IgnoreError();
+  const bool is_healthy =
+      guard_.Stop(absl::FailedPreconditionError(absl::StrCat("the communicator of group ", options_.group, " is closed")));
+  absl::Status status = guard_.Wait(std::max(deadline - clock_.Now(), absl::ZeroDuration()));
   // Behind an abort that hangs, everything that waits for the device would hang too.
   if (absl::IsDeadlineExceeded(status)) return status;
   status.Update(FreeOwnStream());
-  if (healthy && comm_ != nullptr) status.Update(api_.Destroy(comm_));
-  comm_ = nullptr;
+  if (is_healthy && guard_.control() != nullptr) status.Update(api_.Destroy(guard_.control()));
   return status;
+}
+
+absl::Status NcclCommunicator::Finalize(absl::Time deadline) {
+  if (guard_.data() != nullptr) {
+    RM_RETURN_IF_ERROR(
+        guard_.CallData({.what = "ncclCommFinalize", .sequence = sequence_, .deadline = deadline}, [&]() -> absl::Status {
+          RM_RETURN_IF_ERROR(api_.Finalize(guard_.data()));
+          return api_.Destroy(std::exchange(guard_.data(), nullptr));
+        }));
+  }
+  if (guard_.control() == nullptr) return absl::OkStatus();
+  RM_RETURN_IF_ERROR(guard_.UseControl([&] { return api_.Finalize(guard_.control()); }));
+  return WaitUntilReady("ncclCommFinalize", deadline);
 }
 
 std::string NcclCommunicator::Explain(const Call& call) const {
@@ -125,38 +135,55 @@ std::string NcclCommunicator::Explain(const Call& call) const {
 absl::StatusOr<RegisteredBuffer> NcclCommunicator::Register(int64_t bytes, absl::Duration timeout) {
   RM_RETURN_IF_ERROR(Barrier(timeout));
   void* memory = nullptr;
-  RM_RETURN_IF_ERROR(Use([&]() -> absl::Status {
+  RM_RETURN_IF_ERROR(guard_.UseData([&]() -> absl::Status {
     RM_ASSIGN_OR_RETURN(memory, api_.Allocate(std::max<int64_t>(bytes, 1)));
     return absl::OkStatus();
   }));
   RegisteredBuffer buffer(memory, bytes, [&api = api_, memory] { api.Free(memory).IgnoreError(); });
-  RM_RETURN_IF_ERROR(RunOnOwnStream("register", timeout, [&] { return api_.Zero(memory, bytes, stream_); }));
+  RM_RETURN_IF_ERROR(RunOnOwnStream("register", "register", timeout, [&] { return api_.Zero(memory, bytes, stream_); }));
   return buffer;
 }
 
+absl::StatusOr<std::vector<char>> NcclCommunicator::TellAll(std::span<const char> mine, absl::Duration timeout) {
+  const auto bytes = static_cast<int64_t>(mine.size());
+  RM_ASSIGN_OR_RETURN(const RegisteredBuffer memory, Register(bytes * size(), timeout));
+  char* const own = static_cast<char*>(memory.data()) + bytes * rank();
+  std::vector<char> all(static_cast<size_t>(bytes * size()));
+  RM_RETURN_IF_ERROR(RunOnOwnStream("split", "split", timeout, [&] { return api_.Copy(own, mine.data(), bytes, stream_); }));
+  RM_RETURN_IF_ERROR(AllGather(own, memory.data(), bytes, DataType::kU8, timeout));
+  RM_RETURN_IF_ERROR(
+      RunOnOwnStream("split", "split", timeout, [&] { return api_.Copy(all.data(), memory.data(), bytes * size(), stream_); }));
+  return all;
+}
+
+// Not by ncclCommSplit: what that makes of a communicator that shares its resources goes down with it.
 absl::StatusOr<std::unique_ptr<Communicator>> NcclCommunicator::Split(int colour, int key, absl::Duration timeout) {
   const absl::Time deadline = clock_.Now() + timeout;
-  // NCCL may write it for as long as the split is in progress, so it is left to NCCL when the split fails.
-  auto split = std::make_unique<NcclComm>(nullptr);
-  RM_RETURN_IF_ERROR(Use([&]() -> absl::Status {
-    RM_RETURN_IF_ERROR(api_.SetDevice(options_.device));
-    return api_.Split(comm_, colour, key, split.get());
-  }));
-  if (absl::Status status = WaitUntilReady("ncclCommSplit", deadline); !status.ok()) {
-    split.release();
-    return status;
+  const int choice[] = {colour, key};
+  RM_ASSIGN_OR_RETURN(const std::vector<char> chosen,
+                      TellAll({reinterpret_cast<const char*>(choice), sizeof(choice)}, deadline - clock_.Now()));
+  std::vector<std::pair<int, int>> members;  // key, rank
+  for (int rank = 0; rank < size(); ++rank) {
+    int other[2];
+    std::memcpy(other, chosen.data() + static_cast<size_t>(rank) * sizeof(other), sizeof(other));
+    if (other[0] == colour) members.emplace_back(other[1], rank);
   }
+  std::sort(members.begin(), members.end());
+  const auto own = static_cast<int>(std::find(members.begin(), members.end(), std::pair(key, rank())) - members.begin());
+  NcclId id{};
+  if (colour >= 0 && own == 0) {
+    RM_ASSIGN_OR_RETURN(id, api_.GetUniqueId());
+  }
+  RM_ASSIGN_OR_RETURN(const std::vector<char> ids, TellAll(id, deadline - clock_.Now()));
   if (colour < 0) return nullptr;
+  std::memcpy(id.data(), ids.data() + static_cast<size_t>(members[0].second) * id.size(), id.size());
   NcclCommunicatorOptions options = options_;
+  options.rank = own;
+  options.size = static_cast<int>(members.size());
   options.group = absl::StrCat(options_.group, ".", colour);
+  options.reachable = {};
   std::unique_ptr<NcclCommunicator> made(new NcclCommunicator(options, api_, clock_));
-  made->comm_ = *split;
-  RM_RETURN_IF_ERROR(made->WaitUntilReady("ncclCommSplit", deadline));
-  RM_RETURN_IF_ERROR(made->Use([&]() -> absl::Status {
-    RM_ASSIGN_OR_RETURN(made->options_.rank, api_.RankOf(made->comm_));
-    RM_ASSIGN_OR_RETURN(made->options_.size, api_.SizeOf(made->comm_));
-    return made->MakeOwnStream();
-  }));
+  RM_RETURN_IF_ERROR(made->Connect(id, deadline));
   return made;
 }
 

@@ -1,7 +1,7 @@
 // Collectives between GPUs: one rank drives one device. All buffers are memory of that device.
 //
-// Threads: as Communicator; Enqueue and WaitFor belong to the thread that issues operations. NCCL's calls of one communicator never
-// overlap, save that an abort runs on a thread of its own.
+// Threads: as Communicator; Enqueue and WaitFor belong to the thread that issues operations. NCCL takes operations in that thread;
+// a thread of this (nccl_guard.h) ends such a call at its deadline, at an error and at Abort.
 //
 // Two ways to use it. The operations of Communicator enqueue on a stream of its own and wait for their end. Enqueue puts an
 // operation on a stream of the caller and returns; the caller goes on with the device's work and asks with WaitFor where it must
@@ -23,16 +23,18 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "collectives/communicator.h"
-#include "collectives/nccl/nccl_aborter.h"
 #include "collectives/nccl/nccl_api.h"
+#include "collectives/nccl/nccl_guard.h"
 #include "collectives/rendezvous.h"
 #include "common/clock.h"
-#include "common/mutex.h"
 
 namespace ringmaster {
 
@@ -64,7 +66,8 @@ class NcclCommunicator final : public Communicator {
   absl::StatusOr<RegisteredBuffer> Register(int64_t bytes, absl::Duration timeout) override;
   absl::StatusOr<std::unique_ptr<Communicator>> Split(int colour, int key, absl::Duration timeout) override;
 
-  // Returns when NCCL has taken the operation; `timeout` is for that. An all-to-all is not in place.
+  // Returns when NCCL has taken the operation; `timeout` is for that: the first one of a kind connects the ranks. An all-to-all is
+  // not in place.
   absl::Status Enqueue(const Call& call, CudaStream stream, absl::Duration timeout);
   // Several at once: NCCL carries them out together.
   absl::Status EnqueueGroup(std::span<const Call> calls, CudaStream stream, absl::Duration timeout);
@@ -88,6 +91,7 @@ class NcclCommunicator final : public Communicator {
   NcclCommunicator(const NcclCommunicatorOptions& options, NcclApi& api, const Clock& clock);
 
   absl::Status Connect(const NcclId& id, absl::Time deadline);
+  absl::Status Finalize(absl::Time deadline);
   absl::Status MakeOwnStream();
   absl::Status FreeOwnStream();
 
@@ -98,21 +102,25 @@ class NcclCommunicator final : public Communicator {
   absl::Status ReceivePart(const Call& call, int64_t begin, int64_t count, int peer, CudaStream stream);
   absl::Status CopyPart(const Call& call, int64_t from, int64_t to, int64_t count, CudaStream stream);
 
-  absl::Status RunOnOwnStream(const std::string& what, absl::Duration timeout, const std::function<absl::Status()>& enqueue);
+  absl::Status RunOnOwnStream(const char* operation, const std::string& what, absl::Duration timeout,
+                              absl::FunctionRef<absl::Status()> enqueue);
   absl::Status CopyInput(Call* call);
 
-  // nccl_wait.cc: the communicator is not freed by an abort while `use` runs. The first error stays and starts the abort.
-  absl::Status Use(const std::function<absl::Status()>& use);
-  absl::Status Fail(absl::Status status);
-  void AbortIfUnused() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  using Done = std::function<absl::StatusOr<bool>(NcclState)>;
-  absl::Status WaitUntil(const std::string& what, absl::Time deadline, const Done& done);
+  // All ranks' `mine`, by rank.
+  absl::StatusOr<std::vector<char>> TellAll(std::span<const char> mine, absl::Duration timeout);
+
+  // nccl_wait.cc
+  std::string Place() const;  // "rank 0 of group world (2 ranks)"
+  using Done = absl::FunctionRef<absl::StatusOr<bool>()>;
+  absl::Status WaitUntil(const std::string& what, absl::Time deadline, Done done);
   absl::Status WaitUntilReady(const std::string& what, absl::Time deadline);
+  absl::Status WaitForEvent(const std::string& what, CudaEvent event, absl::Time deadline,
+                            const std::function<absl::Status()>& also = {});
 
   NcclCommunicatorOptions options_;  // does not change once others know of this
   NcclApi& api_;
   const Clock& clock_;
-  NcclAborter aborter_;
+  NcclGuard guard_;
 
   // The issuing thread's.
   CudaStream stream_ = nullptr;
@@ -122,12 +130,6 @@ class NcclCommunicator final : public Communicator {
   int64_t copy_bytes_ = 0;
   uint64_t sequence_ = 0;
   bool closed_ = false;
-  NcclComm comm_ = nullptr;  // lives while users_ > 0, and until the abort begins
-
-  Mutex mu_;
-  CondVar changed_;
-  int users_ ABSL_GUARDED_BY(mu_) = 0;
-  absl::Status broken_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace ringmaster

@@ -89,6 +89,68 @@ TEST(NcclCommunicator, AFailedInitIsReportedAndThePeersEndAtTheirDeadline) {
   EXPECT_EQ(api.aborts(), 1);  // rank 0 gave its half of the communicator back
 }
 
+TEST(NcclCommunicator, ASplitThatFailsIsReportedAndHoldsUpThePeersNoLongerThanTheirDeadline) {
+  FakeNcclApi api;
+  api.FailDuplicate(1, absl::InternalError("ncclCommSplit: out of memory"));
+  const Made made = MakeRanks(api, 2, 2, kShort);
+  EXPECT_THAT(made[1], StatusIs(absl::StatusCode::kInternal, HasSubstr("out of memory")));
+  EXPECT_THAT(made[0], StatusIs(absl::StatusCode::kDeadlineExceeded, AllOf(HasSubstr("ncclCommSplit"), HasSubstr("group test"))));
+  EXPECT_EQ(api.aborts(), 2);  // no rank had the second communicator
+}
+
+TEST(NcclCommunicator, ACallThatDoesNotReturnIsEndedAtItsDeadline) {
+  FakeNcclApi api;
+  Group group = MakeGroup(api, 2);
+  api.HangOperations(0);
+  ASSERT_OK_AND_ASSIGN(const CudaStream stream, api.CreateStream());
+  float value = 1;
+  const Call call{.operation = Operation::kAllReduce, .type = DataType::kF32, .count = 1, .send = &value, .receive = &value};
+  EXPECT_THAT(Nccl(*group[0]).Enqueue(call, stream, kShort),
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       AllOf(HasSubstr("all_reduce"), HasSubstr("rank 0 of group test"), HasSubstr("operation number 1"))));
+  EXPECT_EQ(api.hanging(), 0);
+  EXPECT_OK(Nccl(*group[0]).Close(kLong));
+  EXPECT_EQ(api.aborts(), 2);
+}
+
+// A deadline far away, then one that is near: the thread that watches must not sleep until the first.
+TEST(NcclCommunicator, EachCallHasItsOwnDeadline) {
+  FakeNcclApi api;
+  Group group = MakeGroup(api, 1);
+  ASSERT_OK_AND_ASSIGN(const CudaStream stream, api.CreateStream());
+  float value = 1;
+  const Call call{.operation = Operation::kAllReduce, .type = DataType::kF32, .count = 1, .send = &value, .receive = &value};
+  ASSERT_OK(Nccl(*group[0]).Enqueue(call, stream, absl::Hours(1)));
+  api.HangOperations(0);
+  EXPECT_THAT(Nccl(*group[0]).Enqueue(call, stream, kShort),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("operation number 2")));
+}
+
+TEST(NcclCommunicator, AbortEndsACallerWhoIsInsideNccl) {
+  FakeNcclApi api;
+  Group group = MakeGroup(api, 2);
+  api.HangOperations(0);
+  absl::Status status;
+  std::thread inside([&] { status = ReduceOne(*group[0], kLong); });
+  while (api.hanging() == 0) std::this_thread::yield();
+  group[0]->Abort("the coordinator says stop");
+  inside.join();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kAborted, HasSubstr("the coordinator says stop")));
+  EXPECT_OK(Nccl(*group[0]).Close(kLong));
+}
+
+TEST(NcclCommunicator, AbortOfAPartLeavesTheWholeAlone) {
+  FakeNcclApi api;
+  Group group = MakeGroup(api, 2);
+  const auto results = OnAllRanks(group, [](Communicator& ranks) -> absl::Status {
+    RM_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> part, ranks.Split(0, -ranks.rank(), kLong));
+    EXPECT_EQ(part->rank(), 1 - ranks.rank());
+    part->Abort("of no more use");
+    return ReduceOne(ranks, kLong);
+  });
+  for (const absl::Status& status : results) EXPECT_OK(status);
+}
+
 TEST(NcclCommunicator, APeerThatDoesNotCallEndsAtTheDeadlineWithTheOperationsNumber) {
   FakeNcclApi api;
   Group group = MakeGroup(api, 2);
@@ -97,7 +159,7 @@ TEST(NcclCommunicator, APeerThatDoesNotCallEndsAtTheDeadlineWithTheOperationsNum
                                AllOf(HasSubstr("all_reduce"), HasSubstr("operation number 1"), HasSubstr("group test"))));
   EXPECT_EQ(ReduceOne(*group[0], kShort), status);  // broken for good
   EXPECT_OK(Nccl(*group[0]).Close(kLong));
-  EXPECT_EQ(api.aborts(), 1);
+  EXPECT_EQ(api.aborts(), 2);  // both of its communicators
 }
 
 TEST(NcclCommunicator, AnAsynchronousErrorEndsTheWait) {
@@ -109,7 +171,7 @@ TEST(NcclCommunicator, AnAsynchronousErrorEndsTheWait) {
   waiting.join();
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("peer closed")));
   EXPECT_OK(Nccl(*group[0]).Close(kLong));
-  EXPECT_EQ(api.aborts(), 1);
+  EXPECT_EQ(api.aborts(), 2);  // both of its communicators
 }
 
 TEST(NcclCommunicator, AbortFromAnotherThreadEndsTheWaitWithItsReason) {

@@ -14,10 +14,6 @@ namespace {
 bool IsAllToAll(const Call& call) { return call.operation == Operation::kAllToAll || call.operation == Operation::kAllToAllV; }
 bool IsInPlaceAllToAll(const Call& call) { return IsAllToAll(call) && call.send == call.receive && call.send != nullptr; }
 
-std::string DescribeAll(std::span<const Call> calls, const char* several) {
-  return calls.size() == 1 ? Describe(calls[0]) : absl::StrCat(calls.size(), " ", several);
-}
-
 char* At(void* buffer, int64_t element, DataType type) {
   return static_cast<char*>(buffer) + element * static_cast<int64_t>(BytesPerElement(type));
 }
@@ -40,16 +36,15 @@ absl::Status NcclCommunicator::EnqueueGroup(std::span<const Call> calls, CudaStr
     }
   }
   ++sequence_;
-  const absl::Time deadline = clock_.Now() + timeout;
-  RM_RETURN_IF_ERROR(Use([&]() -> absl::Status {
+  const char* const what = calls.empty() ? "nothing" : NameOf(calls[0].operation);
+  return guard_.CallData({.what = what, .sequence = sequence_, .deadline = clock_.Now() + timeout}, [&]() -> absl::Status {
     RM_RETURN_IF_ERROR(api_.SetDevice(options_.device));
     return EnqueueTogether(calls, stream);
-  }));
-  return WaitUntilReady(DescribeAll(calls, "operations"), deadline);
+  });
 }
 
 absl::Status NcclCommunicator::Execute(const Call& call, absl::Duration timeout) {
-  return RunOnOwnStream(ringmaster::Describe(call), timeout, [&]() -> absl::Status {
+  return RunOnOwnStream(NameOf(call.operation), ringmaster::Describe(call), timeout, [&]() -> absl::Status {
     Call copied = call;
     if (IsInPlaceAllToAll(call)) RM_RETURN_IF_ERROR(CopyInput(&copied));
     return EnqueueTogether({&copied, 1}, stream_);
@@ -57,7 +52,8 @@ absl::Status NcclCommunicator::Execute(const Call& call, absl::Duration timeout)
 }
 
 absl::Status NcclCommunicator::ExchangePointToPoint(std::span<const Call> calls, absl::Duration timeout) {
-  return RunOnOwnStream(DescribeAll(calls, "messages"), timeout, [&] { return EnqueueTogether(calls, stream_); });
+  const std::string what = calls.size() == 1 ? ringmaster::Describe(calls[0]) : absl::StrCat(calls.size(), " messages");
+  return RunOnOwnStream("messages", what, timeout, [&] { return EnqueueTogether(calls, stream_); });
 }
 
 // An all-to-all in place overwrites what is still to be sent.
@@ -90,24 +86,24 @@ absl::Status NcclCommunicator::EnqueueParts(const Call& call, CudaStream stream)
   const int64_t count = call.count;
   absl::Status status;
   switch (call.operation) {
-    case Operation::kBarrier: return api_.AllReduce(barrier_, barrier_, 1, DataType::kU8, Reduction::kMax, comm_, stream);
+    case Operation::kBarrier: return api_.AllReduce(barrier_, barrier_, 1, DataType::kU8, Reduction::kMax, guard_.data(), stream);
     case Operation::kAllReduce:
       if (count == 0) return status;
-      return api_.AllReduce(call.send, call.receive, count, call.type, call.reduction, comm_, stream);
+      return api_.AllReduce(call.send, call.receive, count, call.type, call.reduction, guard_.data(), stream);
     case Operation::kReduceScatter:
       if (count == 0) return status;
-      return api_.ReduceScatter(call.send, call.receive, count, call.type, call.reduction, comm_, stream);
+      return api_.ReduceScatter(call.send, call.receive, count, call.type, call.reduction, guard_.data(), stream);
     case Operation::kAllGather:
       if (count == 0) return status;
-      return api_.AllGather(call.send, call.receive, count, call.type, comm_, stream);
+      return api_.AllGather(call.send, call.receive, count, call.type, guard_.data(), stream);
     case Operation::kBroadcast: {
       if (count == 0) return status;
       void* const receive = call.receive != nullptr ? call.receive : const_cast<void*>(call.send);
-      return api_.Broadcast(is_root ? call.send : receive, receive, count, call.type, call.root, comm_, stream);
+      return api_.Broadcast(is_root ? call.send : receive, receive, count, call.type, call.root, guard_.data(), stream);
     }
     case Operation::kReduce:
       if (count == 0) return status;
-      return api_.Reduce(call.send, call.receive, count, call.type, call.reduction, call.root, comm_, stream);
+      return api_.Reduce(call.send, call.receive, count, call.type, call.reduction, call.root, guard_.data(), stream);
     case Operation::kGather:
       if (!is_root) return SendPart(call, 0, count, call.root, stream);
       for (int peer = 0; peer < size(); ++peer) {
@@ -146,7 +142,7 @@ absl::Status NcclCommunicator::EnqueueParts(const Call& call, CudaStream stream)
         const int64_t part = call.send_counts[static_cast<size_t>(root)];
         if (part > 0) {
           status.Update(api_.Reduce(At(call.send, begin, call.type), root == rank() ? call.receive : nullptr, part, call.type,
-                                    call.reduction, root, comm_, stream));
+                                    call.reduction, root, guard_.data(), stream));
         }
         begin += part;
       }
@@ -159,7 +155,7 @@ absl::Status NcclCommunicator::EnqueueParts(const Call& call, CudaStream stream)
         char* const receive = At(call.receive, begin, call.type);
         if (part > 0) {
           const void* const send = root == rank() ? call.send : receive;
-          status.Update(api_.Broadcast(send, receive, part, call.type, root, comm_, stream));
+          status.Update(api_.Broadcast(send, receive, part, call.type, root, guard_.data(), stream));
         }
         begin += part;
       }
@@ -173,12 +169,12 @@ absl::Status NcclCommunicator::EnqueueParts(const Call& call, CudaStream stream)
 
 absl::Status NcclCommunicator::SendPart(const Call& call, int64_t begin, int64_t count, int peer, CudaStream stream) {
   if (count == 0) return absl::OkStatus();
-  return api_.Send(At(call.send, begin, call.type), count, call.type, peer, comm_, stream);
+  return api_.Send(At(call.send, begin, call.type), count, call.type, peer, guard_.data(), stream);
 }
 
 absl::Status NcclCommunicator::ReceivePart(const Call& call, int64_t begin, int64_t count, int peer, CudaStream stream) {
   if (count == 0) return absl::OkStatus();
-  return api_.Receive(At(call.receive, begin, call.type), count, call.type, peer, comm_, stream);
+  return api_.Receive(At(call.receive, begin, call.type), count, call.type, peer, guard_.data(), stream);
 }
 
 absl::Status NcclCommunicator::CopyPart(const Call& call, int64_t from, int64_t to, int64_t count, CudaStream stream) {

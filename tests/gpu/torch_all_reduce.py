@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""PyTorch's all_reduce over NCCL for the sizes of `ringmaster bench collectives`: f32 sums in place, times between events.
+"""PyTorch's all_reduce over NCCL, timed as `ringmaster bench collectives --device cuda` does it: f32 sums in place, 20 one behind the
+other between two events, the median of many such batches.
 
 usage: torch_all_reduce.py [RANKS [FIRST:LAST[:FACTOR]]]
 """
@@ -12,7 +13,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-SAMPLES = 20
+BATCH = 20
+SECONDS = 0.25  # for a size
 
 
 def parse_bytes(text):
@@ -49,8 +51,10 @@ def run(rank, ranks, sizes, store):
         wrong = int((data != ranks).sum())
         data.zero_()
         microseconds(data, 5)
-        count = 50 if size <= 1 << 20 else 10 if size <= 1 << 26 else 3
-        median = statistics.median(microseconds(data, count) for _ in range(SAMPLES))
+        samples = torch.tensor([SECONDS * 1e6 / BATCH / microseconds(data, 5)], device="cuda")
+        dist.broadcast(samples, 0)
+        samples = min(max(int(samples.item()), 5), 1000)
+        median = statistics.median(microseconds(data, BATCH) for _ in range(samples))
         if rank == 0:
             algbw = size / median * 1e-3
             print(f"{size:>12} bytes {median:>10.1f} us {algbw:>8.2f} GB/s {algbw * 2 * (ranks - 1) / ranks:>8.2f} GB/s bus "
