@@ -1,8 +1,10 @@
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "cli/command_support.h"
 #include "cli/doctor_checks.h"
+#include "cli/doctor_gpus.h"
 #include "common/exit_codes.h"
 
 namespace ringmaster::cli {
@@ -21,7 +23,6 @@ const char* Name(Health health) {
 
 int DoctorCommand(const CommonOptions& common, const Surroundings& world) {
   std::vector<Finding> findings = {CheckCores(),
-                                   CheckGpus(),
                                    CheckFileLimit(),
                                    CheckFreePort(),
                                    CheckSharedMemory(),
@@ -29,6 +30,7 @@ int DoctorCommand(const CommonOptions& common, const Surroundings& world) {
                                    CheckDirectory("state directory", world.current_directory / common.state_directory, world.clock),
                                    CheckDirectory("checkpoints", world.current_directory / "checkpoints", world.clock),
                                    CheckTrainerBinary(world.program.parent_path() / "ringmaster-trainer")};
+  for (Finding& finding : CheckGpus()) findings.push_back(std::move(finding));
   const std::string coordinator = common.coordinator.empty() ? world.environment_coordinator : common.coordinator;
   if (!coordinator.empty()) {
     const std::unique_ptr<JobClient> client = world.connect(coordinator);

@@ -171,13 +171,6 @@ Finding CheckCores() {
   return {"cores", Health::kOk, usable == all ? absl::StrCat(usable, " usable") : absl::StrCat(usable, " usable of ", all)};
 }
 
-Finding CheckGpus() {
-  int count = 0;
-  while (access(absl::StrCat("/dev/nvidia", count).c_str(), F_OK) == 0) ++count;
-  if (count == 0) return {"gpus", Health::kOk, "none found: jobs run with device: cpu"};
-  return {"gpus", Health::kOk, absl::StrCat(count, " NVIDIA devices")};
-}
-
 Finding CheckSharedMemory() {
   const FileDescriptor fd(memfd_create("ringmaster-doctor", MFD_CLOEXEC));
   if (!fd.valid() || ftruncate(fd.get(), 4096) != 0) {

@@ -31,7 +31,6 @@ Finding CheckReachability(JobClient* client, const std::string& coordinator);
 Finding CheckDirectory(const std::string& what, const std::filesystem::path& directory, const Clock& clock);
 Finding CheckFileLimit();
 Finding CheckCores();
-Finding CheckGpus();
 Finding CheckSharedMemory();
 Finding CheckHostName();
 Finding CheckTrainerBinary(const std::filesystem::path& trainer);

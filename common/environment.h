@@ -18,7 +18,8 @@ inline constexpr char kProgressBoardFd[] =
     "RINGMASTER_PROGRESS_BOARD_FD";  // decimal: inherited descriptor of a common/progress_board.h
 inline constexpr char kChaos[] =
     "RINGMASTER_CHAOS";  // directory of a chaos plan: `ringmaster chaos` alone sets it, job files cannot
-inline constexpr char kThreads[] = "OMP_NUM_THREADS";  // usable cores / local ranks, unless the job's env sets it
+inline constexpr char kVisibleGpus[] = "CUDA_VISIBLE_DEVICES";  // CUDA's: which GPUs a process sees, and their order
+inline constexpr char kThreads[] = "OMP_NUM_THREADS";           // usable cores / local ranks, unless the job's env sets it
 
 }  // namespace ringmaster::environment
 

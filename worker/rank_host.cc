@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/check.h"
+#include "common/environment.h"
 #include "common/exit_codes.h"
 #include "common/log.h"
 #include "common/status_macros.h"
@@ -32,6 +34,7 @@ std::string JobForSpares(v1::JobSpec job) {
 
 RankHost::RankHost(RankHostOptions options, const Clock& clock, std::unique_ptr<ProcessRunner> runner, HeldPort port)
     : options_(std::move(options)),
+      gpu_order_(OrderGpus(options_.gpus)),
       clock_(clock),
       runner_(std::move(runner)),
       spares_(runner_.get(), [this] { return std::exchange(next_id_, next_id_.Next()); }),
@@ -142,7 +145,7 @@ ProcessSpec RankHost::MakeSpec(const v1::Assign& assign, const v1::AssignedRank&
   spec.command.assign(job.command().begin(), job.command().end());
   if (spec.command.empty()) {
     spec.command = {options_.trainer_binary.string()};
-    spec.cpus = CpuShare(options_.devices, assigned.local_rank(), assign.ranks_size());
+    spec.cpus = CoresOf(assign, assigned);
   }
   spec.directory = job.work_directory();
   spec.environment = FormatEnvironment(EnvironmentOf(assign, assigned));
@@ -169,8 +172,25 @@ Environment RankHost::EnvironmentOf(const v1::Assign& assign, const v1::Assigned
                         .host = options_.worker_id,
                         .address = address_,
                         .board_fd = kInheritedBoardFd,
-                        .usable_cores = options_.devices.usable_cores};
+                        .usable_cores = options_.devices.usable_cores,
+                        .gpus = ChoosesGpus(job)
+                                    ? absl::StrJoin(gpu_order_, ",",
+                                                    [this](std::string* list, int gpu) {
+                                                      list->append(options_.gpus.gpus[static_cast<size_t>(gpu)].facts.uuid);
+                                                    })
+                                    : ""};
   return BuildRankEnvironment(place, options_.operator_environment, Environment(job.env().begin(), job.env().end()));
+}
+
+std::vector<int> RankHost::CoresOf(const v1::Assign& assign, const v1::AssignedRank& assigned) const {
+  const int ranks = assign.ranks_size();
+  if (!ChoosesGpus(assign.spec())) return CpuShare(options_.devices, assigned.local_rank(), ranks);
+  return CpuShareNearGpu(options_.devices, options_.gpus, gpu_order_, assigned.local_rank(), ranks);
+}
+
+bool RankHost::ChoosesGpus(const v1::JobSpec& job) const {
+  return job.device() == "cuda" && !gpu_order_.empty() && !job.env().contains(environment::kVisibleGpus) &&
+         !options_.operator_environment.contains(environment::kVisibleGpus);
 }
 
 void RankHost::Terminate(const RankKey& key) {

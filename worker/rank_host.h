@@ -16,6 +16,7 @@
 #include "proto/worker_service.pb.h"
 #include "worker/core/worker_machine.h"
 #include "worker/host/device_inventory.h"
+#include "worker/host/gpu_topology.h"
 #include "worker/host/held_port.h"
 #include "worker/process/process_runner.h"
 #include "worker/rank/heartbeat_pace.h"
@@ -34,6 +35,7 @@ struct RankHostOptions {
   std::filesystem::path work_directory;
   std::filesystem::path trainer_binary;  // absolute
   DeviceInventory devices;
+  GpuTopology gpus;  // none: no driver, or no GPU
   Environment operator_environment;
 };
 
@@ -97,6 +99,9 @@ class RankHost {
   void KeepSpares(const v1::Assign& assign);
   ProcessSpec MakeSpec(const v1::Assign& assign, const v1::AssignedRank& assigned) const;
   Environment EnvironmentOf(const v1::Assign& assign, const v1::AssignedRank& assigned) const;
+  std::vector<int> CoresOf(const v1::Assign& assign, const v1::AssignedRank& assigned) const;
+  // Whether ranks of this job get GPUs in our order: not where someone has chosen some already.
+  bool ChoosesGpus(const v1::JobSpec& job) const;
   void OnStarted(Process& process, int64_t pid);
   void OnOutput(Process& process, const process_event::Output& output);
   void OnExited(Process& process, const process_event::Exited& exited);
@@ -104,6 +109,7 @@ class RankHost {
   void Forward(const Process& process, bool is_stderr, std::vector<std::string> lines);
 
   const RankHostOptions options_;
+  const std::vector<int> gpu_order_;  // by local rank
   const Clock& clock_;
   const std::unique_ptr<ProcessRunner> runner_;
   ProcessId next_id_{1};

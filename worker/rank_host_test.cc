@@ -8,6 +8,7 @@
 #include "common/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "worker/host/fake_gpu_driver.h"
 #include "worker/process/fake_process_runner.h"
 
 namespace ringmaster {
@@ -19,7 +20,9 @@ using ::testing::IsEmpty;
 
 class RankHostTest : public ::testing::Test {
  protected:
-  void SetUp() override {
+  void SetUp() override { MakeHost({}, {{"NCCL_DEBUG", "INFO"}}); }
+
+  void MakeHost(GpuTopology gpus, Environment operator_environment) {
     auto runner = std::make_unique<FakeProcessRunner>("/program");
     runner_ = runner.get();
     absl::StatusOr<HeldPort> port = HeldPort::Take();
@@ -30,7 +33,8 @@ class RankHostTest : public ::testing::Test {
                                                        .work_directory = std::getenv("TEST_TMPDIR"),
                                                        .trainer_binary = "/trainer",
                                                        .devices = {{4, 6}, 2},
-                                                       .operator_environment = {{"NCCL_DEBUG", "INFO"}}},
+                                                       .gpus = std::move(gpus),
+                                                       .operator_environment = std::move(operator_environment)},
                                        clock_, std::move(runner), *std::move(port));
     host_->set_address("10.0.0.2");
   }
@@ -73,6 +77,51 @@ TEST_F(RankHostTest, TrainerRanks_GetTheirOwnCores) {
   EXPECT_THAT(Started(0).command, ElementsAre("/trainer"));
   EXPECT_THAT(Started(0).cpus, ElementsAre(4));
   EXPECT_THAT(Started(1).cpus, ElementsAre(6));
+}
+
+// GPUs 0 and 2 share a switch, 1 is at the other node, whose core is 4.
+GpuTopology ThreeGpus() {
+  testing::FakeGpuDriver driver({1, 11, 1});
+  GpuTopology gpus = *ReadGpuTopology(driver, "/nowhere");
+  for (const int gpu : {0, 1, 2}) gpus.gpus[static_cast<size_t>(gpu)].numa_node = gpu == 1 ? 1 : 0;
+  gpus.numa_cores = {{0, {6}}, {1, {4}}};
+  return gpus;
+}
+
+TEST_F(RankHostTest, RanksOnGpus_GetThemInOrderAndCoresNearThem) {
+  MakeHost(ThreeGpus(), {});
+  v1::Assign assign = MakeAssign({}, 2);
+  assign.mutable_spec()->set_device("cuda");
+  Run(assign);
+
+  EXPECT_THAT(Started(0).environment, Contains("CUDA_VISIBLE_DEVICES=GPU-0,GPU-2,GPU-1"));
+  EXPECT_THAT(Started(0).cpus, ElementsAre(4)) << "both GPUs are at node 0, which has one core: shared as without GPUs";
+}
+
+TEST_F(RankHostTest, RankOnAGpu_GetsTheCoresOfItsNode) {
+  MakeHost(ThreeGpus(), {});
+  v1::Assign assign = MakeAssign({}, 1);
+  assign.mutable_spec()->set_device("cuda");
+  Run(assign);
+
+  EXPECT_THAT(Started(0).cpus, ElementsAre(6));
+}
+
+TEST_F(RankHostTest, WhoHasChosenGpus_KeepsThem) {
+  MakeHost(ThreeGpus(), {{"CUDA_VISIBLE_DEVICES", "1"}});
+  v1::Assign assign = MakeAssign({}, 1);
+  assign.mutable_spec()->set_device("cuda");
+  Run(assign);
+
+  EXPECT_THAT(Started(0).environment, Contains("CUDA_VISIBLE_DEVICES=1"));
+  EXPECT_THAT(Started(0).cpus, ElementsAre(4, 6)) << "the first GPU may be any";
+}
+
+TEST_F(RankHostTest, RanksOnTheCpu_AreToldNoGpus) {
+  MakeHost(ThreeGpus(), {});
+  Run(MakeAssign({}, 1));
+
+  EXPECT_THAT(Started(0).environment, ::testing::Not(Contains(::testing::HasSubstr("CUDA_VISIBLE_DEVICES"))));
 }
 
 TEST_F(RankHostTest, MoreTrainerRanksThanCores_AreNotPinned) {

@@ -7,6 +7,7 @@
 
 #include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
+#include "common/log.h"
 #include "common/status_macros.h"
 #include "worker/driver.h"
 #include "worker/process/guarded_process_runner.h"
@@ -24,6 +25,17 @@ class WiredWorker final : public Worker {
  private:
   const std::unique_ptr<WorkerDriver> driver_;
 };
+
+// A host without GPUs, or without their driver, is one for jobs on the CPU.
+GpuTopology ReadGpus(const std::string& worker_id) {
+  absl::StatusOr<GpuTopology> gpus = ReadGpusOfThisHost();
+  if (!gpus.ok()) {
+    LogInfo("worker=%s gpus=0 reason=\"%s\"", worker_id, gpus.status().message());
+    return {};
+  }
+  LogInfo("worker=%s gpus=%d", worker_id, gpus->gpus.size());
+  return *std::move(gpus);
+}
 
 std::string HostName() {
   char name[256] = {};
@@ -48,6 +60,7 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const WorkerOptions& optio
 
   const std::string worker_id = options.worker_id.empty() ? HostName() : options.worker_id;
   DeviceInventory devices = ReadDeviceInventory("/proc/self/cgroup", "/sys/fs/cgroup");
+  GpuTopology gpus = ReadGpus(worker_id);
   DriverOptions driver_options{.coordinator = options.coordinator,
                                .worker_id = worker_id,
                                .address = options.address,
@@ -60,6 +73,7 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const WorkerOptions& optio
                                                          .work_directory = std::filesystem::absolute(options.work_directory, error),
                                                          .trainer_binary = trainer,
                                                          .devices = std::move(devices),
+                                                         .gpus = std::move(gpus),
                                                          .operator_environment = ParseEnvironment(environ)},
                                          clock, std::move(runner), std::move(port));
   auto driver =

@@ -3,25 +3,11 @@
 #include <cuda_runtime_api.h>
 
 #include "absl/strings/str_cat.h"
+#include "collectives/nccl/cuda_error.h"
 #include "common/status_macros.h"
 
 namespace ringmaster {
 namespace {
-
-absl::Status ToStatus(cudaError_t code, const char* call) {
-  if (code == cudaSuccess) return absl::OkStatus();
-  const std::string text = absl::StrCat(call, ": ", cudaGetErrorString(code), " (CUDA error ", static_cast<int>(code), ")");
-  switch (code) {
-    case cudaErrorInsufficientDriver:
-    case cudaErrorNoDevice:
-    case cudaErrorInvalidDevice:
-      return absl::FailedPreconditionError(
-          absl::StrCat(text, "; a GPU and NVIDIA's driver (libcuda.so.1) for CUDA ", CUDART_VERSION / 1000, " are needed"));
-    case cudaErrorMemoryAllocation: return absl::ResourceExhaustedError(text);
-    case cudaErrorInvalidValue: return absl::InvalidArgumentError(text);
-    default: return absl::InternalError(text);
-  }
-}
 
 cudaStream_t Native(CudaStream stream) { return reinterpret_cast<cudaStream_t>(stream); }
 cudaEvent_t Native(CudaEvent event) { return reinterpret_cast<cudaEvent_t>(event); }
@@ -30,69 +16,69 @@ cudaEvent_t Native(CudaEvent event) { return reinterpret_cast<cudaEvent_t>(event
 
 absl::StatusOr<int> CudaDevice::DeviceCount() {
   int count = 0;
-  RM_RETURN_IF_ERROR(ToStatus(cudaGetDeviceCount(&count), "cudaGetDeviceCount"));
+  RM_RETURN_IF_ERROR(CudaStatus(cudaGetDeviceCount(&count), "cudaGetDeviceCount"));
   return count;
 }
 
 absl::Status CudaDevice::SetDevice(int device) {
-  return ToStatus(cudaSetDevice(device), absl::StrCat("cudaSetDevice(", device, ")").c_str());
+  return CudaStatus(cudaSetDevice(device), absl::StrCat("cudaSetDevice(", device, ")").c_str());
 }
 
 absl::StatusOr<void*> CudaDevice::Allocate(int64_t bytes) {
   void* memory = nullptr;
   RM_RETURN_IF_ERROR(
-      ToStatus(cudaMalloc(&memory, static_cast<size_t>(bytes)), absl::StrCat("cudaMalloc of ", bytes, " bytes").c_str()));
+      CudaStatus(cudaMalloc(&memory, static_cast<size_t>(bytes)), absl::StrCat("cudaMalloc of ", bytes, " bytes").c_str()));
   return memory;
 }
 
-absl::Status CudaDevice::Free(void* memory) { return ToStatus(cudaFree(memory), "cudaFree"); }
+absl::Status CudaDevice::Free(void* memory) { return CudaStatus(cudaFree(memory), "cudaFree"); }
 
 absl::StatusOr<CudaStream> CudaDevice::CreateStream() {
   cudaStream_t stream = nullptr;
-  RM_RETURN_IF_ERROR(ToStatus(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"));
+  RM_RETURN_IF_ERROR(CudaStatus(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"));
   return reinterpret_cast<CudaStream>(stream);
 }
 
 absl::Status CudaDevice::DestroyStream(CudaStream stream) {
-  return ToStatus(cudaStreamDestroy(Native(stream)), "cudaStreamDestroy");
+  return CudaStatus(cudaStreamDestroy(Native(stream)), "cudaStreamDestroy");
 }
 
 absl::StatusOr<CudaEvent> CudaDevice::CreateEvent(bool timed) {
   cudaEvent_t event = nullptr;
   RM_RETURN_IF_ERROR(
-      ToStatus(cudaEventCreateWithFlags(&event, timed ? cudaEventDefault : cudaEventDisableTiming), "cudaEventCreateWithFlags"));
+      CudaStatus(cudaEventCreateWithFlags(&event, timed ? cudaEventDefault : cudaEventDisableTiming), "cudaEventCreateWithFlags"));
   return reinterpret_cast<CudaEvent>(event);
 }
 
-absl::Status CudaDevice::DestroyEvent(CudaEvent event) { return ToStatus(cudaEventDestroy(Native(event)), "cudaEventDestroy"); }
+absl::Status CudaDevice::DestroyEvent(CudaEvent event) { return CudaStatus(cudaEventDestroy(Native(event)), "cudaEventDestroy"); }
 
 absl::Status CudaDevice::RecordEvent(CudaEvent event, CudaStream stream) {
-  return ToStatus(cudaEventRecord(Native(event), Native(stream)), "cudaEventRecord");
+  return CudaStatus(cudaEventRecord(Native(event), Native(stream)), "cudaEventRecord");
 }
 
 absl::StatusOr<bool> CudaDevice::EventDone(CudaEvent event) {
   const cudaError_t code = cudaEventQuery(Native(event));
   if (code == cudaErrorNotReady) return false;
-  RM_RETURN_IF_ERROR(ToStatus(code, "cudaEventQuery"));
+  RM_RETURN_IF_ERROR(CudaStatus(code, "cudaEventQuery"));
   return true;
 }
 
 absl::Status CudaDevice::WaitForEvent(CudaStream stream, CudaEvent event) {
-  return ToStatus(cudaStreamWaitEvent(Native(stream), Native(event), 0), "cudaStreamWaitEvent");
+  return CudaStatus(cudaStreamWaitEvent(Native(stream), Native(event), 0), "cudaStreamWaitEvent");
 }
 
 absl::StatusOr<double> CudaDevice::MicrosecondsBetween(CudaEvent begin, CudaEvent end) {
   float milliseconds = 0;
-  RM_RETURN_IF_ERROR(ToStatus(cudaEventElapsedTime(&milliseconds, Native(begin), Native(end)), "cudaEventElapsedTime"));
+  RM_RETURN_IF_ERROR(CudaStatus(cudaEventElapsedTime(&milliseconds, Native(begin), Native(end)), "cudaEventElapsedTime"));
   return 1e3 * static_cast<double>(milliseconds);
 }
 
 absl::Status CudaDevice::Copy(void* to, const void* from, int64_t bytes, CudaStream stream) {
-  return ToStatus(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, Native(stream)), "cudaMemcpyAsync");
+  return CudaStatus(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, Native(stream)), "cudaMemcpyAsync");
 }
 
 absl::Status CudaDevice::Zero(void* memory, int64_t bytes, CudaStream stream) {
-  return ToStatus(cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), Native(stream)), "cudaMemsetAsync");
+  return CudaStatus(cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), Native(stream)), "cudaMemsetAsync");
 }
 
 }  // namespace ringmaster

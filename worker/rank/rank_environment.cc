@@ -18,6 +18,7 @@ Environment BuildRankEnvironment(const RankPlace& place, const Environment& oper
       // containers, would otherwise starve each other.
       {"GOMP_SPINCOUNT", "1000"},
   };
+  if (!place.gpus.empty()) result[environment::kVisibleGpus] = place.gpus;
   for (const auto& [name, value] : operator_environment) result[name] = value;
 
   const Environment contract = {

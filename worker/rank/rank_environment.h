@@ -30,13 +30,14 @@ struct RankPlace {
   std::string address;
   int board_fd = -1;
   int usable_cores = 1;
+  std::string gpus;  // in the order of local ranks, as CUDA_VISIBLE_DEVICES; empty: as CUDA finds them
 };
 
 using Environment = std::map<std::string, std::string>;
 
-// Who wins, weakest first: defaults (OMP_NUM_THREADS, TORCH_NCCL_ASYNC_ERROR_HANDLING) < the operator's environment < the contract
-// (RANK, ..., RINGMASTER_*) < the job's env < NCCL_NVLS_ENABLE=0, TORCH_SYMM_MEM_DISABLE_MULTICAST=1, NVSHMEM_DISABLE_NVLS=1, which
-// are never to be changed: NVLink multicast can take a whole machine's GPUs down.
+// Who wins, weakest first: defaults (OMP_NUM_THREADS, TORCH_NCCL_ASYNC_ERROR_HANDLING, CUDA_VISIBLE_DEVICES) < the operator's
+// environment < the contract (RANK, ..., RINGMASTER_*) < the job's env < NCCL_NVLS_ENABLE=0, TORCH_SYMM_MEM_DISABLE_MULTICAST=1,
+// NVSHMEM_DISABLE_NVLS=1, which are never to be changed: NVLink multicast can take a whole machine's GPUs down.
 Environment BuildRankEnvironment(const RankPlace& place, const Environment& operator_environment,
                                  const Environment& job_environment);
 
