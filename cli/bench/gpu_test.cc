@@ -135,8 +135,9 @@ TEST_F(Gpu, APeerThatDoesNotCallEndsAtTheDeadlineAndTheAbortReturns) {
 TEST_F(Gpu, APeerThatNeverConnectsHoldsUpTheFirstOperationNoLongerThanItsDeadline) {
   if (gpus_ < 2) GTEST_SKIP() << "needs 2 GPUs";
   OnAllGpus("connect", [&](Communicator& host, NcclCommunicator& ranks) -> absl::Status {
-    if (ranks.rank() == 0)
+    if (ranks.rank() == 0) {
       EXPECT_THAT(ranks.Barrier(absl::Seconds(1)), StatusIs(absl::StatusCode::kDeadlineExceeded, ::testing::_));
+    }
     if (absl::Status status = host.Barrier(kLong); !status.ok()) return status;
     ranks.Abort("a peer gave up");
     return absl::OkStatus();
