@@ -203,6 +203,11 @@ absl::StatusOr<JobConfig> ReadJobConfig(const v1::JobSpec& spec, int world_size)
   if (!when_busy.empty() && when_busy != "wait" && when_busy != "skip")
     return Bad("checkpoint.when_busy", when_busy, "wait or skip");
   config.checkpoint_skips = when_busy == "skip";
+  config.memory_every = spec.checkpoint().memory_every();
+  if (config.memory_every < 0) return Bad("checkpoint.memory_every", config.memory_every, "0 or more");
+  if (config.memory_every > 0 && !config.sharded) {
+    return Bad("checkpoint.memory_every", config.memory_every, "0 without parallel.zero 1: other ranks have the whole state");
+  }
   config.collective_timeout = kDefaultCollectiveTimeout;
   if (spec.has_collective_timeout()) {
     config.collective_timeout =

@@ -38,6 +38,7 @@ struct JobConfig {
   int64_t log_every = 0;
   int64_t checkpoint_every = 0;   // 0 = only at the end
   bool checkpoint_skips = false;  // rather than wait for the one before
+  int64_t memory_every = 0;       // of sharded state, copies on other ranks; 0 = none
   absl::Duration collective_timeout;
 
   int micro_batches() const { return static_cast<int>((rank_batch + micro_batch - 1) / micro_batch); }  // per replica and step

@@ -161,6 +161,7 @@ TEST(JobConfig, BadFields_AreNamedWithFoundAndExpected) {
       {"parallel.zero", "1", [](v1::JobSpec& s) { s.mutable_parallel()->set_zero(1); }},
       {"command", "a program", [](v1::JobSpec& s) { s.add_command("ls"); }},
       {"checkpoint.when_busy", "drop", [](v1::JobSpec& s) { s.mutable_checkpoint()->set_when_busy("drop"); }},
+      {"checkpoint.memory_every", "1", [](v1::JobSpec& s) { s.mutable_checkpoint()->set_memory_every(1); }},
       {"checkpoint.every_steps", "-3", [](v1::JobSpec& s) { s.mutable_checkpoint()->set_every_steps(-3); }},
       {"collective_timeout", "0", [](v1::JobSpec& s) { s.mutable_collective_timeout()->set_seconds(0); }},
   };

@@ -77,6 +77,7 @@ class TrainLoop {
   absl::StatusOr<int64_t> FindState(const Membership& member, const v1::JoinResponse& join, Communicator& communicator,
                                     const MeshGroups& groups, DeviceGroups* devices);
   MeshShape MeshOf(int world_size) const;
+  absl::StatusOr<int64_t> RestoreShards(const v1::JoinResponse& join, Communicator& communicator);
   absl::Status FillOverHost(Communicator& communicator, int root);
   // Plans the model, unless what is there fits this rank's place.
   absl::Status SetUp(const Membership& member, const v1::JoinResponse& join);

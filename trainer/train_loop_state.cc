@@ -8,6 +8,7 @@
 #include "trainer/checkpoint/commit.h"
 #include "trainer/checkpoint/reader.h"
 #include "trainer/model_state.h"
+#include "trainer/parallel/shard_recovery.h"
 #include "trainer/recovery.h"
 #include "trainer/resume.h"
 #include "trainer/train_loop.h"
@@ -30,6 +31,10 @@ absl::StatusOr<int64_t> TrainLoop::FindState(const Membership& member, const v1:
   // With a rank its shard is gone, or its part of which no replica has a copy; what others have is of no use.
   const bool is_sharded = bench_->gpt != nullptr && bench_->gpt->is_sharded();
   const bool is_torn = !newest.is_complete || (is_sharded && !newest.is_everywhere);
+  if (is_torn && is_sharded && bench_->config.memory_every > 0) {
+    RM_ASSIGN_OR_RETURN(const int64_t step, RestoreShards(join, communicator));
+    if (step != kNoState) return step;
+  }
   if (is_torn || completed_ != newest.step) completed_ = kNoState;
   if (is_torn || newest.step == kNoState) return LoadState(member, join, communicator);
   if (!newest.is_everywhere) {
@@ -43,6 +48,28 @@ absl::StatusOr<int64_t> TrainLoop::FindState(const Membership& member, const v1:
                                        newest.is_everywhere ? "" : absl::StrCat(" with the state of rank ", newest.rank)));
   }
   return newest.step;
+}
+
+// From the copies that ranks keep for each other, unless a checkpoint is newer.
+absl::StatusOr<int64_t> TrainLoop::RestoreShards(const v1::JoinResponse& join, Communicator& communicator) {
+  struct Own {
+    ShardSteps steps;
+    int64_t checkpoint;
+  };
+  const Own own = {.steps = {.state = completed_, .copies = bench_->gpt->copied_steps()},
+                   .checkpoint = join.checkpoints().empty() ? kNoState : join.checkpoints(0).step()};
+  std::vector<Own> told(static_cast<size_t>(communicator.size()));
+  RM_RETURN_IF_ERROR(communicator.AllGather(&own, told.data(), sizeof(Own), DataType::kU8, bench_->config.collective_timeout));
+  std::vector<ShardSteps> all;
+  for (const Own& rank : told) all.push_back(rank.steps);
+  const int64_t step = NewestWholeStep(all);
+  if (step == ShardSteps::kNone || step < told[0].checkpoint) return kNoState;
+  completed_ = kNoState;  // until all of it is there
+  RM_RETURN_IF_ERROR(bench_->gpt->RestoreShards(step, all));
+  if (communicator.rank() == 0) {
+    environment_.print(absl::StrFormat("epoch goes on at step %d with the ranks' copies of lost shards", step));
+  }
+  return step;
 }
 
 absl::Status TrainLoop::FillOverHost(Communicator& communicator, int root) {

@@ -47,6 +47,7 @@ absl::Status SetUpOnGpu(Workbench& bench, int local_rank) {
                                   .optimizer = std::get<AdamWConfig>(bench.config.optimizer),
                                   .device = local_rank,
                                   .sharded = bench.config.sharded,
+                                  .copies_every = bench.config.memory_every,
                                   .part = PartAt(bench.place, bench.config)});
   if (!cuda.ok()) return absl::Status(cuda.status().code(), absl::StrCat("device cuda: ", cuda.status().message()));
   bench.model = std::move(cuda->model);

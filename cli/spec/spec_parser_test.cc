@@ -248,6 +248,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "expected a number between 0 and 1, found 1"},
         BadSpec{"WhenBusy", Replace("every_steps: 100", "when_busy: drop"), "job.yaml:11:40",
                 "checkpoint.when_busy: expected wait or skip, found \"drop\""},
+        BadSpec{"MemoryWithoutShards", Replace("every_steps: 100", "memory_every: 1"), "job.yaml:11:40",
+                "checkpoint.memory_every: expected 0 without parallel.zero 1"},
         BadSpec{"KeepOne", Replace("every_steps: 100", "keep: 1"), "job.yaml:11:40", "checkpoint.keep: expected at least 2"},
         BadSpec{"CheckpointsWithoutDirectory", Replace("directory: ./checkpoints, ", ""), "job.yaml:11:1",
                 "checkpoint.directory: is missing"},

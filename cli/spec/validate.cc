@@ -381,6 +381,10 @@ void Validator::CheckCheckpoint() {
   if (!when_busy.empty() && when_busy != "wait" && when_busy != "skip") {
     Fail("checkpoint.when_busy", absl::StrCat("expected wait or skip, found \"", when_busy, "\""));
   }
+  const int64_t memory_every = checkpoint.memory_every();
+  if (!Between("checkpoint.memory_every", memory_every, 0) || memory_every == 0 || spec_.parallel().zero() == 1) return;
+  Fail("checkpoint.memory_every",
+       absl::StrCat("expected 0 without parallel.zero 1 (other ranks have the whole state), found ", memory_every));
 }
 
 void Validator::CheckRestart() {

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from train_group import STEP, Job
+from train_group import KINDS, STEP, Job
 
 CALM_S = 8  # for the next spare to be warm
 STEP_LIMIT = 60
@@ -47,16 +47,18 @@ def lose_a_rank(job, rank, resumes):
     return said[-1][0], said
 
 
-def trials(ringmaster, text, name, gpus, count, steps, spares, zero=0, options=()):
+def trials(ringmaster, text, name, gpus, count, steps, spares, kind="whole", options=()):
     """A job of which `count` ranks die one after the other; the job goes on."""
-    job = Job(ringmaster, text, name, f"data: {gpus}, zero: {zero}", steps=steps, every=250, spares=spares, options=options)
+    _, parallel, memory_every, resumes = KINDS[kind]
+    job = Job(ringmaster, text, name, parallel.format(gpus=gpus), steps=steps, every=250, spares=spares, memory_every=memory_every,
+              options=options)
     draw = random.Random(1)
     times, said = [], []
     job.reach(50)
     for _ in range(count):
         calm = time.monotonic() + (CALM_S if spares else 1)
         job.wait_for(lambda: job.steps[-1][0] >= calm or job.process.poll() is not None, "calm step")
-        took, said = lose_a_rank(job, draw.randrange(gpus), "from step" if zero else "goes on at step")
+        took, said = lose_a_rank(job, draw.randrange(gpus), resumes)
         times.append(took)
     print(f"{name}: {quantiles(times)}: {', '.join(f'{t:.2f}' for t in times)}", flush=True)
     print("".join(f"    {at:6.3f} s  {line}\n" for at, line in said), end="", flush=True)
@@ -113,8 +115,8 @@ def main():
         if digest != Job(ringmaster, text, "undisturbed", f"data: {gpus}", steps=steps, every=250).finish():
             raise SystemExit("warm: the bits differ from those of a job that lost nobody")
         print(f"warm: after {steps} steps the bits of a job that lost nobody", flush=True)
-        for name, spares, zero in (("cold", 0, 0), ("ZeRO-1", 1, 1)):
-            trials(ringmaster, text, name.lower(), gpus, 3, 1000000, spares, zero).stop()
+        for name, spares, kind in (("cold", 0, "whole"), ("zero-1", 1, "zero"), ("zero-1-copies", 1, "copies")):
+            trials(ringmaster, text, name, gpus, 3, 1000000, spares, kind).stop()
         if os.environ.get("RINGMASTER_TORCH") == "1":
             torchrun(gpus, [])
             torchrun(gpus, ["--monitor_interval=0.1"])

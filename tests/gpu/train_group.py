@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """GPT-2's 12 layers (on bytes) trained on two GPUs by whole jobs: the losses of one GPU, the same bits on two runs and on one that
-lost a rank, with and without ZeRO-1.
-usage: train_group.py DIR TEXT: DIR holds ringmaster and ringmaster-trainer. Works in a directory of its own under TMPDIR,
-25 GB."""
+lost a rank: with whole state, with ZeRO-1, and with ZeRO-1 and copies of shards on the other GPU after every step.
+usage: train_group.py DIR TEXT [KINDS]: DIR holds ringmaster and ringmaster-trainer; KINDS: whole,zero,copies. Works in a directory of
+its own under TMPDIR, 25 GB."""
 import glob
 import json
 import os
@@ -29,9 +29,13 @@ train:
   seed: 1
   log_every: 1
   validation_samples: 64
-checkpoint: {{directory: ./checkpoints, every_steps: {every}, keep: 2}}
+checkpoint: {{directory: ./checkpoints, every_steps: {every}, keep: 2, memory_every: {memory_every}}}
 restart: {{max_failures: 100, backoff: 0.1s, warm_spares: {spares}}}
 """
+# Words, the layout, checkpoint.memory_every, and what the job says when it goes on after a rank was lost.
+KINDS = {"whole": ("data parallel", "data: {gpus}, zero: 0", 0, "goes on at step"),
+         "zero": ("ZeRO-1", "data: {gpus}, zero: 1", 0, "from step"),
+         "copies": ("ZeRO-1 with copies", "data: {gpus}, zero: 1", 1, "copies of lost shards")}
 STEP = re.compile(r"step (\d+)/\d+ loss ([\d.]+).* ([\d.]+) tokens/s comm (\d+)%")
 
 
@@ -39,11 +43,12 @@ class Job:
     """A running job; `steps` are (time, step, loss, tokens/s, comm %) as its lines come."""
 
     def __init__(self, ringmaster, text, name, parallel, steps=121, every=40, micro_batch=16,
-                 model="layers: 12, heads: 12, channels: 768, context: 1024", learning_rate="3.0e-4", warmup=20, spares=0, options=()):
+                 model="layers: 12, heads: 12, channels: 768, context: 1024", learning_rate="3.0e-4", warmup=20, spares=0,
+                 memory_every=0, options=()):
         self.ringmaster, self.name = ringmaster, name
         with open(f"{name}.yaml", "w") as out:
             out.write(JOB.format(name=name, parallel=parallel, model=model, micro_batch=micro_batch, learning_rate=learning_rate,
-                                 warmup=warmup, text=text, steps=steps, every=every, spares=spares))
+                                 warmup=warmup, text=text, steps=steps, every=every, spares=spares, memory_every=memory_every))
         self.process = subprocess.Popen([ringmaster, "run", f"{name}.yaml", "--state-dir", f"state-{name}", *options],
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.steps, self.lines, self.changed = [], [], threading.Condition()
@@ -110,17 +115,18 @@ class Job:
 
 def main():
     here, text = os.path.realpath(sys.argv[1]), os.path.realpath(sys.argv[2])
+    kinds = sys.argv[3].split(",") if len(sys.argv) > 3 else list(KINDS)
     ringmaster = os.path.join(here, "ringmaster")
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)
         one = Job(ringmaster, text, "one", "data: 1")
         one.finish()
         print("one GPU:", one.speed(), flush=True)
-        for zero in (0, 1):
-            kind = "ZeRO-1" if zero else "data parallel"
+        for of_kind in kinds:
+            kind, parallel, memory_every, resumes = KINDS[of_kind]
             digests = {}
             for name in ("first", "second", "killed"):
-                job = Job(ringmaster, text, f"{name}{zero}", f"data: 2, zero: {zero}")
+                job = Job(ringmaster, text, f"{name}-{of_kind}", parallel.format(gpus=2), memory_every=memory_every)
                 if name == "killed":
                     job.reach(70)
                     job.kill_rank(1)
@@ -131,6 +137,8 @@ def main():
                 print(f"{kind}, {name}: digest {digests[name]}, loss differs from one GPU's by at most {worst:.4f}", flush=True)
                 if worst > 1e-2:
                     raise SystemExit("that is too much")
+                if name == "killed" and not any(resumes in line for _, line in job.lines):
+                    raise SystemExit(f"it did not go on as it should: no '{resumes}'")
             if len(set(digests.values())) != 1:
                 raise SystemExit(f"{kind}: {digests}: the bits differ")
         os.chdir("/")

@@ -18,6 +18,7 @@
 #include "trainer/cuda/gpt_peers.h"
 #include "trainer/cuda/gpt_state.h"
 #include "trainer/cuda/gpt_tensors.h"
+#include "trainer/cuda/shard_copies.h"
 #include "trainer/cuda/step_profile.h"
 
 namespace ringmaster::trainer {
@@ -50,6 +51,10 @@ absl::Status CheckConfig(const CudaGptConfig& config) {
                         "divide the heads, "
                         "a token for each of them, a layer for each stage, and a slot",
                         config.heads, config.vocabulary, share.ranks, config.layers, stages, slots));
+  }
+  if (config.shard_copies < 0 || config.shard_copies > kMostShardCopies) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%d copies of shards: expected 0 to %d", config.shard_copies, kMostShardCopies));
   }
   if (config.sharded && !config.part.is_whole()) {
     return absl::InvalidArgumentError("ZeRO-1 shards the state of a whole model, and this is one part of many");
@@ -110,6 +115,9 @@ class CudaGptOnDevice final : public CudaGpt {
         .parameters = parameters_, .tensors = tensors_, .exchange = *exchange_, .profile = *profile_, .stream = stream_.get()});
     RM_RETURN_IF_ERROR(state_->SetUp());
     RM_RETURN_IF_ERROR(state_->Fit().status());
+    shard_copies_ = std::make_unique<ShardCopies>(
+        ShardCopies::Parts{.tensors = tensors_, .exchange = *exchange_, .passes = stream_.get(), .copies = config_.shard_copies});
+    RM_RETURN_IF_ERROR(shard_copies_->SetUp());
     copies_ = std::make_unique<GptCopies>(number_, stream_.get());
     RM_RETURN_IF_ERROR(copies_->SetUp());
     passes_ = std::make_unique<GptPasses>(GptPasses::Parts{.config = config_,
@@ -139,6 +147,7 @@ class CudaGptOnDevice final : public CudaGpt {
     RM_RETURN_IF_ERROR(WaitUntilIdle());
     RM_RETURN_IF_ERROR(peers_->Connect());
     RM_RETURN_IF_ERROR(WaitUntilIdle());
+    RM_RETURN_IF_ERROR(shard_copies_->Fit());
     return state_->Fit();
   }
   void Leave() override {
@@ -148,6 +157,11 @@ class CudaGptOnDevice final : public CudaGpt {
   absl::Status ShareWeights() override { return state_->ShareWeights(); }
   absl::Status FillFrom(int root) override { return state_->FillFrom(root); }
   bool is_sharded() const override { return exchange_->is_sharded(); }
+  std::array<int64_t, kMostShardCopies> copied_steps() const override { return shard_copies_->steps(); }
+  absl::Status RestoreShards(int64_t step, std::span<const ShardSteps> all) override {
+    RM_RETURN_IF_ERROR(shard_copies_->Restore(step, all));
+    return state_->ShareWeights();
+  }
 
   int device() const override { return number_; }
   std::string unique_name() const override {
@@ -236,6 +250,7 @@ class CudaGptOnDevice final : public CudaGpt {
     RM_RETURN_IF_ERROR(WaitUntilIdle());
     RM_RETURN_IF_ERROR(exchange_->CountWaiting());
     RM_RETURN_IF_ERROR(peers_->CountWaiting());
+    shard_copies_->Confirm();
     return Output().norm;
   }
 
@@ -243,7 +258,11 @@ class CudaGptOnDevice final : public CudaGpt {
     has_gradients_ = false;
     has_summed_ = false;
     RM_RETURN_IF_ERROR(copies_->HoldBackPasses());
-    return state_->EnqueueUpdate(FactorsOf(update));
+    RM_RETURN_IF_ERROR(shard_copies_->HoldBackPasses());
+    RM_RETURN_IF_ERROR(state_->EnqueueUpdate(FactorsOf(update)));
+    if (!update.copies_shards) return absl::OkStatus();
+    const absl::Status begun = shard_copies_->Begin(update.step);
+    return begun.ok() || exchange_->is_broken() ? absl::OkStatus() : begun;  // as of the update itself
   }
 
   absl::Status WaitUntilIdle() override { return state_->WaitUntilIdle(); }
@@ -269,7 +288,11 @@ class CudaGptOnDevice final : public CudaGpt {
     return profile_->End();
   }
 
-  std::vector<DeviceBytes> memory() const override { return tensors_.memory(); }
+  std::vector<DeviceBytes> memory() const override {
+    std::vector<DeviceBytes> table = tensors_.memory();
+    if (config_.shard_copies > 0) table.push_back(shard_copies_->memory());
+    return table;
+  }
   std::string description() const override { return absl::StrCat(device_.name, ", ", products_->version()); }
 
  private:
@@ -362,6 +385,7 @@ class CudaGptOnDevice final : public CudaGpt {
   std::unique_ptr<GptPeers> peers_;
   std::unique_ptr<GptFeed> feed_;
   std::unique_ptr<GptState> state_;
+  std::unique_ptr<ShardCopies> shard_copies_;
   std::unique_ptr<GptCopies> copies_;
   std::unique_ptr<GptPasses> passes_;
   std::vector<std::unique_ptr<void, Unpin>> pinned_;

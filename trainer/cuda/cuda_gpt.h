@@ -15,6 +15,7 @@
 #ifndef RINGMASTER_TRAINER_CUDA_CUDA_GPT_H_
 #define RINGMASTER_TRAINER_CUDA_CUDA_GPT_H_
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -30,6 +31,7 @@
 #include "trainer/parallel/device_sync.h"
 #include "trainer/parallel/pipeline.h"
 #include "trainer/parallel/shard_layout.h"
+#include "trainer/parallel/shard_recovery.h"
 #include "trainer/tensor/tensor_cut.h"
 
 namespace ringmaster::trainer {
@@ -46,6 +48,9 @@ struct CudaGptConfig {
   // ZeRO-1: of a data axis each rank keeps weights and moments in fp32 of its share of the parameters alone, and updates it. Not
   // with several stages.
   bool sharded = false;
+  // Where state is sharded: how many copies of it the ranks keep for each other (AdamWUpdate::copies_shards), at most
+  // kMostShardCopies.
+  int shard_copies = 0;
   ModelPart part = {};
 
   // Of this part.
@@ -68,6 +73,9 @@ struct AdamWUpdate {
   double epsilon = 1e-8;
   double weight_decay = 0;
   double gradient_scale = 1;  // the clip factor
+  // Copies what this rank keeps of the new state, and sends it to the next rank, while the next passes run. All ranks of the group
+  // do.
+  bool copies_shards = false;
 };
 
 // fp32, one layout for all.
@@ -113,6 +121,10 @@ class CudaGpt : public PipelineStage {
   virtual absl::Status ShareWeights() = 0;
   virtual absl::Status FillFrom(int root) = 0;
   virtual bool is_sharded() const = 0;
+  // Steps of which this rank has copies of its shard and of that of the rank before it.
+  virtual std::array<int64_t, kMostShardCopies> copied_steps() const = 0;
+  // Collective over the data axis, after Enter: the state becomes that after `step`, NewestWholeStep of what the ranks have.
+  virtual absl::Status RestoreShards(int64_t step, std::span<const ShardSteps> all) = 0;
   // The device's number, and "GPU-" and 32 digits: its name among the devices of all hosts.
   virtual int device() const = 0;
   virtual std::string unique_name() const = 0;

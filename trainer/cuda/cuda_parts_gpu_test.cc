@@ -243,5 +243,27 @@ TEST_F(CudaStagesTest, WhatHasNoPassSaysSo) {
   EXPECT_THAT(CudaGpt::Create(config), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("ZeRO-1")));
 }
 
+using CudaShardsTest = CudaPartsTest;
+
+// Steps 1 to 4, of which the copies of the last are not known to be complete; then a rank is lost.
+TEST_F(CudaShardsTest, ALostShardComesBackFromTheNextRankToTheBit) {
+  const auto undisturbed = NewParts({.mesh = {.data = 3}, .sharded = true});
+  const auto parts = NewParts({.mesh = {.data = 3}, .sharded = true});
+  if (HasFailure()) return;
+  undisturbed->Train(1, 7);
+  parts->Train(1, 5);
+  ASSERT_OK(parts->Replace(1));
+  std::vector<ShardSteps> all;
+  for (int rank = 0; rank < 3; ++rank) all.push_back({.state = rank == 1 ? -1 : 4, .copies = parts->gpt(rank).copied_steps()});
+  EXPECT_EQ(all[1].copies, ShardSteps{}.copies);
+  const int64_t step = NewestWholeStep(all);
+  ASSERT_EQ(step, 3);
+  ASSERT_OK(parts->OnAll([&](int rank) { return parts->gpt(rank).RestoreShards(step, all); }));
+  parts->Train(step + 1, 7);
+  for (const CudaArena arena : {CudaArena::kWeights, CudaArena::kFirstMoments, CudaArena::kSecondMoments}) {
+    EXPECT_EQ(parts->Arenas(arena), undisturbed->Arenas(arena));
+  }
+}
+
 }  // namespace
 }  // namespace ringmaster::trainer

@@ -69,6 +69,7 @@ struct Losses {
 struct Layout {
   MeshShape mesh;
   PipelineSchedule schedule = PipelineSchedule::kOneForwardOneBackward;
+  bool sharded = false;  // and copied after every step
 };
 
 // All ranks of a layout, a thread each.
@@ -89,10 +90,14 @@ class Parts {
 
   absl::Status Create(const Model& whole) {
     for (int rank = 0; rank < layout_.mesh.ranks(); ++rank) RM_RETURN_IF_ERROR(CreateRank(rank));
-    return OnAll([&](int rank) -> absl::Status {
-      RM_RETURN_IF_ERROR(gpt(rank).Enter(this->rank(rank).axes()).status());
-      return SetWeights(gpt(rank), whole);
-    });
+    RM_RETURN_IF_ERROR(EnterAll());
+    return OnAll([&](int rank) { return SetWeights(gpt(rank), whole); });
+  }
+
+  // A newcomer takes the place of `lost`, and a new group begins.
+  absl::Status Replace(int lost) {
+    RM_RETURN_IF_ERROR(CreateRank(lost));
+    return EnterAll();
   }
 
   CudaGpt& gpt(int rank) { return *this->rank(rank).gpt; }
@@ -133,8 +138,11 @@ class Parts {
       }));
       const double norm = Norm();
       EXPECT_OK(OnAll([&](int rank) {
-        return gpt(rank).Update(
-            {.step = step, .learning_rate = 3e-4, .weight_decay = 0.1, .gradient_scale = norm > 1 ? 1 / norm : 1});
+        return gpt(rank).Update({.step = step,
+                                 .learning_rate = 3e-4,
+                                 .weight_decay = 0.1,
+                                 .gradient_scale = norm > 1 ? 1 / norm : 1,
+                                 .copies_shards = layout_.sharded});
       }));
       const Losses& of_replica = losses[static_cast<size_t>(RankAt({.pipeline = layout_.mesh.pipeline - 1}, layout_.mesh))];
       curve.push_back(of_replica.loss / static_cast<double>(of_replica.units));
@@ -184,10 +192,16 @@ class Parts {
 
   Rank& rank(int rank) { return ranks_[static_cast<size_t>(rank)]; }
 
+  absl::Status EnterAll() {
+    return OnAll([&](int rank) { return gpt(rank).Enter(this->rank(rank).axes()).status(); });
+  }
+
   absl::Status CreateRank(int rank) {
     const MeshShape& mesh = layout_.mesh;
     const MeshPlace at = place(rank);
     CudaGptConfig config = kConfig;
+    config.sharded = layout_.sharded;
+    config.shard_copies = layout_.sharded ? kMostShardCopies : 0;
     config.part = {.stage = at.pipeline,
                    .stages = mesh.pipeline,
                    .share = {.rank = at.tensor, .ranks = mesh.tensor},

@@ -83,7 +83,8 @@ class CudaGptModel final : public Model {
 
 class CudaAdamWOptimizer final : public Optimizer {
  public:
-  CudaAdamWOptimizer(std::shared_ptr<CudaGpt> gpt, const AdamWConfig& config) : gpt_(std::move(gpt)), config_(config) {}
+  CudaAdamWOptimizer(std::shared_ptr<CudaGpt> gpt, const AdamWConfig& config, int64_t copies_every)
+      : gpt_(std::move(gpt)), config_(config), copies_every_(copies_every) {}
 
   absl::Status Allocate() {
     RM_RETURN_IF_ERROR(first_moments_.Allocate(gpt_->arena_elements()));
@@ -99,7 +100,8 @@ class CudaAdamWOptimizer final : public Optimizer {
                          .beta2 = config_.beta2,
                          .epsilon = config_.epsilon,
                          .weight_decay = config_.weight_decay,
-                         .gradient_scale = gradient_scale});
+                         .gradient_scale = gradient_scale,
+                         .copies_shards = copies_every_ > 0 && step % copies_every_ == 0});
   }
 
   std::vector<OptimizerState> state() override {
@@ -118,6 +120,7 @@ class CudaAdamWOptimizer final : public Optimizer {
  private:
   const std::shared_ptr<CudaGpt> gpt_;
   const AdamWConfig config_;
+  const int64_t copies_every_;
   HostCopy first_moments_;
   HostCopy second_moments_;
 };
@@ -127,6 +130,7 @@ class CudaAdamWOptimizer final : public Optimizer {
 absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const SampleShape& shape,
                                                 const CudaTrainingOptions& options) {
   RM_ASSIGN_OR_RETURN(std::vector<PlannedParameter> planned, PlanGptParameters(config, shape, options.part));
+  const int copies = options.copies_every == 0 ? 0 : options.copies_every == 1 ? kMostShardCopies : kFewestShardCopies;
   RM_ASSIGN_OR_RETURN(std::shared_ptr<CudaGpt> gpt, CudaGpt::Create({.layers = config.layers,
                                                                      .heads = config.heads,
                                                                      .channels = config.channels,
@@ -135,10 +139,11 @@ absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const S
                                                                      .max_samples = options.max_samples,
                                                                      .device = options.device,
                                                                      .sharded = options.sharded,
+                                                                     .shard_copies = copies,
                                                                      .part = options.part}));
   auto model = std::make_unique<CudaGptModel>(gpt, GptFingerprint(config, shape.vocabulary), std::move(planned));
   RM_RETURN_IF_ERROR(model->Allocate());
-  auto adamw = std::make_unique<CudaAdamWOptimizer>(gpt, options.optimizer);
+  auto adamw = std::make_unique<CudaAdamWOptimizer>(gpt, options.optimizer, options.copies_every);
   RM_RETURN_IF_ERROR(adamw->Allocate());
   std::vector<HostArena> arenas = {{CudaArena::kWeights, model->weights()}};
   for (const auto& [arena, index] :

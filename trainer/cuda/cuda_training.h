@@ -28,8 +28,9 @@ struct CudaTraining {
 struct CudaTrainingOptions {
   int64_t max_samples = 0;
   AdamWConfig optimizer;
-  int device = 0;        // counted round, where there are fewer
-  bool sharded = false;  // CudaGptConfig::sharded
+  int device = 0;            // counted round, where there are fewer
+  bool sharded = false;      // CudaGptConfig::sharded
+  int64_t copies_every = 0;  // steps: AdamWUpdate::copies_shards; 0: never
   ModelPart part = {};
 };
 

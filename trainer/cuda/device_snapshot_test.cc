@@ -51,6 +51,8 @@ class FakeGpt final : public CudaGpt {
   absl::Status ShareWeights() override { return absl::OkStatus(); }
   absl::Status FillFrom(int) override { return absl::OkStatus(); }
   bool is_sharded() const override { return kept_.size() > 1; }
+  std::array<int64_t, kMostShardCopies> copied_steps() const override { return ShardSteps{}.copies; }
+  absl::Status RestoreShards(int64_t, std::span<const ShardSteps>) override { return absl::OkStatus(); }
   int device() const override { return 0; }
   std::string unique_name() const override { return "GPU-fake"; }
   absl::Status SetArena(CudaArena, std::span<const float>) override { return absl::OkStatus(); }

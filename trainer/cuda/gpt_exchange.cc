@@ -142,6 +142,11 @@ absl::Status GptExchange::Broadcast(float* arena, int root) {
   return AwaitAll(number_wait_);
 }
 
+absl::Status GptExchange::Transfer(std::span<const DeviceSync::Transfer> transfers) {
+  RM_RETURN_IF_ERROR(CheckGroup());
+  return axes_.data->Exchange(transfers, stream());
+}
+
 absl::Status GptExchange::WaitFor(cudaEvent_t event) {
   DeviceSync* const groups[] = {axes_.data, axes_.tensor, axes_.pipeline};
   DeviceSync* const* const first = std::ranges::find_if(groups, [](DeviceSync* group) { return group != nullptr; });

@@ -62,6 +62,20 @@ class GptExchange {
   absl::Status Gather(void* arena, DataType type);
   absl::Status Broadcast(float* arena, int root);
 
+  // For copies of shards, whose ranks stand in a ring; only where state is sharded.
+  int rank() const { return axes_.data->rank(); }
+  int NextRank() const { return (axes_.data->rank() + 1) % axes_.data->size(); }
+  int PreviousRank() const { return (axes_.data->rank() + axes_.data->size() - 1) % axes_.data->size(); }
+  ShardLayout LayoutOf(int rank) const { return ShardLayout(buckets_, rank, layout_.ranks()); }
+  // What is enqueued on native_stream(), the collectives' own, from here on comes after what is on the passes' stream now.
+  absl::Status Follow();
+  cudaStream_t native_stream() const { return stream_.get(); }
+  absl::Status Transfer(std::span<const DeviceSync::Transfer> transfers);
+  // What is enqueued on the passes' stream from here on finds all that is on the collectives' stream done.
+  absl::Status AwaitTransfers() { return AwaitAll(number_wait_); }
+  // Whether the data axis has met an error, which each of its calls will return.
+  bool is_broken() const { return axes_.data != nullptr && !axes_.data->Check().ok(); }
+
   // Returns when `event`, recorded on the passes' stream, is done; or with the first error of any of the groups.
   absl::Status WaitFor(cudaEvent_t event);
   // Adds up how long the passes' stream has waited in this step. After WaitFor of something behind AwaitSums.
@@ -77,7 +91,6 @@ class GptExchange {
 
   explicit GptExchange(const Parts& parts);
   absl::Status SetUp();
-  absl::Status Follow();  // the collectives' stream: after what is on the passes' stream now
   absl::Status Await(cudaEvent_t event, TimedWait& wait);
   absl::Status AwaitAll(TimedWait& wait);  // that is enqueued so far
   absl::Status CheckGroup() const;

@@ -140,6 +140,7 @@ absl::Status GptState::EnqueueNorm() {
 }
 
 absl::Status GptState::EnqueueUpdate(const CudaAdamW& factors) {
+  absl::Status handed;
   for (size_t bucket = 0; bucket < layout_->buckets(); ++bucket) {
     RM_LAUNCH(UpdateAdamW(factors, tensors_.spans + first_spans_[bucket], first_spans_[bucket + 1] - first_spans_[bucket],
                           {.weights = tensors_.weights,
@@ -148,8 +149,10 @@ absl::Status GptState::EnqueueUpdate(const CudaAdamW& factors) {
                            .v = tensors_.second_moments,
                            .rounded = tensors_.rounded},
                           &tensors_.temporaries.output->norm, parts_.stream));
-    RM_RETURN_IF_ERROR(parts_.exchange.HandRound(bucket));
+    if (handed.ok()) handed = parts_.exchange.HandRound(bucket);
   }
+  // Half an update would be a state of no step.
+  if (!handed.ok() && !parts_.exchange.is_broken()) return handed;
   return parts_.profile.Mark("norm and update", {.bytes = 30.0 * static_cast<double>(layout_->shard_elements())});
 }
 

@@ -52,7 +52,8 @@ class GptState {
 
   // Of what counts here (ParameterPlacement).
   absl::Status EnqueueNorm();
-  // Nothing changes when the norm is not finite.
+  // Nothing changes when the norm is not finite. OK also where the data axis breaks within it: the update is whole, and the error
+  // comes back with the axis' next call.
   absl::Status EnqueueUpdate(const CudaAdamW& factors);
 
   absl::Status WaitUntilIdle();
