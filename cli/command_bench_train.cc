@@ -7,8 +7,11 @@
 
 namespace ringmaster::cli {
 
-int BenchTrainCommand(const TrainBenchOptions& options, const Surroundings& world) {
-  const absl::Status status = RunTrainBench(options, std::getenv("NCCL_NVLS_ENABLE"), world.clock, world.out);
+int BenchTrainCommand(const CommonOptions& common, const TrainBenchOptions& options, const Surroundings& world) {
+  TrainReport report;
+  const absl::Status status = RunTrainBench(options, std::getenv("NCCL_NVLS_ENABLE"), world.clock, report);
+  if (!common.json) world.out << ToText(report) << std::flush;
+  if (common.json && status.ok()) world.out << ToJson(report).dump() << std::endl;
   if (status.ok()) return kExitSucceeded;
   world.err << "ringmaster: " << status.message() << std::endl;
   return absl::IsInvalidArgument(status) ? kExitUsage : kExitFailed;

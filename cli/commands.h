@@ -91,7 +91,7 @@ int HealthCommand(const CommonOptions& common, absl::Duration wait, const Surrou
 // Times collectives between processes on this machine, or is one rank of such a group.
 int BenchCommand(const CommonOptions& common, const BenchOptions& options, const Surroundings& world);
 // Times a model's training step on a GPU of this machine.
-int BenchTrainCommand(const TrainBenchOptions& options, const Surroundings& world);
+int BenchTrainCommand(const CommonOptions& common, const TrainBenchOptions& options, const Surroundings& world);
 // Times the writing of a rank's part of a checkpoint.
 int BenchCheckpointCommand(const CheckpointBenchOptions& options, const Surroundings& world);
 // What a process of this host does and did last in collectives, also when it hangs or is stopped.

@@ -214,7 +214,7 @@ void CommandLine::AddTrainerCommands() {
 
 void CommandLine::AddBench() {
   CLI::App* bench = Add("bench", "Time what jobs are made of", [this](CLI::App* app) {
-    if (app->got_subcommand("train")) return BenchTrainCommand(flags_.bench_train, world_);
+    if (app->got_subcommand("train")) return BenchTrainCommand(flags_.common, flags_.bench_train, world_);
     if (app->got_subcommand("checkpoint")) return BenchCheckpointCommand(flags_.bench_checkpoint, world_);
     return BenchCommand(flags_.common, flags_.bench, world_);
   });
@@ -271,6 +271,8 @@ void CommandLine::AddBenchTrain(CLI::App& bench) {
   sub->add_option("--context", options.context, "tokens in a sequence")->check(CLI::Range(64, 65536))->capture_default_str();
   sub->add_option("--steps", options.steps, "to time")->check(CLI::Range(1, 100000))->capture_default_str();
   sub->add_flag("!--no-timed-products", options.timed_products, "take cuBLASLt's first algorithm instead of the fastest");
+  sub->add_flag("--snapshots", options.snapshots,
+                "with --zero: what copies of shards on other GPUs after every step cost, by turns");
   sub->add_flag("!--no-breakdown", options.breakdown, "leave out where the time of a step goes");
 }
 

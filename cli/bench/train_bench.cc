@@ -19,7 +19,6 @@ namespace {
 
 using trainer::CudaGptConfig;
 using trainer::MeshShape;
-using trainer::ProfiledWork;
 
 struct NamedModel {
   const char* name;
@@ -32,12 +31,6 @@ constexpr std::array<NamedModel, 4> kModels = {
 int64_t SizeOf(const CudaGptConfig& config) {
   const int64_t block = 12 * config.channels * config.channels + 13 * config.channels;
   return (config.vocabulary + config.context) * config.channels + config.layers * block + 2 * config.channels;
-}
-
-double Sum(const std::vector<ProfiledWork>& works, double ProfiledWork::*what, bool products) {
-  double sum = 0;
-  for (const ProfiledWork& work : works) sum += products == (work.flops > 0) ? work.*what : 0;
-  return sum;
 }
 
 }  // namespace
@@ -86,45 +79,12 @@ TokenFlops FlopsOfToken(const CudaGptConfig& config) {
   return {.llm_c = 6 * parameters + 6 * attention, .palm = 6 * (parameters - positions) + 12 * attention};
 }
 
-std::string FormatBreakdown(std::vector<ProfiledWork> works) {
-  double copy_rate = 0;  // bytes in a millisecond
-  if (const auto copy = std::ranges::find(works, "device copy", &ProfiledWork::name); copy != works.end()) {
-    copy_rate = copy->bytes / copy->milliseconds;
-    works.erase(copy);
-  }
-  double best_rate = 0;
-  double total = 0;
-  for (const ProfiledWork& work : works) {
-    total += work.milliseconds;
-    if (!work.name.starts_with("attention")) best_rate = std::max(best_rate, work.flops / work.milliseconds);
-  }
-  std::string table = absl::StrFormat("%-28s %8s %6s %9s %8s\n", "work", "ms", "share", "rate", "floor ms");
-  double floors = 0;
-  for (const ProfiledWork& work : works) {
-    double floor = 0;
-    std::string rate = "-";
-    if (work.flops > 0) {
-      floor = work.flops / best_rate;
-      rate = absl::StrFormat("%.0f TF/s", work.flops / work.milliseconds * 1e-9);
-    } else if (work.bytes > 0 && copy_rate > 0) {
-      floor = work.bytes / copy_rate;
-      rate = absl::StrFormat("%.0f GB/s", work.bytes / work.milliseconds * 1e-6);
-    }
-    floors += floor;
-    absl::StrAppendFormat(&table, "%-28s %8.3f %5.1f%% %9s %8.3f\n", work.name, work.milliseconds, 100 * work.milliseconds / total,
-                          rate, floor);
-  }
-  absl::StrAppendFormat(&table, "%-28s %8.3f %5.1f%% %9s %8.3f\n", "all", total, 100.0, "", floors);
-  absl::StrAppendFormat(&table, "products and attention %.3f ms at %.0f TF/s, everything else %.3f ms; device copy %.0f GB/s\n",
-                        Sum(works, &ProfiledWork::milliseconds, true),
-                        Sum(works, &ProfiledWork::flops, true) / Sum(works, &ProfiledWork::milliseconds, true) * 1e-9,
-                        Sum(works, &ProfiledWork::milliseconds, false), copy_rate * 1e-6);
-  return table;
-}
-
-absl::Status RunTrainBench(const TrainBenchOptions& options, const char* nvls_enable, const Clock& clock, std::ostream& out) {
+absl::Status RunTrainBench(const TrainBenchOptions& options, const char* nvls_enable, const Clock& clock, TrainReport& report) {
   RM_ASSIGN_OR_RETURN(const CudaGptConfig config, ConfigOf(options));
-  RM_RETURN_IF_ERROR(MeshOf(options).status());
+  RM_ASSIGN_OR_RETURN(const MeshShape mesh, MeshOf(options));
+  if (options.snapshots && (!options.zero || mesh.data == 1)) {
+    return absl::InvalidArgumentError("--snapshots is for state that no other rank has: add --zero and --ranks 2 or more");
+  }
   absl::StatusOr<NcclApi*> nccl = absl::FailedPreconditionError("one GPU needs none");
   if (options.ranks > 1) {
     RM_ASSIGN_OR_RETURN(std::unique_ptr<NcclApi> loaded, LoadNcclApi({.nvls_enable = nvls_enable}));
@@ -136,7 +96,7 @@ absl::Status RunTrainBench(const TrainBenchOptions& options, const char* nvls_en
   for (std::unique_ptr<Transport>& transport : CreateInprocTransports(options.ranks)) {
     threads.emplace_back([&, rank = threads.size(), transport = std::move(transport)]() mutable {
       HostCommunicator host(std::move(transport), clock, HostCommunicatorOptions{});
-      TrainBenchRank bench(options, config, host, clock, out);
+      TrainBenchRank bench(options, config, host, clock, report);
       results[rank] = bench.Run(nccl, rendezvous);
     });
   }

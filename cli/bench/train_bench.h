@@ -1,16 +1,14 @@
 // `ringmaster bench train`: a model's training step on a GPU, or on several that sum their gradients or share the model, on tokens
-// drawn from a seed,
-// with what a user compares: tokens per second, MFU by both formulas in use, scaling, communication that is not hidden, memory, and
-// where the step's time goes.
+// drawn from a seed, with what a user compares: tokens per second, MFU by both formulas in use, scaling, communication that is not
+// hidden, memory, and where the step's time goes.
 #ifndef RINGMASTER_CLI_BENCH_TRAIN_BENCH_H_
 #define RINGMASTER_CLI_BENCH_TRAIN_BENCH_H_
 
-#include <ostream>
-#include <string>
-#include <vector>
+#include <cstdint>
 
 #include "absl/status/status.h"
 #include "cli/bench/train_options.h"
+#include "cli/bench/train_report.h"
 #include "common/clock.h"
 #include "trainer/cuda/cuda_gpt.h"
 #include "trainer/parallel/mesh.h"
@@ -31,12 +29,9 @@ absl::StatusOr<trainer::CudaGptConfig> ConfigOf(const TrainBenchOptions& options
 absl::StatusOr<trainer::MeshShape> MeshOf(const TrainBenchOptions& options);
 int64_t MicroBatches(const TrainBenchOptions& options);  // of a replica's step
 
-// One table of the step's work: milliseconds, share, TFLOP/s or GB/s, and the floor, which is products at the peak rate of this
-// run's best product and bytes at the rate of a device copy.
-std::string FormatBreakdown(std::vector<trainer::ProfiledWork> works);
-
-// Writes the report to `out`. `nvls_enable`: NcclLoadOptions. Errors: CudaGpt's, LoadNcclApi's, ConnectDevices'.
-absl::Status RunTrainBench(const TrainBenchOptions& options, const char* nvls_enable, const Clock& clock, std::ostream& out);
+// After an error `report` has what was measured before. `nvls_enable`: NcclLoadOptions. Errors: INVALID_ARGUMENT, options that do
+// not fit together; CudaGpt's, LoadNcclApi's, ConnectDevices'.
+absl::Status RunTrainBench(const TrainBenchOptions& options, const char* nvls_enable, const Clock& clock, TrainReport& report);
 
 }  // namespace ringmaster::cli
 

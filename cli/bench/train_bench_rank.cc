@@ -35,6 +35,7 @@ using trainer::ProfiledWork;
 
 constexpr int64_t kWarmUpSteps = 5;
 constexpr size_t kBatches = 4;
+constexpr int kSnapshotRounds = 7;
 constexpr absl::Duration kTimeout = absl::Seconds(120);  // ranks plan at their own pace
 constexpr double kPeakTflops = 989;                      // dense bf16 of H100 SXM and of H200, NVIDIA's data sheets
 
@@ -69,21 +70,14 @@ absl::Status SetWeights(CudaGpt& gpt) {
   return gpt.SetArena(CudaArena::kWeights, weights);
 }
 
-std::string NameOf(const MeshShape& mesh, const TrainBenchOptions& options) {
-  std::string name = options.zero ? " with ZeRO-1" : "";
-  if (mesh.ranks_per_replica() == 1) return name;
-  absl::StrAppendFormat(&name, ", data %d x pipeline %d x tensor %d", mesh.data, mesh.pipeline, mesh.tensor);
-  if (mesh.pipeline > 1) absl::StrAppendFormat(&name, ", %d micro-batches", MicroBatches(options));
-  return name;
-}
-
 }  // namespace
 
 TrainBenchRank::TrainBenchRank(const TrainBenchOptions& options, const CudaGptConfig& config, Communicator& host,
-                               const Clock& clock, std::ostream& out)
-    : options_(options), config_(config), host_(host), clock_(clock), out_(out) {
+                               const Clock& clock, TrainReport& report)
+    : options_(options), config_(config), host_(host), clock_(clock), report_(report) {
   config_.device = host.rank();
   config_.sharded = options.zero;
+  config_.shard_copies = options.snapshots ? trainer::kMostShardCopies : 0;
 }
 
 absl::Status TrainBenchRank::Run(const absl::StatusOr<NcclApi*>& nccl, Rendezvous& rendezvous) {
@@ -94,7 +88,7 @@ absl::Status TrainBenchRank::Run(const absl::StatusOr<NcclApi*>& nccl, Rendezvou
     RM_ASSIGN_OR_RETURN(rates.alone, TimeAlone());
   }
   if (host_.size() == 1) {
-    ReportMemory();
+    report_.memory = gpt_->memory();
     return Breakdown();
   }
   RM_ASSIGN_OR_RETURN(rates.apart, TimeApart());
@@ -110,7 +104,8 @@ absl::Status TrainBenchRank::Run(const absl::StatusOr<NcclApi*>& nccl, Rendezvou
   }
   RM_RETURN_IF_ERROR(gpt_->Enter(connected.groups.axes()).status());
   RM_RETURN_IF_ERROR(TimeTogether(rates, connected.groups));
-  if (host_.rank() == 0) ReportMemory();
+  if (options_.snapshots) RM_RETURN_IF_ERROR(TimeSnapshots());
+  if (host_.rank() == 0) report_.memory = gpt_->memory();
   if (mesh.pipeline == 1) RM_RETURN_IF_ERROR(Breakdown());
   gpt_->Leave();
   return connected.groups.Close(kTimeout);
@@ -138,9 +133,11 @@ absl::Status TrainBenchRank::SetUp(const MeshShape& mesh) {
     FillTokens(random, batch);
   }
   if (host_.rank() != 0) return absl::OkStatus();
-  out_ << options_.model << ", " << options_.sequences << " sequences of " << options_.context << " tokens a step, bf16, on "
-       << gpt_->description() << "; ready in " << absl::FormatDuration(absl::Trunc(clock_.Now() - begin, absl::Milliseconds(1)))
-       << std::endl;
+  report_.model = options_.model;
+  report_.sequences = options_.sequences;
+  report_.context = options_.context;
+  report_.device = gpt_->description();
+  report_.setup_seconds = absl::ToDoubleSeconds(clock_.Now() - begin);
   return absl::OkStatus();
 }
 
@@ -171,13 +168,16 @@ absl::StatusOr<double> TrainBenchRank::GradientNorm() {
   return std::sqrt(squares / mesh_.data);
 }
 
-absl::Status TrainBenchRank::Steps(int64_t count) {
+absl::Status TrainBenchRank::Steps(int64_t count, bool copies_shards) {
   for (const int64_t end = number_ + count; number_ < end; ++number_) {
     RM_ASSIGN_OR_RETURN(const LossSum sum, Passes());
     loss_ = sum.units > 0 && config_.part.share.rank == 0 ? sum.loss / static_cast<double>(sum.units) : 0;
     RM_ASSIGN_OR_RETURN(const double norm, GradientNorm());
-    RM_RETURN_IF_ERROR(
-        gpt_->Update({.step = number_, .learning_rate = 3e-4, .weight_decay = 0.1, .gradient_scale = norm > 1 ? 1 / norm : 1}));
+    RM_RETURN_IF_ERROR(gpt_->Update({.step = number_,
+                                     .learning_rate = 3e-4,
+                                     .weight_decay = 0.1,
+                                     .gradient_scale = norm > 1 ? 1 / norm : 1,
+                                     .copies_shards = copies_shards}));
   }
   return gpt_->WaitUntilIdle();
 }
@@ -189,10 +189,12 @@ absl::StatusOr<double> TrainBenchRank::TimeAlone() {
   const double seconds = absl::ToDoubleSeconds(clock_.Now() - first) / static_cast<double>(options_.steps);
   const double tokens = tokens_of_step() / seconds;
   const TokenFlops flops = FlopsOfToken(config_);
-  out_ << absl::StrFormat(
-      "step %.2f ms, %.0f tokens/s, MFU %.1f%% (6N + 6LCT) %.1f%% (6(N - positions) + 12LCT) of %.0f TFLOP/s, loss %.3f\n",
-      1e3 * seconds, tokens, 1e-10 * tokens * flops.llm_c / kPeakTflops, 1e-10 * tokens * flops.palm / kPeakTflops, kPeakTflops,
-      loss_);
+  report_.alone = {.step_ms = 1e3 * seconds,
+                   .tokens_per_second = tokens,
+                   .mfu_llm_c = 1e-12 * tokens * flops.llm_c / kPeakTflops,
+                   .mfu_palm = 1e-12 * tokens * flops.palm / kPeakTflops,
+                   .peak_tflops = kPeakTflops,
+                   .loss = loss_};
   return tokens;
 }
 
@@ -222,28 +224,39 @@ absl::Status TrainBenchRank::TimeTogether(const Rates& rates, const DeviceGroups
   RM_RETURN_IF_ERROR(host_.AllReduce(sums, sums, 2, DataType::kF64, Reduction::kSum, kTimeout));
   if (host_.rank() != 0) return absl::OkStatus();
   const double tokens = tokens_of_step() / seconds;
-  out_ << absl::StrFormat(
-      "%d GPUs%s: step %.2f ms, %.0f tokens/s, %.1f%% of %d times one alone, %.1f%% of %d times the slowest while all work apart, "
-      "%.3f ms a step of communication not hidden, loss %.3f\n",
-      ranks, NameOf(mesh_, options_), 1e3 * seconds, tokens, 100 * tokens / (ranks * rates.alone), ranks,
-      100 * tokens / (ranks * rates.apart), ranks, sums[1] / ranks, sums[0] / mesh_.data);
+  report_.together = {.mesh = mesh_,
+                      .micro_batches = MicroBatches(options_),
+                      .zero = options_.zero,
+                      .step_ms = 1e3 * seconds,
+                      .tokens_per_second = tokens,
+                      .of_alone = tokens / (ranks * rates.alone),
+                      .of_slowest_apart = tokens / (ranks * rates.apart),
+                      .exposed_ms = sums[1] / ranks,
+                      .loss = sums[0] / mesh_.data};
   return absl::OkStatus();
 }
 
-void TrainBenchRank::ReportMemory() {
-  int64_t bytes = 0;
-  for (const trainer::DeviceBytes& kind : gpt_->memory()) {
-    out_ << absl::StrFormat("%-26s %9.1f MB\n", kind.what, static_cast<double>(kind.bytes) * 1e-6);
-    bytes += kind.bytes;
+absl::Status TrainBenchRank::TimeSnapshots() {
+  const int64_t steps = std::max<int64_t>(options_.steps / 3, 1);
+  TrainReport::Snapshots found;
+  for (int round = 0; round < kSnapshotRounds; ++round) {
+    for (std::vector<double>* const times : {&found.without_ms, &found.with_ms}) {
+      RM_RETURN_IF_ERROR(host_.Barrier(kTimeout));
+      const absl::Time first = clock_.Now();
+      RM_RETURN_IF_ERROR(Steps(steps, /*copies_shards=*/times == &found.with_ms));
+      RM_RETURN_IF_ERROR(host_.Barrier(kTimeout));
+      times->push_back(absl::ToDoubleMilliseconds(clock_.Now() - first) / static_cast<double>(steps));
+    }
   }
-  out_ << absl::StrFormat("%-26s %9.1f MB\n", "all", static_cast<double>(bytes) * 1e-6);
+  if (host_.rank() == 0) report_.snapshots = std::move(found);
+  return absl::OkStatus();
 }
 
 absl::Status TrainBenchRank::Breakdown() {
   if (!options_.breakdown) return absl::OkStatus();
   RM_RETURN_IF_ERROR(gpt_->ProfileStep(batches_[0], {.step = number_}).status());  // creates what the next one needs
   RM_ASSIGN_OR_RETURN(std::vector<ProfiledWork> works, gpt_->ProfileStep(batches_[0], {.step = number_}));
-  if (host_.rank() == 0) out_ << FormatBreakdown(std::move(works)) << std::flush;
+  if (host_.rank() == 0) report_.works = std::move(works);
   return absl::OkStatus();
 }
 

@@ -1,15 +1,15 @@
-// One rank of `ringmaster bench train` on its GPU, one thread; rank 0 reports.
+// One rank of `ringmaster bench train` on its GPU, one thread; rank 0 fills in the report.
 #ifndef RINGMASTER_CLI_BENCH_TRAIN_BENCH_RANK_H_
 #define RINGMASTER_CLI_BENCH_TRAIN_BENCH_RANK_H_
 
 #include <cstdint>
 #include <memory>
-#include <ostream>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "cli/bench/train_options.h"
+#include "cli/bench/train_report.h"
 #include "collectives/communicator.h"
 #include "collectives/nccl/nccl_api.h"
 #include "collectives/rendezvous.h"
@@ -27,7 +27,7 @@ class TrainBenchRank {
  public:
   // `config`: of the whole model. Options are checked. All outlive this.
   TrainBenchRank(const TrainBenchOptions& options, const trainer::CudaGptConfig& config, Communicator& host, const Clock& clock,
-                 std::ostream& out);
+                 TrainReport& report);
 
   // Times one GPU alone, all apart, and all together. FAILED_PRECONDITION: fewer GPUs than ranks. Others: CudaGpt's,
   // ConnectDevices'.
@@ -43,13 +43,13 @@ class TrainBenchRank {
   absl::Status SetUp(const trainer::MeshShape& mesh);
   // GPT-2's initial weights, the same on all ranks that hold the same; no moments; a few steps.
   absl::Status Begin();
-  absl::Status Steps(int64_t count);
+  absl::Status Steps(int64_t count, bool copies_shards = false);
   absl::StatusOr<trainer::LossSum> Passes();
   absl::StatusOr<double> GradientNorm();
   absl::StatusOr<double> TimeAlone();
   absl::StatusOr<double> TimeApart();
   absl::Status TimeTogether(const Rates& rates, const trainer::DeviceGroups& groups);
-  void ReportMemory();
+  absl::Status TimeSnapshots();
   absl::Status Breakdown();
 
   double tokens_of_step() const { return static_cast<double>(options_.sequences * options_.context * mesh_.ranks()); }
@@ -58,7 +58,7 @@ class TrainBenchRank {
   trainer::CudaGptConfig config_;
   Communicator& host_;
   const Clock& clock_;
-  std::ostream& out_;
+  TrainReport& report_;
   trainer::MeshShape mesh_;  // of those that step together
   std::vector<trainer::Batch> batches_;
   std::unique_ptr<trainer::CudaGpt> gpt_;

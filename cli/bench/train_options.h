@@ -20,6 +20,7 @@ struct TrainBenchOptions {
   int64_t steps = 30;  // timed, after a warm-up of kWarmUpSteps
   bool timed_products = true;
   bool breakdown = true;
+  bool snapshots = false;  // with zero: also steps after each of which shards are copied to other ranks
 };
 
 }  // namespace ringmaster::cli
