@@ -86,9 +86,9 @@ std::vector<WorkerEvent> RankHost::Start(const worker_effect::StartRanks& start)
     const absl::StatusOr<bool> runs = StartRank(epoch.assign, assigned);
     if (!runs.ok()) {
       RecordNeverStarted({rank, std::string(runs.status().message())});
-      events.push_back(worker_event::ProcessGone{rank.key});
+      events.emplace_back(worker_event::ProcessGone{rank.key});
     } else if (*runs) {
-      events.push_back(worker_event::ProcessStarted{rank.key});
+      events.emplace_back(worker_event::ProcessStarted{rank.key});
     }
   }
   KeepSpares(epoch.assign);
