@@ -30,7 +30,7 @@ struct RankPlace {
   std::string address;
   int board_fd = -1;
   int usable_cores = 1;
-  std::string gpus;  // in the order of local ranks, as CUDA_VISIBLE_DEVICES; empty: as CUDA finds them
+  std::string gpus = {};  // in the order of local ranks, as CUDA_VISIBLE_DEVICES; empty: as CUDA finds them
 };
 
 using Environment = std::map<std::string, std::string>;

@@ -97,6 +97,14 @@ TEST(RankEnvironment, Precedence) {
   }
 }
 
+TEST(RankEnvironment, GpusAreADefault) {
+  RankPlace place = Place();
+  place.gpus = "GPU-b,GPU-a";
+  EXPECT_THAT(BuildRankEnvironment(place, {}, {}), ::testing::Contains(Pair("CUDA_VISIBLE_DEVICES", "GPU-b,GPU-a")));
+  EXPECT_THAT(BuildRankEnvironment(place, {{"CUDA_VISIBLE_DEVICES", "1"}}, {}),
+              ::testing::Contains(Pair("CUDA_VISIBLE_DEVICES", "1")));
+}
+
 TEST(RankEnvironment, FewerCoresThanRanks_StillOneThreadEach) {
   RankPlace place = Place();
   place.usable_cores = 2;
