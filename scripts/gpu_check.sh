@@ -10,9 +10,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 if [ "${1:-}" = pack ]; then
   to=${2:?usage: gpu_check.sh pack DIR}
   cd "$here/.."
-  ${BAZEL:-bazel} build //:ringmaster //:ringmaster-trainer //cli/bench:gpu_test //trainer/cuda:all
+  ${BAZEL:-bazel} build //:ringmaster //:ringmaster-trainer //cli/bench:gpu_test //worker/host:gpu_topology_test //trainer/cuda:all
   mkdir -p "$to"
-  for binary in ringmaster ringmaster-trainer cli/bench/gpu_test trainer/cuda/{kernels,cuda_gpt,cuda_parts}_gpu_test; do
+  for binary in ringmaster ringmaster-trainer cli/bench/gpu_test worker/host/gpu_topology_test trainer/cuda/{kernels,cuda_gpt,cuda_parts}_gpu_test; do
     strip -o "$to/$(basename "$binary")" "bazel-bin/$binary"
   done
   # What the trainer and its tests load and a machine with GPUs may lack.
@@ -34,8 +34,8 @@ ranks=${1:-$gpus}
 sizes=${2:-8:1G:8}
 failed=0
 
-nvidia-smi -L
-for test in gpu_test kernels_gpu_test cuda_gpt_gpu_test cuda_parts_gpu_test; do "$here/$test" || failed=1; done
+"$here/ringmaster" doctor | grep -A 12 " gpu" || true
+for test in gpu_test gpu_topology_test kernels_gpu_test cuda_gpt_gpu_test cuda_parts_gpu_test; do "$here/$test" || failed=1; done
 "$here/train_job.sh" "$here" "$here/text.txt" || failed=1
 python3 "$here/checkpoint_cost.py" "$here" 1 || failed=1
 if [ "$gpus" -gt 1 ]; then
@@ -60,6 +60,7 @@ train() {
   echo "$report"
 }
 train "on one GPU" tokens/s --sequences 64
+[ "$ranks" -lt 2 ] || train "with copies of shards" "copies of shards after" --ranks "$ranks" --zero --snapshots --sequences 64 --no-breakdown
 if [ "$ranks" -gt 1 ]; then
   for sequences in 64 8; do
     for zero in "" --zero; do
