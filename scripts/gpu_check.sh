@@ -60,13 +60,13 @@ train() {
   echo "$report"
 }
 train "on one GPU" tokens/s --sequences 64
-[ "$ranks" -lt 2 ] || train "with copies of shards" "copies of shards after" --ranks "$ranks" --zero --snapshots --sequences 64 --no-breakdown
 if [ "$ranks" -gt 1 ]; then
   for sequences in 64 8; do
     for zero in "" --zero; do
       train "on $ranks GPUs, $sequences sequences each $zero" GPUs --ranks "$ranks" $zero --sequences $sequences
     done
   done
+  train "with copies of shards" "copies of shards after" --ranks "$ranks" --zero --snapshots --sequences 64 --no-breakdown
   for axis in tensor pipeline; do
     train "over $ranks GPUs, $axis $ranks" GPUs --ranks "$ranks" --$axis "$ranks" --sequences 16
   done

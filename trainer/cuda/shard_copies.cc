@@ -22,7 +22,6 @@ absl::Status ShardCopies::Fit() {
   if (layout_ == exchange.layout()) return absl::OkStatus();
   layout_ = ShardLayout();
   steps_ = ShardSteps{}.copies;
-  next_ = 0;
   own_elements_ = exchange.layout().shard_elements();
   previous_elements_ = exchange.LayoutOf(exchange.PreviousRank()).shard_elements();
   copies_.assign(static_cast<size_t>(parts_.copies), Copy{});
@@ -38,8 +37,11 @@ absl::Status ShardCopies::Fit() {
 
 absl::Status ShardCopies::Begin(int64_t step) {
   if (copies_.empty() || !parts_.exchange.is_sharded()) return absl::OkStatus();
-  Copy& to = copies_[next_];
-  steps_[next_] = ShardSteps::kNone;
+  // Over none where there is one, else over the oldest.
+  const auto oldest = std::min_element(steps_.begin(), steps_.begin() + static_cast<ptrdiff_t>(copies_.size()));
+  pending_into_ = static_cast<size_t>(oldest - steps_.begin());
+  Copy& to = copies_[pending_into_];
+  *oldest = ShardSteps::kNone;
   RM_RETURN_IF_ERROR(parts_.exchange.Follow());
   const cudaStream_t stream = parts_.exchange.native_stream();
   const auto bytes = static_cast<size_t>(own_elements_) * sizeof(float);
@@ -55,7 +57,6 @@ absl::Status ShardCopies::Begin(int64_t step) {
       {.is_send = false, .values = to.previous, .count = 3 * previous_elements_, .peer = parts_.exchange.PreviousRank()}};
   RM_RETURN_IF_ERROR(parts_.exchange.Transfer(transfers));
   pending_ = step;
-  next_ = (next_ + 1) % copies_.size();
   return absl::OkStatus();
 }
 
@@ -66,7 +67,7 @@ absl::Status ShardCopies::HoldBackPasses() {
 
 void ShardCopies::Confirm() {
   if (pending_ == ShardSteps::kNone) return;
-  steps_[(next_ + copies_.size() - 1) % copies_.size()] = std::exchange(pending_, ShardSteps::kNone);
+  steps_[pending_into_] = std::exchange(pending_, ShardSteps::kNone);
 }
 
 ShardCopies::Copy& ShardCopies::CopyOf(int64_t step) {

@@ -67,8 +67,8 @@ class ShardCopies {
   DeviceArena arena_{"copies of shards (fp32)"};
   std::vector<Copy> copies_;
   std::array<int64_t, kMostShardCopies> steps_ = ShardSteps{}.copies;  // of copies_
-  size_t next_ = 0;                                                    // the oldest
-  int64_t pending_ = ShardSteps::kNone;                                // step of the copies under way, into the one before next_
+  int64_t pending_ = ShardSteps::kNone;                                // step of the copies under way
+  size_t pending_into_ = 0;
   bool holds_back_ = false;
 };
 
