@@ -41,9 +41,15 @@ __device__ inline void CopyTile(uint32_t to, const CUtensorMap& map, int column,
       "l"(&map), "r"(column), "r"(row), "r"(barrier)
       : "memory");
 }
-// The same tile to the L2 cache.
-__device__ inline void FetchTile(const CUtensorMap& map, int column, int row) {
-  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global.tile [%0, {%1, %2}];\n" ::"l"(&map), "r"(column), "r"(row) : "memory");
+// The same for a tile that nobody reads again soon: the L2 cache gives it up first.
+__device__ inline void CopyTileOnce(uint32_t to, const CUtensorMap& map, int column, int row, uint32_t barrier) {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;\n" : "=l"(policy));
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%2, %3}], [%4], "
+      "%5;\n" ::"r"(to),
+      "l"(&map), "r"(column), "r"(row), "r"(barrier), "l"(policy)
+      : "memory");
 }
 // Bytes and both addresses: multiples of 16.
 __device__ inline void CopyBytes(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier) {
@@ -57,22 +63,11 @@ class CachedScratch {
  public:
   __device__ CachedScratch() { asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;\n" : "=l"(policy_)); }
 
-  // Also from shared memory.
-  __device__ static float4 Load(const float4* from) {
-    float4 four;
-    asm volatile("ld.cg.v4.f32 {%0, %1, %2, %3}, [%4];\n"
-                 : "=f"(four.x), "=f"(four.y), "=f"(four.z), "=f"(four.w)
-                 : "l"(from)
-                 : "memory");
-    return four;
-  }
   __device__ void Store(float4* to, const float4& four) const {
     asm volatile("st.global.cg.L2::cache_hint.v4.f32 [%0], {%1, %2, %3, %4}, %5;\n" ::"l"(to), "f"(four.x), "f"(four.y),
                  "f"(four.z), "f"(four.w), "l"(policy_)
                  : "memory");
   }
-  // To the cache, if it is not there.
-  __device__ static void Fetch(const void* line) { asm volatile("prefetch.global.L2 [%0];\n" ::"l"(line) : "memory"); }
   // Forgets the 128 bytes at a multiple of 128.
   __device__ static void Discard(const void* line) { asm volatile("discard.global.L2 [%0], 128;\n" ::"l"(line) : "memory"); }
 

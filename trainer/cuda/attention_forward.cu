@@ -152,6 +152,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     release(kKeysRead, tile);
     if (tile == diagonal) HideLaterKeys(s);
     Normalise(s, scale, rows, correction);
+    KeepValues(s);  // left to itself the compiler waits first
     WaitForProducts<0>(out);
     release(kValuesRead, tile - 1);
     if (__any_sync(kFullWarp, correction[0] != 1.0f || correction[1] != 1.0f)) {
