@@ -7,10 +7,14 @@
 
 namespace ringmaster::trainer::attention_backward {
 
-// x becomes 2^(x * scale - log sum of the query). log_sums: of this thread's first columns.
-__device__ inline void Probabilities(float (&x)[32], float scale, const float* log_sums) {
+// Half a tile of queries at a time, 32 columns: registers are what limits the three groups.
+constexpr int kHalf = kTile / 2;
+constexpr int kHalfBytes = kHalf * 128;
+
+// x becomes 2^(x * scale - log sum of the query). log_sums: of this thread's first column.
+__device__ inline void Probabilities(float (&x)[16], float scale, const float* log_sums) {
 #pragma unroll
-  for (int j = 0; j < 8; ++j) {
+  for (int j = 0; j < 4; ++j) {
     const float2 sums = *reinterpret_cast<const float2*>(log_sums + 8 * j);
     x[4 * j] = Exp2(x[4 * j] * scale - sums.x);
     x[4 * j + 1] = Exp2(x[4 * j + 1] * scale - sums.y);
@@ -19,25 +23,23 @@ __device__ inline void Probabilities(float (&x)[32], float scale, const float* l
   }
 }
 
-__device__ inline void HideEarlierQueries(float (&x)[32]) {
+__device__ inline void HideEarlierQueries(float (&x)[16], int first_column) {
 #pragma unroll
-  for (int i = 0; i < 32; ++i) {
-    if (AccumulatorColumn(i / 4) + i % 2 < AccumulatorRow() + i % 4 / 2 * 8) x[i] = 0;
+  for (int i = 0; i < 16; ++i) {
+    if (first_column + AccumulatorColumn(i / 4) + i % 2 < AccumulatorRow() + i % 4 / 2 * 8) x[i] = 0;
   }
 }
 
-// ds = probability * (dp - product of the query's y and dy). The rounded probabilities do: registers are what limits the three
-// groups.
-__device__ inline void ScoreGradients(const uint32_t (&probabilities)[16], const float (&dp)[32], const float* row_products,
-                                      uint32_t (&ds)[16]) {
+// ds = probability * (dp - product of the query's y and dy), and the probabilities themselves, as what the next products take.
+__device__ inline void ScoreGradients(const float (&p)[16], const float (&dp)[16], const float* row_products,
+                                      uint32_t (&probabilities)[8], uint32_t (&ds)[8]) {
 #pragma unroll
-  for (int j = 0; j < 8; ++j) {
+  for (int j = 0; j < 4; ++j) {
     const float2 products = *reinterpret_cast<const float2*>(row_products + 8 * j);
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const uint32_t pair = probabilities[2 * j + half];
-      ds[2 * j + half] =
-          PackPair(LowHalf(pair) * (dp[4 * j + 2 * half] - products.x), HighHalf(pair) * (dp[4 * j + 2 * half + 1] - products.y));
+    for (int i = 4 * j; i < 4 * j + 4; i += 2) {
+      probabilities[i / 2] = PackPair(p[i], p[i + 1]);
+      ds[i / 2] = PackPair(p[i] * (dp[i] - products.x), p[i + 1] * (dp[i + 1] - products.y));
     }
   }
 }
@@ -69,55 +71,60 @@ __device__ __forceinline__ void KeyGradients(const Arguments& arguments, const c
       if (tile == tiles) continue;
       float dk[32] = {};
       float dv[32] = {};
-      float x[32];  // scores, then their gradients before the product with the probabilities
+      float s[16];
+      float dp[16];
+      const auto begin_half = [&](uint32_t queries) {
+        BeginProducts();
+        MultiplyTiles(s, keys, queries);
+        MultiplyTiles(dp, values, queries + (kGradients - kQueries));
+      };
+      KeepValues(dk);  // zeroed before products run
+      KeepValues(dv);
       AwaitPhase(shared + kQueriesReady + query_ring.stage * kBarrierBytes, query_ring.parity);
-      BeginProducts();
-      MultiplyTiles(x, keys, shared + kQueries + query_ring.stage * kTileBytes);
+      begin_half(shared + kQueries + query_ring.stage * kTileBytes);
       CommitProducts();
-      WaitForProducts<0>(x);
       while (true) {
         const uint32_t queries = shared + kQueries + query_ring.stage * kTileBytes;
         const uint32_t gradients = queries + (kGradients - kQueries);
-        const float* const row_log_sums = row_memory + query_ring.stage * 2 * kTile;
-        Probabilities(x, scale, row_log_sums);
-        if (tile == mine) HideEarlierQueries(x);
-        uint32_t probabilities[16];
-        ToFragments(x, probabilities);
-        BeginProducts();
-        MultiplyTiles(x, values, gradients);
-        CommitProducts();
-        MultiplyFragments(dv, probabilities, gradients, /*add=*/true);
-        CommitProducts();
-        AwaitPhase(shared + kProductsReady + query_ring.stage * kBarrierBytes, query_ring.parity);
-        WaitForProducts<0>(x, dv);
-        uint32_t ds[16];
-        ScoreGradients(probabilities, x, row_log_sums + kTile, ds);
-        const uint32_t scores_read = shared + kScoresRead + score_ring.stage * kBarrierBytes;
         const uint32_t scores = shared + kScores + (score_ring.stage * kKeyGroups + group) * kTileBytes;
-        const auto give_scores = [&] {
-          AwaitPhase(scores_read, score_ring.parity ^ 1);
-          StoreFragments(ds, scores);
+        const float* const row_log_sums = row_memory + query_ring.stage * 2 * kTile;
+        uint32_t probabilities[8];
+        uint32_t ds[8];
+        AwaitPhase(shared + kProductsReady + query_ring.stage * kBarrierBytes, query_ring.parity);
+        WaitForProducts<0>(s, dp, dk, dv);
+        Probabilities(s, scale, row_log_sums);
+        if (tile == mine) HideEarlierQueries(s, 0);
+        ScoreGradients(s, dp, row_log_sums + kTile, probabilities, ds);
+        begin_half(queries + kHalfBytes);
+        MultiplyFragments(dv, probabilities, gradients, /*add=*/true);
+        MultiplyFragments(dk, ds, queries, /*add=*/true);
+        CommitProducts();
+        AwaitPhase(shared + kScoresRead + score_ring.stage * kBarrierBytes, score_ring.parity ^ 1);
+        StoreFragments(ds, scores, 0);
+
+        WaitForProducts<0>(s, dp, dk, dv);
+        Probabilities(s, scale, row_log_sums + kHalf);
+        if (tile == mine) HideEarlierQueries(s, kHalf);
+        ScoreGradients(s, dp, row_log_sums + kTile + kHalf, probabilities, ds);
+        const auto end_step = [&] {
+          MultiplyFragments(dv, probabilities, gradients + kHalfBytes, /*add=*/true);
+          MultiplyFragments(dk, ds, queries + kHalfBytes, /*add=*/true);
+          CommitProducts();
+          StoreFragments(ds, scores, kHalf);
           FenceForAsync();
           __syncwarp();
-          if (speaks) Arrive(scores_read - (kScoresRead - kScoresReady));
+          if (speaks) Arrive(shared + kScoresReady + score_ring.stage * kBarrierBytes);
           score_ring.Advance();
         };
         query_ring.Advance();
         if (++tile == tiles) {
           BeginProducts();
-          MultiplyFragments(dk, ds, queries, /*add=*/true);
-          CommitProducts();
-          give_scores();
+          end_step();
           break;
         }
         AwaitPhase(shared + kQueriesReady + query_ring.stage * kBarrierBytes, query_ring.parity);
-        BeginProducts();
-        MultiplyTiles(x, keys, shared + kQueries + query_ring.stage * kTileBytes);
-        CommitProducts();
-        MultiplyFragments(dk, ds, queries, /*add=*/true);
-        CommitProducts();
-        give_scores();
-        WaitForProducts<0>(x, dk);
+        begin_half(shared + kQueries + query_ring.stage * kTileBytes);
+        end_step();
       }
       WaitForProducts<0>(dk, dv);
       const HeadLayout layout = LayoutOfHead(shape, head);

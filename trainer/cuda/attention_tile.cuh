@@ -40,7 +40,8 @@ __device__ inline uint64_t AcrossK(uint64_t tile, int k) { return tile + static_
 __device__ inline void BeginProducts() { asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory"); }
 __device__ inline void CommitProducts() { asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory"); }
 // Values that pending products write must not move across this.
-__device__ inline void KeepValues(float (&values)[32]) {
+template <int kValues>
+__device__ inline void KeepValues(float (&values)[kValues]) {
 #pragma unroll
   for (float& value : values) asm volatile("" : "+f"(value)::"memory");
 }
@@ -83,18 +84,32 @@ __device__ inline void MultiplyAcross(float (&d)[32], uint64_t a, uint64_t b) {
                : "l"(a), "l"(b));
 }
 
-// d = A B^T of two whole tiles, rows along K.
-__device__ inline void MultiplyTiles(float (&d)[32], uint32_t a, uint32_t b) {
+// d (64 x 32) = or += A B for 16 of K; both in shared memory, both along K.
+__device__ inline void Multiply(float (&d)[16], uint64_t a, uint64_t b, bool add) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, "
+      "%15}, "
+      "%16, %17, p, 1, 1, 0, 0;\n}\n"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]),
+        "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
+      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
+}
+
+// d = A B^T of two tiles, rows along K: whole ones, or 32 rows of B's from `b` on.
+template <int kValues>
+__device__ inline void MultiplyTiles(float (&d)[kValues], uint32_t a, uint32_t b) {
   const uint64_t left = Describe(a);
   const uint64_t right = Describe(b);
 #pragma unroll
   for (int k = 0; k < 4; ++k) Multiply(d, AlongK(left, k), AlongK(right, k), k > 0);
 }
-// d = or += A B with A in registers.
-__device__ inline void MultiplyFragments(float (&d)[32], const uint32_t (&a)[16], uint32_t b, bool add) {
+// d = or += A B with A in registers: 16 or 8 words for 64 or 32 of K.
+template <int kWords>
+__device__ inline void MultiplyFragments(float (&d)[32], const uint32_t (&a)[kWords], uint32_t b, bool add) {
   const uint64_t right = Describe(b);
 #pragma unroll
-  for (int k = 0; k < 4; ++k) Multiply(d, &a[4 * k], AcrossK(right, k), add || k > 0);
+  for (int k = 0; k < kWords / 4; ++k) Multiply(d, &a[4 * k], AcrossK(right, k), add || k > 0);
 }
 
 // An accumulator as the A of the next product: the layouts agree.
@@ -103,14 +118,14 @@ __device__ inline void ToFragments(const float (&d)[32], uint32_t (&a)[16]) {
   for (int i = 0; i < 16; ++i) a[i] = PackPair(d[2 * i], d[2 * i + 1]);
 }
 
-// Fragments of 64 x 64 to a tile, rows as rows.
-__device__ inline void StoreFragments(const uint32_t (&a)[16], uint32_t tile) {
+// Fragments of 64 x 32 to the columns of a tile from `column` on, a multiple of 16; rows as rows.
+__device__ inline void StoreFragments(const uint32_t (&a)[8], uint32_t tile, int column) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int row = static_cast<int>(threadIdx.x) % kGroupThreads / 32 * 16 + lane % 16;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};\n" ::"r"(tile + row * 128 +
-                                                                                            ((2 * i + lane / 16) ^ (row & 7)) * 16),
+  for (int i = 0; i < 2; ++i) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};\n" ::"r"(
+                     tile + row * 128 + ((column / 8 + 2 * i + lane / 16) ^ (row & 7)) * 16),
                  "r"(a[4 * i]), "r"(a[4 * i + 1]), "r"(a[4 * i + 2]), "r"(a[4 * i + 3])
                  : "memory");
   }
