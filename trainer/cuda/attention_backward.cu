@@ -3,8 +3,8 @@
 //
 // Three warpgroups have 64 keys each, whose dk and dv stay in registers, and walk over the queries from their diagonal on. Each
 // leaves a tile's gradient of the scores in shared memory, where the fourth warpgroup makes dq of it: for the three together, added
-// to what earlier keys left in the block's own scratch, which stays in the L2 cache. The diagonal's visit is the last of a tile of
-// queries, so it gives what goes out. The fourth warpgroup also starts the copies of what the others read.
+// to what earlier keys left in the block's own scratch, of which the L2 cache holds about half. The diagonal's visit is the last of
+// a tile of queries, so it gives what goes out. The fourth warpgroup also starts the copies of what the others read.
 #include <algorithm>
 
 #include "trainer/cuda/attention_keys.cuh"
