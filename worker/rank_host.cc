@@ -109,7 +109,7 @@ absl::StatusOr<bool> RankHost::StartRank(const v1::Assign& assign, const v1::Ass
   const ProcessId id = spare.has_value() ? spare->id : std::exchange(next_id_, next_id_.Next());
   Process& process = processes_[id];
   process.rank = {key, Incarnation(assigned.incarnation())};
-  process.device = CpuDeviceName(assigned.slot());
+  process.device = DeviceOf(assign.spec(), assigned);
   process.board = std::move(board);
   const absl::Status opened =
       process.output.Open(RankLogStem(options_.work_directory, assign.job_id(), assign.epoch(), assigned.rank()));
@@ -186,6 +186,13 @@ std::vector<int> RankHost::CoresOf(const v1::Assign& assign, const v1::AssignedR
   const int ranks = assign.ranks_size();
   if (!ChoosesGpus(assign.spec())) return CpuShare(options_.devices, assigned.local_rank(), ranks);
   return CpuShareNearGpu(options_.devices, options_.gpus, gpu_order_, assigned.local_rank(), ranks);
+}
+
+// Of GPUs that somebody else has chosen only the rank's own count is known.
+std::string RankHost::DeviceOf(const v1::JobSpec& job, const v1::AssignedRank& assigned) const {
+  if (job.device() != "cuda") return CpuDeviceName(assigned.slot());
+  const auto local_rank = static_cast<size_t>(assigned.local_rank());
+  return absl::StrCat("cuda", ChoosesGpus(job) ? gpu_order_[local_rank % gpu_order_.size()] : assigned.local_rank());
 }
 
 bool RankHost::ChoosesGpus(const v1::JobSpec& job) const {

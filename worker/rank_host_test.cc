@@ -124,6 +124,19 @@ TEST_F(RankHostTest, RanksOnTheCpu_AreToldNoGpus) {
   EXPECT_THAT(Started(0).environment, ::testing::Not(Contains(::testing::HasSubstr("CUDA_VISIBLE_DEVICES"))));
 }
 
+TEST_F(RankHostTest, Devices_AreCalledByTheirNumberOnTheHost) {
+  const RunningRank rank1 = {{JobId("j"), Epoch(1), Rank(1)}, Incarnation(7)};
+  v1::Assign assign = MakeAssign({"/program", "wait"}, 2);
+  Run(assign);
+  EXPECT_EQ(host_->StartedMessage(rank1).rank_started().device(), "cpu1");
+  assign.mutable_spec()->set_device("cuda");
+  Run(assign);
+  EXPECT_EQ(host_->StartedMessage(rank1).rank_started().device(), "cuda1") << "as the rank counts, where GPUs are not known";
+  MakeHost(ThreeGpus(), {});
+  Run(assign);
+  EXPECT_EQ(host_->StartedMessage(rank1).rank_started().device(), "cuda2");
+}
+
 TEST_F(RankHostTest, MoreTrainerRanksThanCores_AreNotPinned) {
   Run(MakeAssign({}, 3));
 
