@@ -2,7 +2,7 @@
 """Faults of every class, injected by `ringmaster chaos` into real jobs of three ranks: the coordinator must name the right rank and the right
 class. Beside that: a worker that dies, a program that cannot be started, a rank that the kernel kills for memory.
 
-chaos_test.py [SEEDS]: 1 by default; prints the share that is right, and the time from a fault to what is said about it.
+chaos_test.py [SEEDS [FIRST]]: 1 and 1 by default; prints the share that is right, and the time from a fault to what is said about it.
 """
 import collections
 import json
@@ -15,6 +15,7 @@ import time
 from harness import Sandbox, check_nothing_left, ringmaster, ringmaster_json
 
 SEEDS = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+FIRST = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 SURVIVED = ["killed", "crashed", "exited", "requeued", "stopped", "stuck_in_data", "stuck_in_compute", "never_entered", "mismatched_call", "network",
             "slow", "disk_full", "checkpoint_failed", "stuck_in_checkpoint", "never_joined"]
 LAST = ["bad_input", "gave_up", "bad_exit", "stuck_at_exit"]
@@ -148,7 +149,7 @@ def percentile(values, share):
 
 
 results = []
-for seed in range(1, SEEDS + 1):
+for seed in range(FIRST, FIRST + SEEDS):
     with Sandbox() as sandbox:
         mixed, _ = chaos(sandbox, f"mixed-{seed}", SURVIVED, GAP * (len(SURVIVED) + 2), seed)
         results += mixed
