@@ -69,8 +69,6 @@ HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const C
   }
 }
 
-HostCommunicator::~HostCommunicator() { transport_->CloseSending(); }
-
 absl::Status HostCommunicator::Execute(const Call& call, absl::Duration timeout) {
   RM_RETURN_IF_ERROR(Begin());
   Prepare(call);

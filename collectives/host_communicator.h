@@ -50,7 +50,7 @@ struct HostCommunicatorOptions {
 class HostCommunicator final : public Communicator {
  public:
   HostCommunicator(std::unique_ptr<Transport> transport, const Clock& clock, const HostCommunicatorOptions& options);
-  ~HostCommunicator() override;
+  ~HostCommunicator() override = default;
 
   int rank() const override { return transport_->rank(); }
   int size() const override { return transport_->size(); }

@@ -242,6 +242,9 @@ void HostCommunicator::TellPeers(FrameTag tag, int culprit, std::string_view mis
       stream.prefix_done += take(parts[0].iov_len);
       stream.payload_done += take(parts[1].iov_len);
       told[peer] += take(parts[2].iov_len);
+      // Two that fail at once and wait for each other's acknowledgement would get it when TCP puts it off no longer: in 40 ms. That
+      // the other one ends they see at once.
+      if (told[peer] == words.size()) transport_->CloseSending(peer);
       if (stream.closed || told[peer] == words.size()) continue;
       discard(peer);
       if (stream.closed) continue;
@@ -251,21 +254,21 @@ void HostCommunicator::TellPeers(FrameTag tag, int culprit, std::string_view mis
     if (next == absl::InfiniteFuture()) break;
     transport_->Wait(interests_, next - clock_.Now());
   }
-  // Who does not take our data would not see us close behind it either. No event tells of delivery.
+  // Who does not take our data would not see us close behind it either. The end of a peer is an event; none tells of delivery.
   const auto undelivered = [&](int peer) {
     return peer != rank() && !sends_[peer].closed && (told[peer] < words.size() || !transport_->Delivered(peer));
   };
-  std::fill(interests_.begin(), interests_.end(), Interest{});
   for (int peer = 0; peer < size(); ++peer) {
     while (undelivered(peer) && clock_.Now() < deadlines[peer]) {
       for (int other = 0; other < size(); ++other) {
         if (other != rank()) discard(other);
+        interests_[other] = {.receive = other != rank() && !sends_[other].closed};
       }
       transport_->Wait(interests_, absl::Milliseconds(1));
     }
     if (undelivered(peer)) transport_->Reset(peer);
+    if (peer != rank()) transport_->CloseSending(peer);
   }
-  transport_->CloseSending();
 }
 
 }  // namespace ringmaster

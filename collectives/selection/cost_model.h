@@ -15,7 +15,7 @@
 //   registered    2 s + (p-1)/p n g + n m
 //
 // Where ranks share cores, what they do for messages between hosts adds up: m for each, over the cores that there are; a star has
-// the fewest.
+// the fewest. Where they have many streams each, as two steps have, their bytes cost more: the cache does not hold them.
 //
 // Broadcasts and rooted reductions are the obvious parts of these.
 #ifndef RINGMASTER_COLLECTIVES_SELECTION_COST_MODEL_H_

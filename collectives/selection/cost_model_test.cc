@@ -109,11 +109,14 @@ TEST(CostModelTest, ManyRanksACoreSendFewMessages) {
   EXPECT_EQ(ChooseForStreams(layout, loopback).star_bytes, 0);
   layout.ranks_per_core = 4;
   EXPECT_EQ(Best(AllReduce(8), layout, loopback), Way::kStar);
-  EXPECT_EQ(Best(AllReduce(64 << 20), layout, loopback), Way::kTwoStep) << "the root would send everything";
+  EXPECT_EQ(Best(AllReduce(64 << 20), layout, loopback), Way::kChain) << "a stream in and one out";
   const StreamChoice choice = ChooseForStreams(layout, loopback);
   EXPECT_EQ(choice.direct_bytes, 0);
   EXPECT_EQ(Best(AllReduce(choice.star_bytes), layout, loopback), Way::kStar);
   EXPECT_NE(Best(AllReduce(2 * choice.star_bytes), layout, loopback), Way::kStar);
+  EXPECT_EQ(choice.large, Way::kChain);
+  EXPECT_EQ(ChooseForStreams({.hosts = {0, 1, 2, 3}, .ranks_per_core = 2}, loopback).large, Way::kTwoStep)
+      << "few enough streams for the caches";
 }
 
 TEST(CostModelTest, ASlowLinkGetsShortChunks) {

@@ -57,7 +57,9 @@ bool FaultyTransport::Meet(int peer, bool sending, std::span<const iovec> parts,
           if (const std::optional<iovec> byte = FirstByte(parts); byte.has_value()) inner_->Send(peer, {&*byte, 1});
           [[fallthrough]];
         case Fault::Kind::kClose:
-          inner_->CloseSending();
+          for (int other = 0; other < size(); ++other) {
+            if (other != rank()) inner_->CloseSending(other);
+          }
           state_ = State::kClosed;
           break;
         case Fault::Kind::kShort: state_ = State::kShort; break;
@@ -108,8 +110,8 @@ void FaultyTransport::Reset(int peer) {
   if (state_ != State::kSilent) inner_->Reset(peer);
 }
 
-void FaultyTransport::CloseSending() {
-  if (state_ != State::kSilent) inner_->CloseSending();
+void FaultyTransport::CloseSending(int peer) {
+  if (state_ != State::kSilent) inner_->CloseSending(peer);
 }
 
 }  // namespace ringmaster

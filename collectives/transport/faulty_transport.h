@@ -44,7 +44,7 @@ class FaultyTransport final : public Transport {
   void Wake() override { inner_->Wake(); }
   bool Delivered(int peer) const override;
   void Reset(int peer) override;
-  void CloseSending() override;
+  void CloseSending(int peer) override;
 
  private:
   enum class State { kWell, kShort, kDelayed, kSilent, kClosed };

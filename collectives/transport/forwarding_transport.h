@@ -26,7 +26,7 @@ class ForwardingTransport : public Transport {
   void Wake() override { inner_->Wake(); }
   bool Delivered(int peer) const override { return inner_->Delivered(peer); }
   void Reset(int peer) override { inner_->Reset(peer); }
-  void CloseSending() override { inner_->CloseSending(); }
+  void CloseSending(int peer) override { inner_->CloseSending(peer); }
 
  private:
   const std::unique_ptr<Transport> inner_;

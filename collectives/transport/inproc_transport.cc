@@ -13,23 +13,28 @@ namespace {
 
 // All streams of a group under one lock: a fake need not be fast.
 struct Hub {
-  Hub(int size, size_t capacity) : size(size), capacity(capacity), streams(size * size), closed(size, false), woken(size, false) {}
+  Hub(int size, size_t capacity) : size(size), capacity(capacity), streams(size * size), woken(size, false) {}
 
-  std::string& stream(int from, int to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) { return streams[from * size + to]; }
+  // What is on its way.
+  struct Stream {
+    std::string bytes;
+    bool closed = false;  // no more comes
+  };
+
+  Stream& stream(int from, int to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) { return streams[from * size + to]; }
 
   const int size;
   const size_t capacity;
   Mutex mu;
   CondVar changed;
-  std::vector<std::string> streams ABSL_GUARDED_BY(mu);
-  std::vector<bool> closed ABSL_GUARDED_BY(mu);  // by rank: sends no more
+  std::vector<Stream> streams ABSL_GUARDED_BY(mu);
   std::vector<bool> woken ABSL_GUARDED_BY(mu);
 };
 
 class InprocTransport final : public Transport {
  public:
   InprocTransport(std::shared_ptr<Hub> hub, int rank) : hub_(std::move(hub)), rank_(rank) {}
-  ~InprocTransport() override { CloseSending(); }
+  ~InprocTransport() override { CloseSendingToAll(); }
 
   int rank() const override { return rank_; }
   int size() const override { return hub_->size; }
@@ -38,8 +43,8 @@ class InprocTransport final : public Transport {
 
   Transfer Send(int peer, std::span<const iovec> parts) override {
     MutexLock lock(&hub_->mu);
-    if (hub_->closed[peer] || hub_->closed[rank_]) return {.closed = true};
-    std::string& stream = hub_->stream(rank_, peer);
+    if (hub_->stream(peer, rank_).closed || hub_->stream(rank_, peer).closed) return {.closed = true};
+    std::string& stream = hub_->stream(rank_, peer).bytes;
     Transfer sent;
     for (const iovec& part : parts) {
       const size_t bytes = std::min(part.iov_len, hub_->capacity - stream.size());
@@ -53,8 +58,8 @@ class InprocTransport final : public Transport {
 
   Transfer Receive(int peer, std::span<const iovec> parts) override {
     MutexLock lock(&hub_->mu);
-    std::string& stream = hub_->stream(peer, rank_);
-    if (stream.empty()) return {.closed = hub_->closed[peer]};
+    std::string& stream = hub_->stream(peer, rank_).bytes;
+    if (stream.empty()) return {.closed = hub_->stream(peer, rank_).closed};
     Transfer received;
     for (const iovec& part : parts) {
       const size_t bytes = std::min(part.iov_len, stream.size());
@@ -69,8 +74,9 @@ class InprocTransport final : public Transport {
 
   std::optional<std::string> Remainder(int peer) override {
     MutexLock lock(&hub_->mu);
-    if (!hub_->closed[peer]) return std::nullopt;
-    return hub_->stream(peer, rank_);
+    const Hub::Stream& stream = hub_->stream(peer, rank_);
+    if (!stream.closed) return std::nullopt;
+    return stream.bytes;
   }
 
   void Wait(std::span<const Interest> interests, absl::Duration timeout) override {
@@ -92,20 +98,25 @@ class InprocTransport final : public Transport {
 
   bool Delivered(int /*peer*/) const override { return true; }
 
-  void Reset(int /*peer*/) override { CloseSending(); }
+  void Reset(int /*peer*/) override { CloseSendingToAll(); }
 
-  void CloseSending() override {
+  void CloseSending(int peer) override {
     MutexLock lock(&hub_->mu);
-    hub_->closed[rank_] = true;
+    hub_->stream(rank_, peer).closed = true;
     hub_->changed.SignalAll();
   }
 
  private:
+  void CloseSendingToAll() {
+    for (int peer = 0; peer < size(); ++peer) CloseSending(peer);
+  }
+
   bool Served(std::span<const Interest> interests) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(hub_->mu) {
     for (int peer = 0; peer < hub_->size; ++peer) {
-      if (interests[peer].send && (hub_->closed[peer] || hub_->stream(rank_, peer).size() < hub_->capacity)) return true;
-      if (interests[peer].end && hub_->closed[peer]) return true;
-      if (interests[peer].receive && (hub_->closed[peer] || !hub_->stream(peer, rank_).empty())) return true;
+      const Hub::Stream& in = hub_->stream(peer, rank_);
+      if (interests[peer].send && (in.closed || hub_->stream(rank_, peer).bytes.size() < hub_->capacity)) return true;
+      if (interests[peer].end && in.closed) return true;
+      if (interests[peer].receive && (in.closed || !in.bytes.empty())) return true;
     }
     return false;
   }

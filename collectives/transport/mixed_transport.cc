@@ -90,7 +90,11 @@ absl::StatusOr<std::unique_ptr<Transport>> MixedTransport::Create(int rank, std:
 MixedTransport::MixedTransport(std::unique_ptr<Transport> sockets, Links links)
     : sockets_(std::move(sockets)), links_(std::move(links)), on_sockets_(links_.size()) {}
 
-MixedTransport::~MixedTransport() { CloseSending(); }
+MixedTransport::~MixedTransport() {
+  for (int peer = 0; peer < size(); ++peer) {
+    if (peer != rank()) CloseSending(peer);
+  }
+}
 
 // Bells are few: one for each time that a peer has said that it waits. The socket has room for them.
 void MixedTransport::RingBell(int peer) {
@@ -167,11 +171,9 @@ void MixedTransport::Reset(int peer) {
   sockets_->Reset(peer);
 }
 
-void MixedTransport::CloseSending() {
-  for (const std::unique_ptr<Link>& link : links_) {
-    if (link != nullptr) link->out.End(RingEnd::kClosed);
-  }
-  sockets_->CloseSending();
+void MixedTransport::CloseSending(int peer) {
+  if (Link* const link = links_[static_cast<size_t>(peer)].get(); link != nullptr) link->out.End(RingEnd::kClosed);
+  sockets_->CloseSending(peer);
 }
 
 }  // namespace ringmaster

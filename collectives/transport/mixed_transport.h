@@ -47,7 +47,7 @@ class MixedTransport final : public Transport {
   void Wake() override { sockets_->Wake(); }
   bool Delivered(int peer) const override;
   void Reset(int peer) override;
-  void CloseSending() override;
+  void CloseSending(int peer) override;
 
  private:
   struct Link {

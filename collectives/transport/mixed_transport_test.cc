@@ -201,6 +201,19 @@ TEST(MixedTransportTest, APeerThatClosesIsReadToItsEnd) {
   EXPECT_TRUE(SendText(*ranks[1], 0, "too late").closed);
 }
 
+TEST(MixedTransportTest, WhoClosesToOnePeerIsOpenToTheOthers) {
+  for (const std::vector<int>& hosts : {std::vector<int>{0, 0, 0}, std::vector<int>{0, 1, 2}}) {
+    auto ranks = MakeTransports(hosts);
+    SendText(*ranks[0], 1, "last words");
+    ranks[0]->CloseSending(1);
+    EXPECT_EQ(ReceiveAll(*ranks[1], 0, 100), "last words");
+    EXPECT_TRUE(IsClosed(*ranks[1], 0));
+    SendText(*ranks[0], 2, "more");
+    EXPECT_EQ(ReceiveAll(*ranks[2], 0, 4), "more");
+    EXPECT_EQ(ranks[2]->Remainder(0), std::nullopt);
+  }
+}
+
 TEST(MixedTransportTest, AResetIsSeenAtOnceByBothEnds) {
   auto ranks = MakeTransports({0, 0, 0});
   SendText(*ranks[0], 1, "of no use");

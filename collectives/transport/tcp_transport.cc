@@ -54,7 +54,9 @@ TcpTransport::TcpTransport(int rank, std::vector<TcpPeer> peers, Patience patien
 // Closing a socket with unread bytes resets it, and a reset may overtake what the peer has not taken yet: end the sending side
 // first, and take what is here.
 TcpTransport::~TcpTransport() {
-  CloseSending();
+  for (int peer = 0; peer < size(); ++peer) {
+    if (peer != rank_) CloseSending(peer);
+  }
   char discarded[4096];
   for (const TcpPeer& peer : peers_) {
     if (!peer.socket.valid()) continue;
@@ -138,10 +140,6 @@ void TcpTransport::Reset(int peer) {
   if (connect(peers_[peer].socket.get(), &nobody, sizeof(nobody)) != 0) shutdown(peers_[peer].socket.get(), SHUT_RDWR);
 }
 
-void TcpTransport::CloseSending() {
-  for (const TcpPeer& peer : peers_) {
-    if (peer.socket.valid()) shutdown(peer.socket.get(), SHUT_WR);
-  }
-}
+void TcpTransport::CloseSending(int peer) { shutdown(peers_[peer].socket.get(), SHUT_WR); }
 
 }  // namespace ringmaster

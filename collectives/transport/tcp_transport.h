@@ -37,7 +37,7 @@ class TcpTransport final : public Transport {
   void Wake() override;
   bool Delivered(int peer) const override;
   void Reset(int peer) override;
-  void CloseSending() override;
+  void CloseSending(int peer) override;
 
  private:
   TcpTransport(int rank, std::vector<TcpPeer> peers, Patience patience, FileDescriptor wake);

@@ -65,8 +65,8 @@ class Transport {
   // `peer` sees this rank closed at once; what it has not received yet may be lost.
   virtual void Reset(int peer) = 0;
 
-  // Peers receive what was sent, then see this rank closed. Idempotent.
-  virtual void CloseSending() = 0;
+  // `peer` receives what was sent, then sees this rank closed. Idempotent. Destructors do it for all peers.
+  virtual void CloseSending(int peer) = 0;
 
   virtual Patience patience() const = 0;
 };

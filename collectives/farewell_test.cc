@@ -1,0 +1,64 @@
+// How ranks that fail together part.
+#include <atomic>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "collectives/conformance/communicator_group.h"
+#include "collectives/host_communicator.h"
+#include "collectives/transport/forwarding_transport.h"
+#include "collectives/transport/inproc_transport.h"
+#include "common/real_clock.h"
+#include "common/status_matchers.h"
+
+namespace ringmaster {
+namespace {
+
+using testing::Group;
+using ::testing::HasSubstr;
+using testing::kLong;
+using testing::OnAllRanks;
+using testing::StatusIs;
+
+// A system that does not say within the time of a farewell what has arrived, as TCP may not for 40 ms.
+class UnacknowledgedTransport final : public testing::ForwardingTransport {
+ public:
+  UnacknowledgedTransport(std::unique_ptr<Transport> inner, std::atomic<int>& resets)
+      : ForwardingTransport(std::move(inner)), resets_(resets) {}
+
+  bool Delivered(int /*peer*/) const override { return false; }
+  void Reset(int peer) override {
+    ++resets_;
+    ForwardingTransport::Reset(peer);
+  }
+
+ private:
+  std::atomic<int>& resets_;
+};
+
+TEST(FarewellTest, WhoSeesItsPeerEndWaitsForNoAcknowledgement) {
+  constexpr int kSize = 3, kVictim = 2;
+  const RealClock clock;
+  std::atomic<int> resets{0};
+  Group group;
+  for (auto& transport : CreateInprocTransports(kSize, /*capacity_bytes=*/700)) {
+    group.push_back(std::make_unique<HostCommunicator>(std::make_unique<UnacknowledgedTransport>(std::move(transport), resets),
+                                                       clock, HostCommunicatorOptions{}));
+  }
+  const auto results = OnAllRanks(group, [&](Communicator& ranks) -> absl::Status {
+    if (ranks.rank() == kVictim) {
+      group[kVictim].reset();
+      return absl::OkStatus();
+    }
+    std::vector<float> data(1000);
+    return ranks.AllReduce(data.data(), data.data(), 1000, DataType::kF32, Reduction::kSum, kLong);
+  });
+  for (int rank = 0; rank < kVictim; ++rank) {
+    EXPECT_THAT(results[rank], StatusIs(absl::StatusCode::kUnavailable, HasSubstr("rank 2 (this process) closed"))) << rank;
+  }
+  EXPECT_EQ(resets, 0) << "somebody has waited until the end of its farewell";
+}
+
+}  // namespace
+}  // namespace ringmaster
