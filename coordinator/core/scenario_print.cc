@@ -49,6 +49,9 @@ void Scenario::Status(const std::string& name) {
   const Job& job = entry->job;
   Line(absl::StrCat(job.id.value(), " ", coordinator::Name(job.state), " epoch ", job.epoch.value(), " exit code ", job.exit_code,
                     ": ", entry->live.waiting_reason.empty() ? job.reason : entry->live.waiting_reason));
+  if (const auto& shown = entry->live.observed->progress; shown.has_value() && shown->step > 0) {
+    Line(absl::StrCat("  step ", shown->step));
+  }
   for (size_t i = 0; i < job.ranks.size(); ++i) {
     Line(absl::StrCat("  rank ", i, " on ", job.ranks[i].worker.value(), " slot ", job.ranks[i].slot, " ",
                       coordinator::Name(job.ranks[i].state)));

@@ -26,6 +26,15 @@ std::optional<Rank> CurrentRank(const Turn& turn, const Worker& worker, const Ho
   return rank;
 }
 
+// What is shown of a job goes back only when rank 0 has begun again further back: when an epoch is new, ranks may be a step behind
+// what was seen of others, until they have the newest state.
+bool GoesBack(const Observed& observed, Rank rank, const Progress& progress) {
+  if (!observed.progress.has_value() || progress.step >= observed.progress->step) return false;
+  const bool begins_again = rank == Rank(0) && progress.phase != "joining" && progress.phase != "loading";
+  return !begins_again || std::any_of(observed.ranks.begin(), observed.ranks.end(),
+                                      [&](const auto& other) { return other.second.step >= observed.progress->step; });
+}
+
 void TakeProgress(Turn& turn, const JobId& job, Rank rank, const Progress& progress) {
   Observed& observed = turn.observed(job);
   RankView& view = observed.ranks[rank];
@@ -50,7 +59,7 @@ void TakeProgress(Turn& turn, const JobId& job, Rank rank, const Progress& progr
   }
   observed.moved_at = std::max(observed.moved_at, view.since);
   // All ranks see the same step and loss; rank 0 also has what only one rank knows.
-  if (rank == Rank(0) || !observed.ranks.contains(Rank(0))) observed.progress = progress;
+  if (!GoesBack(observed, rank, progress) && (rank == Rank(0) || !observed.ranks.contains(Rank(0)))) observed.progress = progress;
   observed.best_step = std::max(observed.best_step, progress.step);
   turn.changed.emplace(job, false);
 }
