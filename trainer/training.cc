@@ -31,7 +31,8 @@ Training::Training(Parts parts)
       unit_(shape_.context > 0 ? "tokens" : "samples"),
       validation_{.samples = config_.validation_samples, .rank = parts_.mesh.place().data, .ranks = parts_.mesh.shape().data},
       batch_(MakeBatch(shape_, config_.micro_batch)) {
-  const auto& [mesh, place] = std::pair(parts_.mesh.shape(), parts_.mesh.place());
+  const MeshShape mesh = parts_.mesh.shape();
+  const MeshPlace place = parts_.mesh.place();
   if (mesh.pipeline == 1) return;
   const auto plan = [&](PipelineSchedule schedule, int64_t micro_batches) {
     return PlanOfStage(schedule, {.stages = mesh.pipeline, .micro_batches = static_cast<int>(micro_batches)}, place.pipeline);

@@ -28,7 +28,7 @@ class WarmUpTest : public ::testing::Test {
                        .is_told = [&, tell_after] { return static_cast<int>(stepped_.size()) >= tell_after; }});
   }
 
-  const RealClock clock_;
+  const RealClock clock_{};
   FakeNcclApi nccl_;
   std::vector<int> stepped_;
   absl::Status step_result_;
