@@ -23,11 +23,12 @@ constexpr absl::Duration kSpareWaits = absl::Seconds(10);  // for the next epoch
 constexpr char kAwait[] = "await";  // ringmaster-trainer's word for "wait until you are told which rank you are"
 
 // What a spare warms up for. Everybody on the host may read it; the environment may hold secrets.
-std::string JobForSpares(v1::JobSpec job) {
+absl::StatusOr<std::string> JobForSpares(v1::JobSpec job) {
   job.clear_env();
   std::string json;
-  RM_CHECK(google::protobuf::util::MessageToJsonString(job, &json).ok());
-  return json;
+  const auto written = google::protobuf::util::MessageToJsonString(job, &json);
+  if (written.ok()) return json;
+  return absl::InvalidArgumentError(absl::StrCat("no warm spare: the job is no JSON: ", std::string(written.message())));
 }
 
 }  // namespace
@@ -129,14 +130,22 @@ absl::StatusOr<bool> RankHost::StartRank(const v1::Assign& assign, const v1::Ass
 void RankHost::KeepSpares(const v1::Assign& assign) {
   const v1::JobSpec& job = assign.spec();
   if (job.restart().warm_spares() == 0 || !job.command().empty()) return;
+  const absl::StatusOr<ProcessSpec> spec = MakeSpareSpec(assign);
+  const absl::Status kept = spec.ok() ? spares_.Keep(JobId(assign.job_id()), job.restart().warm_spares(), *spec) : spec.status();
+  if (!kept.ok()) LogWarn("job=%s reason=\"%s\"", assign.job_id(), std::string(kept.message()));
+}
+
+absl::StatusOr<ProcessSpec> RankHost::MakeSpareSpec(const v1::Assign& assign) const {
+  const v1::JobSpec& job = assign.spec();
   ProcessSpec spec;
   spec.command = {options_.trainer_binary.string(), kAwait};
-  if (job.device() == "cuda")
-    spec.command.insert(spec.command.end(), {"--job", JobForSpares(job), "--ranks", absl::StrCat(assign.world_size())});
+  if (job.device() == "cuda") {
+    RM_ASSIGN_OR_RETURN(std::string json, JobForSpares(job));
+    spec.command.insert(spec.command.end(), {"--job", std::move(json), "--ranks", absl::StrCat(assign.world_size())});
+  }
   spec.directory = job.work_directory();
   spec.environment = FormatEnvironment(WithoutRank(EnvironmentOf(assign, assign.ranks(0))));
-  const absl::Status kept = spares_.Keep(JobId(assign.job_id()), job.restart().warm_spares(), std::move(spec));
-  if (!kept.ok()) LogWarn("job=%s reason=\"%s\"", assign.job_id(), std::string(kept.message()));
+  return spec;
 }
 
 ProcessSpec RankHost::MakeSpec(const v1::Assign& assign, const v1::AssignedRank& assigned) const {

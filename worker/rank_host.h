@@ -97,6 +97,8 @@ class RankHost {
   // Whether it runs already: a warm spare.
   absl::StatusOr<bool> StartRank(const v1::Assign& assign, const v1::AssignedRank& assigned);
   void KeepSpares(const v1::Assign& assign);
+  // INVALID_ARGUMENT: the job cannot be told to a spare.
+  absl::StatusOr<ProcessSpec> MakeSpareSpec(const v1::Assign& assign) const;
   ProcessSpec MakeSpec(const v1::Assign& assign, const v1::AssignedRank& assigned) const;
   Environment EnvironmentOf(const v1::Assign& assign, const v1::AssignedRank& assigned) const;
   std::vector<int> CoresOf(const v1::Assign& assign, const v1::AssignedRank& assigned) const;

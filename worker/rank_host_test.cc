@@ -14,9 +14,12 @@
 namespace ringmaster {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 class RankHostTest : public ::testing::Test {
  protected:
@@ -121,7 +124,7 @@ TEST_F(RankHostTest, RanksOnTheCpu_AreToldNoGpus) {
   MakeHost(ThreeGpus(), {});
   Run(MakeAssign({}, 1));
 
-  EXPECT_THAT(Started(0).environment, ::testing::Not(Contains(::testing::HasSubstr("CUDA_VISIBLE_DEVICES"))));
+  EXPECT_THAT(Started(0).environment, Not(Contains(HasSubstr("CUDA_VISIBLE_DEVICES"))));
 }
 
 TEST_F(RankHostTest, Devices_AreCalledByTheirNumberOnTheHost) {
@@ -135,6 +138,28 @@ TEST_F(RankHostTest, Devices_AreCalledByTheirNumberOnTheHost) {
   MakeHost(ThreeGpus(), {});
   Run(assign);
   EXPECT_EQ(host_->StartedMessage(rank1).rank_started().device(), "cuda2");
+}
+
+TEST_F(RankHostTest, SparesOfJobsOnGpus_AreToldTheJobWithoutItsSecrets) {
+  v1::Assign assign = MakeAssign({}, 1);
+  assign.mutable_spec()->set_device("cuda");
+  assign.mutable_spec()->mutable_restart()->set_warm_spares(1);
+  (*assign.mutable_spec()->mutable_env())["TOKEN"] = "hush";
+  Run(assign);
+
+  EXPECT_THAT(Started(1).command, ElementsAre("/trainer", "await", "--job",
+                                              AllOf(HasSubstr("\"device\":\"cuda\""), Not(HasSubstr("hush"))), "--ranks", "1"));
+}
+
+// JSON has no such duration; whoever wrote the job has not asked us.
+TEST_F(RankHostTest, JobThatIsNoJson_RunsWithoutSpares) {
+  v1::Assign assign = MakeAssign({}, 1);
+  assign.mutable_spec()->set_device("cuda");
+  assign.mutable_spec()->mutable_restart()->set_warm_spares(1);
+  assign.mutable_spec()->mutable_time_limit()->set_seconds(int64_t{1} << 60);
+  Run(assign);
+
+  EXPECT_EQ(runner_->started().size(), 1u);
 }
 
 TEST_F(RankHostTest, MoreTrainerRanksThanCores_AreNotPinned) {
