@@ -17,6 +17,8 @@ constexpr CheckpointSaver::Patience kBetweenSteps = {.disk = absl::Seconds(60), 
 constexpr CheckpointSaver::Patience kNone = {.disk = absl::ZeroDuration(), .coordinator = absl::ZeroDuration()};
 // After the last step there is nothing else to do. Longer than the saver's own patience with the coordinator.
 constexpr CheckpointSaver::Patience kAtTheEnd = {.disk = absl::Hours(1), .coordinator = absl::Hours(1)};
+// The worker looks ten times a second; a checkpoint that is well may come sooner.
+constexpr absl::Duration kTroubleStays = absl::Milliseconds(300);
 
 }  // namespace
 
@@ -267,13 +269,15 @@ absl::Status Training::TakeOutcome() {
     ++failed_checkpoints_;
     failed_checkpoint_ = outcome->step;
     last_checkpoint_error_ = std::string(outcome->status.message());
+    failed_at_ = parts_.clock.Now();
     const bool is_full = absl::IsResourceExhausted(outcome->status);
     parts_.board.trouble.store(is_full ? TrainerTrouble::kDiskFull : TrainerTrouble::kCheckpointFailed, std::memory_order_relaxed);
     parts_.warn(absl::StrFormat("checkpoint of step %d in %s failed (%d so far), training goes on: %s", outcome->step,
                                 parts_.checkpoint_root, failed_checkpoints_, last_checkpoint_error_));
     return absl::OkStatus();
   }
-  parts_.board.trouble.store(TrainerTrouble::kNone, std::memory_order_relaxed);
+  if (parts_.clock.Now() - failed_at_ >= kTroubleStays)
+    parts_.board.trouble.store(TrainerTrouble::kNone, std::memory_order_relaxed);
   if (is_first()) {
     parts_.board.checkpoint_step.store(outcome->step, std::memory_order_relaxed);
     parts_.print(absl::StrFormat("checkpoint step %d: %.1f MB in %.2f s", outcome->step, static_cast<double>(outcome->bytes) * 1e-6,

@@ -121,7 +121,8 @@ class Training {
   int64_t completed_ = 0;
   Throughput throughput_;
   int64_t validated_step_ = -1;
-  int64_t failed_checkpoint_ = -1;  // newest step whose checkpoint this rank could not write
+  absl::Time failed_at_ = absl::InfinitePast();  // a checkpoint, last
+  int64_t failed_checkpoint_ = -1;               // newest step whose checkpoint this rank could not write
   int64_t failed_checkpoints_ = 0;
   std::string last_checkpoint_error_;
   TrainEnd end_ = TrainEnd::kFailed;  // what an error means
