@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "collectives/conformance/communicator_group.h"
+#include "collectives/frames.h"
 #include "collectives/host_communicator.h"
 #include "collectives/transport/forwarding_transport.h"
 #include "collectives/transport/inproc_transport.h"
@@ -58,6 +59,18 @@ TEST(FarewellTest, WhoSeesItsPeerEndWaitsForNoAcknowledgement) {
     EXPECT_THAT(results[rank], StatusIs(absl::StatusCode::kUnavailable, HasSubstr("rank 2 (this process) closed"))) << rank;
   }
   EXPECT_EQ(resets, 0) << "somebody has waited until the end of its farewell";
+}
+
+TEST(FarewellTest, WhoClosesWithoutAWordIsBlamedForWhatAnotherSaysOfIt) {
+  const RealClock clock;
+  auto transports = CreateInprocTransports(3);
+  FrameHead words{FrameTag::kCorrupt, 0};  // rank 1: "rank 0 sent garbage"
+  const iovec parts[] = {{&words, sizeof(words)}};
+  ASSERT_EQ(transports[1]->Send(2, parts).bytes, sizeof(words));
+  transports[0]->CloseSending(2);
+  HostCommunicator survivor(std::move(transports[2]), clock, HostCommunicatorOptions{});
+  EXPECT_THAT(survivor.Barrier(kLong),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("sent garbage during barrier seq 1 (told by rank 1)")));
 }
 
 }  // namespace

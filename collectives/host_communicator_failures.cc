@@ -15,6 +15,8 @@ using plan::Segment;
 
 // The last words of a failing rank: peers that are alive read at once, peers that are not must not hold it.
 constexpr absl::Duration kFarewell = absl::Milliseconds(100);
+// Nobody recovers from calls that differ: that all ranks learn of both matters more than how soon this one returns.
+constexpr absl::Duration kFarewellOfMismatch = absl::Seconds(1);
 // Who has been waited for in vain until a deadline has had its time.
 constexpr absl::Duration kFarewellToSilent = absl::Milliseconds(30);
 
@@ -208,7 +210,7 @@ void HostCommunicator::TellPeers(FrameTag tag, int culprit, std::string_view mis
   std::string words(reinterpret_cast<const char*>(&head), sizeof(head));
   if (text) words += mismatch;
   const absl::Time begin = clock_.Now();
-  std::vector<absl::Time> deadlines(size(), begin + kFarewell);
+  std::vector<absl::Time> deadlines(size(), begin + (text ? kFarewellOfMismatch : kFarewell));
   if (tag == FrameTag::kPeerSilent) {
     deadlines[culprit] = begin + kFarewellToSilent;
     for (const int silent : SilentRanks()) deadlines[silent] = begin + kFarewellToSilent;

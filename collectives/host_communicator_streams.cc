@@ -83,6 +83,10 @@ bool HostCommunicator::PumpAll() {
     moved |= PumpSend(peer);
     if (failure_ == nullptr) moved |= PumpReceive(peer);
   }
+  // Another peer may have said why one has closed.
+  for (int peer = 0; peer < size() && failure_ == nullptr; ++peer) {
+    if (receives_[peer].closed) BlameClosed(peer);
+  }
   return moved;
 }
 
@@ -235,7 +239,6 @@ bool HostCommunicator::PumpReceive(int peer) {
     const Transfer received = transport_->Receive(peer, parts);
     if (received.closed) {
       stream.closed = true;
-      BlameClosed(peer);
       break;
     }
     if (received.bytes == 0) {
