@@ -273,6 +273,9 @@ TEST(TrainLoop, DiskFullAtAPeriodicCheckpoint_IsAWarningAndTrainingGoesOn) {
     EXPECT_NE(cluster.coordinator().committed().front().step(), 4);
     EXPECT_THAT(cluster.warnings(), HasSubstr("checkpoint of step 4"));
     EXPECT_THAT(cluster.warnings(), HasSubstr("No space left on device"));
+    for (const auto& entry : fs::directory_iterator(fs::path(cluster.coordinator().committed().front().path()).parent_path())) {
+      EXPECT_THAT(entry.path().string(), Not(HasSubstr(".tmp-"))) << "a failed attempt outlives the next commit";
+    }
   }
 }
 

@@ -195,6 +195,8 @@ class Sandbox:
         else:
             for process in self.started:
                 print(f"--- {process.name}\n{process.log_tail()}", flush=True)
+            for log in sorted(self.directory.rglob("rank-*.err")):
+                print(f"--- {log.relative_to(self.directory)}\n{log.read_text(errors='replace')[-2000:]}", flush=True)
 
     def path(self, name):
         return self.directory / name

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -26,8 +27,8 @@ constexpr int kBadExitCode = 5;
 constexpr int kSlowMs = 40;  // added to a step
 constexpr int64_t kSlowSteps = 75;
 constexpr int kSlowDiskMs = 4000;
-constexpr size_t kChunk = 16 << 20;
-constexpr size_t kMostChunks = 256;  // 4 GiB: where nothing limits the memory, the machine must live
+constexpr size_t kMostMemory = size_t{4} << 30;  // where nothing limits the memory, the machine must live
+constexpr size_t kPage = 4096;
 
 void Delay(int ms) { (void)poll(nullptr, 0, ms); }
 
@@ -35,13 +36,14 @@ void Delay(int ms) { (void)poll(nullptr, 0, ms); }
   while (true) pause();
 }
 
-// Until the kernel kills us, or the test was set up without a limit.
+// Until the kernel kills us, or the test was set up without a limit. In large pages where there are any: who eats slowly is called
+// stuck first.
 void EatMemory() {
-  for (size_t i = 0; i < kMostChunks; ++i) {
-    void* const chunk = std::malloc(kChunk);
-    if (chunk == nullptr) break;
-    std::memset(chunk, 1, kChunk);
-  }
+  void* const memory =
+      mmap(nullptr, kMostMemory, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, /*fd=*/-1, /*offset=*/0);
+  if (memory == MAP_FAILED) std::_Exit(kExitFailed);
+  (void)madvise(memory, kMostMemory, MADV_HUGEPAGE);
+  for (size_t at = 0; at < kMostMemory; at += kPage) static_cast<volatile char*>(memory)[at] = 1;
   std::_Exit(kExitFailed);
 }
 

@@ -112,11 +112,12 @@ TEST(Layout, Names_ReadBack) {
   EXPECT_EQ(ShardName(0, 2), "w-00of02.safetensors");
   EXPECT_EQ(StepOfName("step-00000100"), 100);
   EXPECT_EQ(StepOfName("step-123456789012"), 123456789012);
-  EXPECT_EQ(EpochOfTemporaryName(TemporaryName(100, 3)), 3);
+  EXPECT_EQ(AttemptOfTemporaryName(TemporaryName(100, 3)), (Attempt{.epoch = 3, .step = 100}));
+  EXPECT_LT((Attempt{.epoch = 1, .step = 300}), (Attempt{.epoch = 2, .step = 100}));  // a new epoch may begin further back
   for (const char* other : {"latest", "step-", "step-1x", "step-00000100.tmp-3", "step-00000100.old", ""}) {
     EXPECT_EQ(StepOfName(other), std::nullopt) << other;
   }
-  EXPECT_EQ(EpochOfTemporaryName("step-00000100"), std::nullopt);
+  EXPECT_EQ(AttemptOfTemporaryName("step-00000100"), std::nullopt);
 }
 
 TEST(Checkpoint, WrittenByAnyNumberOfRanks_ReadsTheSameAndHasOneDigest) {
@@ -251,7 +252,7 @@ TEST(Checkpoint, StoppedAtEveryCall_LeavesTheLastOrThisOneAndNeverAMix) {
     ExpectHolds(absl::StrCat(root, "/", StepName(chosen)), State(chosen));
     ASSERT_OK(CheckpointReader::Open(root));  // what `latest` names can always be opened
     // And a new epoch cleans up and does it again.
-    ASSERT_OK(RemoveLeftovers(*files, root, 3));
+    ASSERT_OK(RemoveLeftovers(*files, root, {.epoch = 3}));
     for (const auto& entry : fs::directory_iterator(root)) {
       EXPECT_EQ(entry.path().string().find(".tmp-"), std::string::npos) << entry.path();
       EXPECT_EQ(entry.path().extension(), "") << entry.path();

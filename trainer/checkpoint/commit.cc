@@ -2,13 +2,13 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
-#include "trainer/checkpoint/layout.h"
 #include "trainer/checkpoint/manifest.h"
 
 namespace ringmaster::trainer {
@@ -54,12 +54,12 @@ absl::Status DeleteCheckpoint(CheckpointFiles& files, const std::string& path) {
   return files.RemoveTree(path);
 }
 
-absl::Status RemoveLeftovers(CheckpointFiles& files, const std::string& root, int64_t epoch) {
+absl::Status RemoveLeftovers(CheckpointFiles& files, const std::string& root, const Attempt& attempt) {
   RM_ASSIGN_OR_RETURN(const std::vector<std::string> names, files.List(root));
   for (const std::string& name : names) {
-    const auto old_epoch = EpochOfTemporaryName(name);
+    const std::optional<Attempt> left = AttemptOfTemporaryName(name);
     const bool is_aside = absl::EndsWith(name, kAsideSuffix) && StepOfName(name.substr(0, name.size() - sizeof(kAsideSuffix) + 1));
-    if (is_aside || (old_epoch && *old_epoch < epoch)) RM_RETURN_IF_ERROR(DeleteCheckpoint(files, absl::StrCat(root, "/", name)));
+    if (is_aside || (left && *left < attempt)) RM_RETURN_IF_ERROR(DeleteCheckpoint(files, absl::StrCat(root, "/", name)));
   }
   return absl::OkStatus();
 }

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "proto/checkpoint.pb.h"
 #include "trainer/checkpoint/files.h"
+#include "trainer/checkpoint/layout.h"
 
 namespace ringmaster::trainer {
 
@@ -22,8 +23,9 @@ absl::Status MoveLatest(CheckpointFiles& files, const std::string& root, int64_t
 // Removes a checkpoint: first its manifest, so that a crash leaves no half one that looks whole.
 absl::Status DeleteCheckpoint(CheckpointFiles& files, const std::string& path);
 
-// Removes temporary directories of epochs before `epoch`, and what PublishDirectory moved aside.
-absl::Status RemoveLeftovers(CheckpointFiles& files, const std::string& root, int64_t epoch);
+// Removes the temporary directories of attempts that began before `attempt`, and what PublishDirectory moved aside. Only when no
+// rank writes to them any more: before the epoch's first attempt, or when all ranks have reported this one.
+absl::Status RemoveLeftovers(CheckpointFiles& files, const std::string& root, const Attempt& attempt);
 
 // Creates `root` and proves that a file can be written there.
 absl::Status CheckWritable(CheckpointFiles& files, const std::string& root, int rank);

@@ -64,10 +64,13 @@ std::optional<int64_t> StepOfName(std::string_view name) {
   return ParseNumber(name.substr(kStepPrefix.size()));
 }
 
-std::optional<int64_t> EpochOfTemporaryName(std::string_view name) {
+std::optional<Attempt> AttemptOfTemporaryName(std::string_view name) {
   const size_t mark = name.find(kTemporaryMark);
-  if (mark == std::string_view::npos || !StepOfName(name.substr(0, mark))) return std::nullopt;
-  return ParseNumber(name.substr(mark + kTemporaryMark.size()));
+  if (mark == std::string_view::npos) return std::nullopt;
+  const std::optional<int64_t> step = StepOfName(name.substr(0, mark));
+  const std::optional<int64_t> epoch = ParseNumber(name.substr(mark + kTemporaryMark.size()));
+  if (!step || !epoch) return std::nullopt;
+  return Attempt{*epoch, *step};
 }
 
 }  // namespace ringmaster::trainer

@@ -6,6 +6,7 @@
 #ifndef RINGMASTER_TRAINER_CHECKPOINT_LAYOUT_H_
 #define RINGMASTER_TRAINER_CHECKPOINT_LAYOUT_H_
 
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -51,8 +52,15 @@ std::string StepName(int64_t step);                        // "step-00000100"
 std::string TemporaryName(int64_t step, int64_t epoch);    // "step-00000100.tmp-3"
 std::string ShardName(int rank, int ranks);                // "w-00of02.safetensors"
 std::optional<int64_t> StepOfName(std::string_view name);  // of a StepName alone
-// The epoch of a TemporaryName.
-std::optional<int64_t> EpochOfTemporaryName(std::string_view name);
+
+// What a TemporaryName says, in the order in which attempts begin.
+struct Attempt {
+  int64_t epoch = 0;
+  int64_t step = 0;
+
+  auto operator<=>(const Attempt&) const = default;
+};
+std::optional<Attempt> AttemptOfTemporaryName(std::string_view name);
 
 }  // namespace ringmaster::trainer
 

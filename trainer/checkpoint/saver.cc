@@ -34,7 +34,7 @@ absl::Status CheckpointSaver::Prepare() {
   RM_RETURN_IF_ERROR(snapshot_->Allocate());
   RM_RETURN_IF_ERROR(CheckWritable(files_, options_.root, options_.rank));
   if (options_.rank != 0) return absl::OkStatus();
-  return RemoveLeftovers(files_, options_.root, options_.manifest.epoch());
+  return RemoveLeftovers(files_, options_.root, {.epoch = options_.manifest.epoch()});
 }
 
 void CheckpointSaver::Start() {
@@ -182,6 +182,8 @@ absl::Status CheckpointSaver::Commit(int64_t step, int64_t& bytes) {
   bytes = info.bytes();
   RM_RETURN_IF_ERROR(MoveLatest(files_, options_.root, step));
   DeleteOld(old);
+  const absl::Status removed = RemoveLeftovers(files_, options_.root, {.epoch = options_.manifest.epoch(), .step = step});
+  if (!removed.ok()) LogWarn("step=%d what a failed checkpoint left stays: %s", step, removed.message());
   return absl::OkStatus();
 }
 
