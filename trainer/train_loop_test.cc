@@ -273,6 +273,7 @@ TEST(TrainLoop, DiskFullAtAPeriodicCheckpoint_IsAWarningAndTrainingGoesOn) {
     EXPECT_NE(cluster.coordinator().committed().front().step(), 4);
     EXPECT_THAT(cluster.warnings(), HasSubstr("checkpoint of step 4"));
     EXPECT_THAT(cluster.warnings(), HasSubstr("No space left on device"));
+    EXPECT_EQ(cluster.board(1 - full_rank).trouble, TrainerTrouble::kNone) << "the other rank could write";
     for (const auto& entry : fs::directory_iterator(fs::path(cluster.coordinator().committed().front().path()).parent_path())) {
       EXPECT_THAT(entry.path().string(), Not(HasSubstr(".tmp-"))) << "a failed attempt outlives the next commit";
     }

@@ -271,7 +271,10 @@ absl::Status Training::TakeOutcome() {
     last_checkpoint_error_ = std::string(outcome->status.message());
     failed_at_ = parts_.clock.Now();
     const bool is_full = absl::IsResourceExhausted(outcome->status);
-    parts_.board.trouble.store(is_full ? TrainerTrouble::kDiskFull : TrainerTrouble::kCheckpointFailed, std::memory_order_relaxed);
+    // CANCELLED: another rank's part is missing, and that rank says so.
+    if (!absl::IsCancelled(outcome->status)) {
+      parts_.board.trouble.store(is_full ? TrainerTrouble::kDiskFull : TrainerTrouble::kCheckpointFailed, std::memory_order_relaxed);
+    }
     parts_.warn(absl::StrFormat("checkpoint of step %d in %s failed (%d so far), training goes on: %s", outcome->step,
                                 parts_.checkpoint_root, failed_checkpoints_, last_checkpoint_error_));
     return absl::OkStatus();

@@ -67,7 +67,8 @@ Fault FaultOf(const ProcessEnd& end) {
     case kExitDoNotRequeue: return Fault::kGaveUp;
     case kExitRequeue: return Fault::kRequeued;
   }
-  if (end.told != Fault::kNone) return end.told;
+  // What a trainer has said explains an end for which it has no code. Other codes are the program's own.
+  if (end.told != Fault::kNone && end.exit_code == kExitFailed) return end.told;
   return end.had_finished ? Fault::kBadExit : Fault::kExited;
 }
 

@@ -33,6 +33,7 @@ TEST(FaultOf, TheStrongestEvidenceDecides) {
   EXPECT_EQ(FaultOf({.exit_code = 93}), Fault::kGaveUp);
   EXPECT_EQ(FaultOf({.exit_code = 94, .had_finished = true}), Fault::kRequeued);
   EXPECT_EQ(FaultOf({.exit_code = 1, .told = Fault::kDiskFull}), Fault::kDiskFull);
+  EXPECT_EQ(FaultOf({.exit_code = 17, .told = Fault::kDiskFull}), Fault::kExited) << "a code of the program's own";
 }
 
 TEST(IsPossible, WhatHasEndedIsMoreThanReportedAndNobodyIsReplacedForANetwork) {

@@ -74,7 +74,7 @@ std::string ExitReason(const RankExited& event) {
   if (event.signal != 0) return absl::StrCat("killed by ", SignalName(event.signal), event.out_of_memory ? " (out of memory)" : "");
   if (event.exit_code == kExitRequeue) return absl::StrCat("exited with code ", event.exit_code, " (it asks to be started again)");
   if (event.exit_code == kExitPeerLost) return absl::StrCat("exited with code ", event.exit_code, " (it lost a peer)");
-  const Fault told = event.last_progress.trouble;
+  const Fault told = event.exit_code == kExitFailed ? event.last_progress.trouble : Fault::kNone;
   return absl::StrCat("exited with code ", event.exit_code, told == Fault::kNone ? "" : absl::StrCat(" (", Name(told), ")"));
 }
 
