@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -24,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "collectives/transport/tcp_tuning.h"
 #include "common/status_macros.h"
 
 namespace ringmaster {
@@ -331,33 +331,10 @@ class Mesh {
   }
 
   absl::Status Adopt(Pending& pending, int peer) {
-    if (!peers_[peer].same_host) Tune(pending.socket.get());
+    if (!peers_[peer].same_host) TuneTcpStream(pending.socket.get());
     peers_[peer].socket = std::move(pending.socket);
     --missing_;
     return absl::OkStatus();
-  }
-
-  static void Tune(int socket) {
-    const int one = 1;
-    setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    sockaddr_storage here{}, there{};
-    socklen_t here_length = sizeof(here), there_length = sizeof(there);
-    getsockname(socket, reinterpret_cast<sockaddr*>(&here), &here_length);
-    getpeername(socket, reinterpret_cast<sockaddr*>(&there), &there_length);
-    if (SameHost(here, there)) {
-      // bbr, a common default, paces by measured round trips: 1.2 to 2 times slower over loopback. Without reno it works all the
-      // same.
-      setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
-    }
-  }
-
-  static bool SameHost(const sockaddr_storage& a, const sockaddr_storage& b) {
-    if (a.ss_family != b.ss_family) return false;
-    if (a.ss_family == AF_INET) {
-      return reinterpret_cast<const sockaddr_in&>(a).sin_addr.s_addr == reinterpret_cast<const sockaddr_in&>(b).sin_addr.s_addr;
-    }
-    return std::memcmp(&reinterpret_cast<const sockaddr_in6&>(a).sin6_addr, &reinterpret_cast<const sockaddr_in6&>(b).sin6_addr,
-                       sizeof(in6_addr)) == 0;
   }
 
   absl::Duration Remaining() const { return deadline_ - clock_.Now(); }

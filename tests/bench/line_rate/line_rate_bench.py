@@ -4,7 +4,8 @@
 line_rate_bench.py [--hosts 2,3,4] [--mbit N] [--sizes LIST] [--seconds N] [--rounds N] [--order canonical|fastest]
 
 Hosts are network namespaces whose links are limited in both directions (HTB); one rank runs on each. Prints for each number of hosts and size the
-median of the rounds' bus bandwidth (what the busiest link must carry at the least), its share of the line rate and the range. Needs root.
+median of the rounds' bus bandwidth (what the busiest link must carry at the least), its share of the line rate and the range; and what plain TCP
+streams from each host to each other carry in the same rounds (plain_streams.py): less than the line by the headers of packets. Needs root.
 """
 import argparse
 import json
@@ -20,12 +21,13 @@ from netns_test import PREFIX, make_hosts, on, remove_hosts  # noqa: E402
 
 
 def limit(mbit):
-    """Either end of each link may send that much."""
+    """Either end of each link may send that much. A timer that is late by less than a millisecond costs nothing of it: it has bursts of 128 KiB."""
     for host in range(1, 5):
         for namespace, device in ((f"{PREFIX}-h{host}", "eth0"), (f"{PREFIX}-hub", f"v{host}")):
             tc = ["tc", "-n", namespace]
             subprocess.run([*tc, "qdisc", "add", "dev", device, "root", "handle", "1:", "htb", "default", "1"], check=True)
-            subprocess.run([*tc, "class", "add", "dev", device, "parent", "1:", "classid", "1:1", "htb", "rate", f"{mbit}mbit", "quantum", "60000"], check=True)
+            subprocess.run([*tc, "class", "add", "dev", device, "parent", "1:", "classid", "1:1", "htb", "rate", f"{mbit}mbit", "quantum", "60000",
+                            "burst", "128k", "cburst", "128k"], check=True)
 
 
 def measure(hosts, options):
@@ -51,6 +53,21 @@ def measure(hosts, options):
     return {row["bytes"]: row["busbw_gbs"] for row in rows if row["in_place"]}
 
 
+def plain_streams(hosts, seconds):
+    """GB/s into the slowest host."""
+    addresses = [f"10.77.0.{host + 1}" for host in range(hosts)]
+    nodes = [
+        subprocess.Popen(
+            [*on(host + 1), sys.executable, pathlib.Path(__file__).with_name("plain_streams.py"), addresses[host], str(seconds),
+             *(peer for peer in addresses if peer != addresses[host])],
+            stdout=subprocess.PIPE, text=True) for host in range(hosts)]
+    try:
+        return min(float(node.communicate(timeout=60)[0]) for node in nodes) * 1e-9 / 8
+    finally:
+        for node in nodes:
+            node.kill()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hosts", default="2,3,4")
@@ -67,14 +84,15 @@ def main():
         limit(options.mbit)
         for _ in range(options.rounds):
             for hosts in counts:
-                for size, rate in measure(hosts, options).items():
-                    results.setdefault((hosts, size), []).append(rate * 8000 / options.mbit)
+                rates = {**measure(hosts, options), "streams": plain_streams(hosts, max(1.0, options.seconds))}
+                for size, rate in rates.items():
+                    results.setdefault((hosts, str(size)), []).append(rate * 8000 / options.mbit)
     finally:
         remove_hosts()
     print(f"{'hosts':>6} {'bytes':>12} {'Mbit/s':>9} {'of line':>8}   range of {options.rounds} rounds")
-    for (hosts, size), shares in sorted(results.items()):
+    for (hosts, size), shares in results.items():
         share = statistics.median(shares)
-        print(f"{hosts:6} {size:12} {share * options.mbit:9.0f} {share:8.3f}   {min(shares):.3f} to {max(shares):.3f}")
+        print(f"{hosts:6} {size:>12} {share * options.mbit:9.0f} {share:8.3f}   {min(shares):.3f} to {max(shares):.3f}")
 
 
 if __name__ == "__main__":
