@@ -273,7 +273,8 @@ absl::Status Training::TakeOutcome() {
     const bool is_full = absl::IsResourceExhausted(outcome->status);
     // CANCELLED: another rank's part is missing, and that rank says so.
     if (!absl::IsCancelled(outcome->status)) {
-      parts_.board.trouble.store(is_full ? TrainerTrouble::kDiskFull : TrainerTrouble::kCheckpointFailed, std::memory_order_relaxed);
+      parts_.board.trouble.store(is_full ? TrainerTrouble::kDiskFull : TrainerTrouble::kCheckpointFailed,
+                                 std::memory_order_relaxed);
     }
     parts_.warn(absl::StrFormat("checkpoint of step %d in %s failed (%d so far), training goes on: %s", outcome->step,
                                 parts_.checkpoint_root, failed_checkpoints_, last_checkpoint_error_));
