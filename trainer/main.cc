@@ -42,8 +42,9 @@ namespace {
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
 // A healthy rank whose peer is gone stays this long: the worker stops it as part of the new epoch, and the root cause stays clear.
 constexpr absl::Duration kPeerLostGrace = absl::Seconds(15);
-// A spare starts beside the ranks of its job; making contexts would hold up theirs.
-constexpr absl::Duration kSpareCalm = absl::Seconds(3);
+// A spare starts beside the ranks of its job, or beside the next epoch; its warming up would hold up theirs.
+constexpr absl::Duration kSpareCalm = absl::Milliseconds(300);
+constexpr absl::Duration kSpareCalmOnGpus = absl::Seconds(3);
 
 void PrintError(const std::string& message) { std::fprintf(stderr, "error: %s\n", message.c_str()); }
 
@@ -98,7 +99,7 @@ class Nccl {
 };
 
 struct SpareFor {
-  std::string job;  // as JSON; empty: one on CPUs
+  std::string job;  // as JSON; empty: nothing is warmed up
   int ranks = 1;
 };
 
@@ -107,7 +108,9 @@ absl::Status WarmUp(const SpareFor& what, const SpareInput& input, Nccl& nccl) {
   if (const auto parsed = google::protobuf::util::JsonStringToMessage(what.job, &job); !parsed.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("--job: expected a job as JSON: ", std::string(parsed.message())));
   }
-  if (input.IsTold(kSpareCalm)) return absl::OkStatus();
+  const bool on_gpus = job.device() == "cuda";
+  if (input.IsTold(on_gpus ? kSpareCalmOnGpus : kSpareCalm)) return absl::OkStatus();
+  if (!on_gpus) return StepOnCpu(job, what.ranks);
   RM_ASSIGN_OR_RETURN(NcclApi* const api, nccl.Get());
   const RealClock clock;
   return WarmUpGpus({.nccl = *api,
@@ -118,6 +121,7 @@ absl::Status WarmUp(const SpareFor& what, const SpareInput& input, Nccl& nccl) {
 
 // A warm spare: waits until the worker tells which rank it is. False: it has no need.
 bool AwaitRank(const SpareFor& what, Nccl& nccl) {
+  StartGrpc();
   const SpareInput input(STDIN_FILENO);
   if (!what.job.empty()) {
     if (const absl::Status status = WarmUp(what, input, nccl); !status.ok()) {
@@ -248,7 +252,7 @@ int Main(int argc, char** argv) {
 
   SpareFor spare;
   CLI::App& await_command = *app.add_subcommand("await", "Be a warm spare: the worker tells on standard input which rank it is");
-  await_command.add_option("--job", spare.job, "A job on GPUs as JSON, for which the host's are warmed up");
+  await_command.add_option("--job", spare.job, "The job as JSON, for which this process and the host's GPUs are warmed up");
   await_command.add_option("--ranks", spare.ranks, "How many ranks that job has");
 
   try {

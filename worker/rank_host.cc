@@ -138,11 +138,8 @@ void RankHost::KeepSpares(const v1::Assign& assign) {
 absl::StatusOr<ProcessSpec> RankHost::MakeSpareSpec(const v1::Assign& assign) const {
   const v1::JobSpec& job = assign.spec();
   ProcessSpec spec;
-  spec.command = {options_.trainer_binary.string(), kAwait};
-  if (job.device() == "cuda") {
-    RM_ASSIGN_OR_RETURN(std::string json, JobForSpares(job));
-    spec.command.insert(spec.command.end(), {"--job", std::move(json), "--ranks", absl::StrCat(assign.world_size())});
-  }
+  RM_ASSIGN_OR_RETURN(std::string json, JobForSpares(job));
+  spec.command = {options_.trainer_binary.string(), kAwait, "--job", std::move(json), "--ranks", absl::StrCat(assign.world_size())};
   spec.directory = job.work_directory();
   spec.environment = FormatEnvironment(WithoutRank(EnvironmentOf(assign, assign.ranks(0))));
   return spec;

@@ -140,15 +140,15 @@ TEST_F(RankHostTest, Devices_AreCalledByTheirNumberOnTheHost) {
   EXPECT_EQ(host_->StartedMessage(rank1).rank_started().device(), "cuda2");
 }
 
-TEST_F(RankHostTest, SparesOfJobsOnGpus_AreToldTheJobWithoutItsSecrets) {
+TEST_F(RankHostTest, Spares_AreToldTheJobWithoutItsSecrets) {
   v1::Assign assign = MakeAssign({}, 1);
-  assign.mutable_spec()->set_device("cuda");
+  assign.mutable_spec()->set_device("cpu");
   assign.mutable_spec()->mutable_restart()->set_warm_spares(1);
   (*assign.mutable_spec()->mutable_env())["TOKEN"] = "hush";
   Run(assign);
 
   EXPECT_THAT(Started(1).command, ElementsAre("/trainer", "await", "--job",
-                                              AllOf(HasSubstr("\"device\":\"cuda\""), Not(HasSubstr("hush"))), "--ranks", "1"));
+                                              AllOf(HasSubstr("\"device\":\"cpu\""), Not(HasSubstr("hush"))), "--ranks", "1"));
 }
 
 // JSON has no such duration; whoever wrote the job has not asked us.

@@ -1,5 +1,6 @@
 #include "trainer/session/grpc_coordinator_link.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
@@ -242,5 +243,7 @@ std::unique_ptr<CoordinatorLink> CreateGrpcCoordinatorLink(const TrainerIdentity
       v1::TrainerService::NewStub(grpc::CreateCustomChannel(identity.relay.empty() ? identity.coordinator : identity.relay,
                                                             grpc::InsecureChannelCredentials(), arguments)));
 }
+
+void StartGrpc() { grpc_init(); }
 
 }  // namespace ringmaster::trainer

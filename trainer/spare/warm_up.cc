@@ -9,6 +9,7 @@
 #include "trainer/cuda/cuda_gpt.h"
 #include "trainer/data/dataset.h"
 #include "trainer/job_config.h"
+#include "trainer/models/create_model.h"
 
 namespace ringmaster::trainer {
 namespace {
@@ -63,6 +64,17 @@ absl::Status StepOneLayer(const v1::JobSpec& job, int world_size, int device) {
   if (!absl::IsResourceExhausted(status)) return status;
   layer.max_samples = 1;
   return StepOn(layer);
+}
+
+absl::Status StepOnCpu(const v1::JobSpec& job, int world_size) {
+  RM_ASSIGN_OR_RETURN(const JobConfig config, ReadJobConfig(job, world_size));
+  RM_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(job.data(), config.context));
+  ModelConfig sizes = config.model;
+  if (auto* const gpt = std::get_if<GptConfig>(&sizes); gpt != nullptr) gpt->layers = 1;
+  RM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, CreateModel(sizes, dataset->shape(), config.micro_batch));
+  Batch batch = MakeBatch(dataset->shape(), config.micro_batch);
+  batch.samples = config.micro_batch;
+  return model->ForwardBackward(batch, /*gradient_scale=*/1.0f).status();
 }
 
 }  // namespace ringmaster::trainer

@@ -1,5 +1,6 @@
-// What a rank on a GPU would wait for when it starts, done in advance by a warm spare: on each GPU of the host a context, our
-// kernels, cuBLASLt's and NCCL's. The spare does not know which GPU it will be given. About half a GB on each. One thread.
+// What a rank would wait for when it starts, done in advance by a warm spare. On each GPU of the host a context, our kernels,
+// cuBLASLt's and NCCL's: the spare does not know which GPU it will be given. About half a GB on each. On CPUs the data, and the
+// code that oneDNN writes for products of the job's sizes. One thread.
 #ifndef RINGMASTER_TRAINER_SPARE_WARM_UP_H_
 #define RINGMASTER_TRAINER_SPARE_WARM_UP_H_
 
@@ -25,6 +26,9 @@ absl::Status WarmUpGpus(const WarmUpParts& parts);
 // WarmUpParts::step: as this job's GPT, but of one layer, made and dropped; of one sample where the device has no room for a
 // micro-batch. cuBLASLt's kernels differ by the products' sizes. Errors: ReadJobConfig, OpenDataset, CudaGpt.
 absl::Status StepOneLayer(const v1::JobSpec& job, int world_size, int device);
+
+// The same on the CPU: forward and backward, of nothing. Errors: ReadJobConfig, OpenDataset, CreateModel.
+absl::Status StepOnCpu(const v1::JobSpec& job, int world_size);
 
 }  // namespace ringmaster::trainer
 

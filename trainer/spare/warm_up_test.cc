@@ -7,6 +7,7 @@
 #include "common/real_clock.h"
 #include "common/status_matchers.h"
 #include "gtest/gtest.h"
+#include "trainer/train_cluster.h"
 
 namespace ringmaster::trainer {
 namespace {
@@ -57,6 +58,14 @@ TEST_F(WarmUpTest, AnNcclThatFailsIsSaid) {
   nccl_.FailInit(0, absl::InternalError("ncclCommInitRankConfig: unhandled cuda error"));
   EXPECT_THAT(WarmUp(), StatusIs(absl::StatusCode::kInternal, ::testing::HasSubstr("unhandled cuda error")));
   EXPECT_EQ(stepped_.size(), 8u);
+}
+
+// What a rank would be refused for is said, and nothing is waited for.
+TEST(StepOnCpu, DoesAStepOfTheJobOrSaysWhyNot) {
+  v1::JobSpec job = TinyGpt(FreshDirectory("spare"));
+  EXPECT_OK(StepOnCpu(job, 2));
+  job.mutable_data()->mutable_text()->set_files(0, "/nonexistent/text");
+  EXPECT_THAT(StepOnCpu(job, 2), StatusIs(absl::StatusCode::kNotFound, ::testing::HasSubstr("/nonexistent/text")));
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """SIGKILL of a random rank, again and again: how long until every rank has completed the next step.
 
-recovery_bench.py [--trials N] [--ranks N] [--warm-spares N] [--seed N] [--output table|json]
+recovery_bench.py [--trials N] [--ranks N] [--warm-spares N] [--calm SECONDS] [--seed N] [--output table|json]
 
 Runs one job with `ringmaster run`, looks at the ranks' progress boards from outside (as the worker does), kills a rank at a random moment
 of a step and waits until all boards show a step that no rank had completed at the time of the kill. Afterwards the same job runs
@@ -23,6 +23,7 @@ from harness import Sandbox, check_nothing_left, ringmaster_json  # noqa: E402
 
 PHASES = ["starting", "joining", "loading", "data", "forward", "backward", "communication", "optimizer", "validation", "checkpoint"]
 LIMIT_S = 30
+LOOK_S = 0.0003  # between two looks: whoever looks without end takes a core from the ranks
 SPARE_BOARD_FD = 5
 
 
@@ -106,10 +107,12 @@ def trial(job, boards, victim, known):
             break
         if time.monotonic() - began > LIMIT_S:
             raise SystemExit(f"survivors do not leave the epoch: {[board.read() for board in survivors]}")
+        time.sleep(LOOK_S)
     note("survivors left the epoch")
     newest = max(board.read()[1] for board in survivors)
     newcomer = None
     while True:
+        time.sleep(LOOK_S)
         if time.monotonic() - began > LIMIT_S:
             raise SystemExit(f"no step for {LIMIT_S} s: {[(rank, board.read()) for rank, board in boards.items()]}")
         if newcomer is None:
@@ -140,12 +143,13 @@ def main():
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--ranks", type=int, default=4)
     parser.add_argument("--warm-spares", type=int, default=0)
+    parser.add_argument("--calm", type=float, default=0.6, help="seconds of life between two failures: a spare needs half a second to be warm")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=0, help="of the job; 0 = enough for the trials")
     parser.add_argument("--output", choices=["table", "json"], default="table")
     options = parser.parse_args()
     dice = random.Random(options.seed)
-    steps = options.steps or 200 * options.trials + 500
+    steps = options.steps or int(200 + 700 * options.calm) * options.trials + 500
     with Sandbox() as sandbox:
         spec = sandbox.job("recovery", parallel={"data": options.ranks},
                            train={"steps": steps, "global_batch": 4 * options.ranks, "optimizer": {"adamw": {"learning_rate": 0.001}},
@@ -165,10 +169,11 @@ def main():
                 boards = find_boards(event["job"], known)
                 assert sorted(boards) == list(range(options.ranks)), sorted(boards)
                 for _ in range(trials):
+                    time.sleep(options.calm)
                     # A moment of this job's life between two failures: some steps, and a part of one.
                     goal = boards[0].read()[1] + dice.randrange(20, 80)
                     while boards[0].read()[1] < goal:
-                        pass
+                        time.sleep(LOOK_S)
                     results.append(trial(event["job"], boards, dice.randrange(options.ranks), known))
                 trials = 0
             code = process.process.wait(30)
