@@ -1,11 +1,13 @@
 #include "trainer/workbench.h"
 
+#include <optional>
 #include <utility>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "trainer/cuda/cuda_training.h"
+#include "trainer/cuda/product_choices.h"
 #include "trainer/model_state.h"
 
 namespace ringmaster::trainer {
@@ -41,14 +43,22 @@ absl::Status SetUpOnCpu(Workbench& bench) {
   return absl::OkStatus();
 }
 
-absl::Status SetUpOnGpu(Workbench& bench, int local_rank) {
+// Jobs with checkpoints in one place compute alike.
+std::optional<ProductChoices> KeptProducts(const v1::JobSpec& spec) {
+  if (spec.checkpoint().directory().empty()) return std::nullopt;
+  return ProductChoices(absl::StrCat(spec.checkpoint().directory(), "/products"));
+}
+
+absl::Status SetUpOnGpu(Workbench& bench, const v1::JobSpec& spec, int local_rank) {
+  const std::optional<ProductChoices> products = KeptProducts(spec);
   auto cuda = CreateCudaTraining(std::get<GptConfig>(bench.config.model), bench.dataset->shape(),
                                  {.max_samples = bench.config.micro_batch,
                                   .optimizer = std::get<AdamWConfig>(bench.config.optimizer),
                                   .device = local_rank,
                                   .sharded = bench.config.sharded,
                                   .copies_every = bench.config.memory_every,
-                                  .part = PartAt(bench.place, bench.config)});
+                                  .part = PartAt(bench.place, bench.config),
+                                  .kept_products = products.has_value() ? &*products : nullptr});
   if (!cuda.ok()) return absl::Status(cuda.status().code(), absl::StrCat("device cuda: ", cuda.status().message()));
   bench.model = std::move(cuda->model);
   bench.optimizer = std::move(cuda->optimizer);
@@ -72,7 +82,7 @@ absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, const RankNumb
   RM_ASSIGN_OR_RETURN(bench.config, ReadJobConfig(spec, numbers.world_size));
   bench.place = PlaceOf(numbers.rank, bench.config.mesh);
   RM_ASSIGN_OR_RETURN(bench.dataset, OpenDataset(spec.data(), bench.config.context));
-  RM_RETURN_IF_ERROR(bench.config.device == TrainDevice::kCuda ? SetUpOnGpu(bench, numbers.local_rank) : SetUpOnCpu(bench));
+  RM_RETURN_IF_ERROR(bench.config.device == TrainDevice::kCuda ? SetUpOnGpu(bench, spec, numbers.local_rank) : SetUpOnCpu(bench));
   RM_ASSIGN_OR_RETURN(bench.parameters, CountParameters(bench));
   bench.tensors = StateTensors(*bench.model, *bench.optimizer);
   return bench;

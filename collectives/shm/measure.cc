@@ -13,8 +13,8 @@
 
 namespace ringmaster {
 
-// Takes some hundreds of microseconds; all ranks go by the figures of rank 0, so that all choose alike. Ranks that share cores meet by
-// switches between them, thousands of times as long, which no number of meetings makes shorter.
+// Takes some hundreds of microseconds; all ranks go by the figures of rank 0, so that all choose alike. Ranks that share cores meet
+// by switches between them, thousands of times as long, which no number of meetings makes shorter.
 absl::Status ShmCommunicator::Measure(absl::Duration timeout) {
   const int meetings = sync_.share_cores() ? 4 : 64;
   constexpr absl::Duration kFar = absl::Nanoseconds(200);

@@ -95,8 +95,11 @@ class CudaGptOnDevice final : public CudaGpt {
     RM_ASSIGN_OR_RETURN(loss_read_, CreateEvent(/*timed=*/false));
     RM_ASSIGN_OR_RETURN(output_, AllocatePinned(sizeof(GptOutput), "pinned memory for losses"));
     RM_RETURN_IF_ERROR(tensors_.Allocate());
-    const auto choice = config_.timed_products ? GemmPlans::Choice::kTimed : GemmPlans::Choice::kFirst;
-    RM_ASSIGN_OR_RETURN(products_, GemmPlans::Create(choice, stream_.get()));
+    RM_ASSIGN_OR_RETURN(products_,
+                        GemmPlans::Create({.choice = config_.timed_products ? GemmPlans::Choice::kTimed : GemmPlans::Choice::kFirst,
+                                           .kept = config_.kept_products,
+                                           .device = device_.name,
+                                           .stream = stream_.get()}));
     profile_ = std::make_unique<StepProfile>(stream_.get());
     RM_ASSIGN_OR_RETURN(exchange_, GptExchange::Create({.parameters = parameters_,
                                                         .tensors = tensors_,

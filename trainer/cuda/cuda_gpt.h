@@ -36,15 +36,18 @@
 
 namespace ringmaster::trainer {
 
+class ProductChoices;
+
 struct CudaGptConfig {
   int64_t layers = 0;
   int64_t heads = 0;
   int64_t channels = 0;  // 64 * heads
   int64_t context = 0;   // a multiple of 64
   int64_t vocabulary = 0;
-  int64_t max_samples = 0;      // sequences in a micro-batch
-  int device = 0;               // counted round, where there are fewer
-  bool timed_products = false;  // GemmPlans::Choice::kTimed
+  int64_t max_samples = 0;                        // sequences in a micro-batch
+  int device = 0;                                 // counted round, where there are fewer
+  bool timed_products = false;                    // GemmPlans::Choice::kTimed
+  const ProductChoices* kept_products = nullptr;  // of timed ones; used by Create alone
   // ZeRO-1: of a data axis each rank keeps weights and moments in fp32 of its share of the parameters alone, and updates it. Not
   // with several stages.
   bool sharded = false;

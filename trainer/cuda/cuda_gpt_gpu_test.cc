@@ -1,9 +1,15 @@
 // The whole step against the CPU's model and optimizer: same weights, same batches.
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <memory>
+#include <string>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "trainer/cuda/cuda_gpt.h"
 #include "trainer/cuda/gpu_testing.h"
+#include "trainer/cuda/product_choices.h"
 #include "trainer/models/create_model.h"
 #include "trainer/optimizer/optimizer.h"
 
@@ -43,8 +49,8 @@ class CudaGptTest : public GpuTest {
     gpu_ = NewGpt();
   }
 
-  std::unique_ptr<CudaGpt> NewGpt() {
-    auto gpt = CudaGpt::Create(kConfig);
+  std::unique_ptr<CudaGpt> NewGpt(const CudaGptConfig& config = kConfig) {
+    auto gpt = CudaGpt::Create(config);
     EXPECT_OK(gpt);
     if (!gpt.ok()) return nullptr;
     std::vector<float> weights(static_cast<size_t>((*gpt)->arena_elements()));
@@ -97,6 +103,28 @@ TEST_F(CudaGptTest, LossAndGradientsOfAnAccumulatedStepAreTheCpus) {
   ExpectNear(cpu_->gradients(), CudaArena::kGradients, 0.02);
   ASSERT_OK_AND_ASSIGN(const double norm, gpu_->GradientNorm());
   EXPECT_NEAR(norm, std::sqrt(SquaredNorm(cpu_->gradients())), 0.01 * norm);
+}
+
+TEST_F(CudaGptTest, ProductsThatWereKeptGiveTheSameBits) {
+  const std::string directory = absl::StrCat(::testing::TempDir(), "/products");
+  std::filesystem::remove_all(directory);
+  const ProductChoices choices(directory);
+  CudaGptConfig config = kConfig;
+  config.timed_products = true;
+  config.kept_products = &choices;
+  std::vector<std::vector<float>> gradients;
+  for (int run = 0; run < 3; ++run) {
+    const std::unique_ptr<CudaGpt> gpt = NewGpt(config);
+    ASSERT_NE(gpt, nullptr);
+    ASSERT_OK(gpt->ForwardBackward(SomeBatch(3, 1), 1.0f / (3 * kContext), /*completes_step=*/true));
+    ASSERT_OK(gpt->GradientNorm());
+    gradients.push_back(Arena(*gpt, CudaArena::kGradients));
+    EXPECT_EQ(gradients.back(), gradients.front()) << "run " << run;
+  }
+  ASSERT_TRUE(std::filesystem::exists(directory));
+  // A choice that is damaged is said, not replaced.
+  std::ofstream(std::filesystem::directory_iterator(directory)->path()) << "nothing";
+  EXPECT_THAT(CudaGpt::Create(config), StatusIs(absl::StatusCode::kDataLoss, ::testing::HasSubstr(directory)));
 }
 
 TEST_F(CudaGptTest, ACopyHasTheStateBeforeTheUpdatesThatFollowIt) {

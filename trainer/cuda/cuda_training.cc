@@ -138,6 +138,8 @@ absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const S
                                                                      .vocabulary = shape.vocabulary,
                                                                      .max_samples = options.max_samples,
                                                                      .device = options.device,
+                                                                     .timed_products = options.kept_products != nullptr,
+                                                                     .kept_products = options.kept_products,
                                                                      .sharded = options.sharded,
                                                                      .shard_copies = copies,
                                                                      .part = options.part}));

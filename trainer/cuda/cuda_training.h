@@ -32,10 +32,12 @@ struct CudaTrainingOptions {
   bool sharded = false;      // CudaGptConfig::sharded
   int64_t copies_every = 0;  // steps: AdamWUpdate::copies_shards; 0: never
   ModelPart part = {};
+  // Products run as fast as was once found, and is kept, so that runs and resumed runs give the same bits; null: as cuBLASLt
+  // chooses first. Used by CreateCudaTraining alone.
+  const ProductChoices* kept_products = nullptr;
 };
 
-// Products are cuBLASLt's first choice, so that runs and resumed runs give the same bits. Errors: CudaGpt::Create's and
-// CreateModel's.
+// Errors: CudaGpt::Create's and CreateModel's.
 absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const SampleShape& shape,
                                                 const CudaTrainingOptions& options);
 

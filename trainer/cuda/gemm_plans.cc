@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <limits>
+#include <optional>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -17,9 +20,9 @@ constexpr int kCandidates = 16;
 constexpr int kTimedRuns = 3;
 
 std::string Name(const GemmShape& shape) {
-  return absl::StrFormat("product (%d, %d) x (%d, %d)%s%s epilogue %d", shape.m, shape.k, shape.k, shape.n,
+  return absl::StrFormat("product (%d, %d) x (%d, %d)%s%s%s%s epilogue %d", shape.m, shape.k, shape.k, shape.n,
                          shape.transpose_a ? " A transposed" : "", shape.transpose_b ? " B transposed" : "",
-                         static_cast<int>(shape.epilogue));
+                         shape.to_float ? " to float" : "", shape.accumulate ? " added" : "", static_cast<int>(shape.epilogue));
 }
 
 cublasLtEpilogue_t Native(GemmEpilogue epilogue) {
@@ -54,16 +57,16 @@ struct GemmPlans::Plan {
   cublasLtMatmulAlgo_t algorithm = {};
 };
 
-GemmPlans::GemmPlans(const CublasLtApi& api, Choice choice, cudaStream_t stream) : api_(api), choice_(choice), stream_(stream) {}
+GemmPlans::GemmPlans(const CublasLtApi& api, const Options& options) : api_(api), options_(options) {}
 
 GemmPlans::~GemmPlans() {
   plans_.clear();
   if (handle_ != nullptr) api_.Destroy(handle_);
 }
 
-absl::StatusOr<std::unique_ptr<GemmPlans>> GemmPlans::Create(Choice choice, cudaStream_t stream) {
+absl::StatusOr<std::unique_ptr<GemmPlans>> GemmPlans::Create(const Options& options) {
   RM_ASSIGN_OR_RETURN(const CublasLtApi api, LoadCublasLt());
-  std::unique_ptr<GemmPlans> plans(new GemmPlans(api, choice, stream));
+  std::unique_ptr<GemmPlans> plans(new GemmPlans(api, options));
   RM_RETURN_IF_ERROR(api.ToStatus(api.Create(&plans->handle_), "cublasLtCreate"));
   RM_ASSIGN_OR_RETURN(plans->workspace_, AllocateOnDevice(kWorkspaceBytes, "workspace of cuBLASLt"));
   RM_ASSIGN_OR_RETURN(plans->begin_, CreateEvent(/*timed=*/true));
@@ -129,6 +132,23 @@ absl::Status GemmPlans::Point(const GemmTensors& tensors, Plan& plan) const {
 }
 
 absl::Status GemmPlans::Choose(const GemmShape& shape, const GemmTensors& tensors, Plan& plan) {
+  if (options_.choice == Choice::kFirst || options_.kept == nullptr) return FindFastest(shape, tensors, plan);
+  const std::string name = absl::StrCat(options_.device, ", ", version(), ", ", Name(shape));
+  RM_ASSIGN_OR_RETURN(std::optional<std::string> kept, options_.kept->Find(name));
+  if (!kept.has_value()) {
+    RM_RETURN_IF_ERROR(FindFastest(shape, tensors, plan));
+    const auto* const chosen = reinterpret_cast<const char*>(&plan.algorithm);
+    RM_ASSIGN_OR_RETURN(kept, options_.kept->Keep(name, std::string(chosen, sizeof(plan.algorithm))));
+  }
+  if (kept->size() != sizeof(plan.algorithm)) {
+    return absl::DataLossError(
+        absl::StrCat("what was kept of ", name, " has ", kept->size(), " bytes, expected ", sizeof(plan.algorithm)));
+  }
+  std::memcpy(&plan.algorithm, kept->data(), sizeof(plan.algorithm));
+  return absl::OkStatus();
+}
+
+absl::Status GemmPlans::FindFastest(const GemmShape& shape, const GemmTensors& tensors, Plan& plan) {
   cublasLtMatmulPreference_t preference = nullptr;
   RM_RETURN_IF_ERROR(api_.ToStatus(api_.MatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate"));
   const std::unique_ptr<cublasLtMatmulPreferenceOpaque_t, cublasStatus_t (*)(cublasLtMatmulPreference_t)> owned(
@@ -140,11 +160,11 @@ absl::Status GemmPlans::Choose(const GemmShape& shape, const GemmTensors& tensor
   int found = 0;
   RM_RETURN_IF_ERROR(
       api_.ToStatus(api_.MatmulAlgoGetHeuristic(handle_, plan.description, plan.a, plan.b, plan.c, plan.c, preference,
-                                                choice_ == Choice::kFirst ? 1 : kCandidates, candidates.data(), &found),
+                                                options_.choice == Choice::kFirst ? 1 : kCandidates, candidates.data(), &found),
                     absl::StrCat("cublasLtMatmulAlgoGetHeuristic for ", Name(shape))));
   if (found == 0) return absl::InternalError(absl::StrCat("cuBLASLt has no algorithm for ", Name(shape)));
   plan.algorithm = candidates[0].algo;
-  if (choice_ == Choice::kFirst) return absl::OkStatus();
+  if (options_.choice == Choice::kFirst) return absl::OkStatus();
   double best = std::numeric_limits<double>::infinity();
   cublasLtMatmulAlgo_t fastest = plan.algorithm;
   for (int i = 0; i < found; ++i) {
@@ -163,9 +183,9 @@ absl::Status GemmPlans::Choose(const GemmShape& shape, const GemmTensors& tensor
 
 absl::StatusOr<double> GemmPlans::Time(const GemmShape& shape, const GemmTensors& tensors, Plan& plan) {
   RM_RETURN_IF_ERROR(Enqueue(shape, tensors, plan));
-  RM_CUDA(cudaEventRecord(begin_.get(), stream_));
+  RM_CUDA(cudaEventRecord(begin_.get(), options_.stream));
   for (int i = 0; i < kTimedRuns; ++i) RM_RETURN_IF_ERROR(Enqueue(shape, tensors, plan));
-  RM_CUDA(cudaEventRecord(end_.get(), stream_));
+  RM_CUDA(cudaEventRecord(end_.get(), options_.stream));
   RM_CUDA(cudaEventSynchronize(end_.get()));
   float milliseconds = 0;
   RM_CUDA(cudaEventElapsedTime(&milliseconds, begin_.get(), end_.get()));
@@ -176,7 +196,7 @@ absl::Status GemmPlans::Enqueue(const GemmShape& shape, const GemmTensors& tenso
   const float one = 1.0f;
   const float beta = shape.accumulate ? 1.0f : 0.0f;
   return api_.ToStatus(api_.Matmul(handle_, plan.description, &one, tensors.b, plan.a, tensors.a, plan.b, &beta, tensors.c, plan.c,
-                                   tensors.c, plan.c, &plan.algorithm, workspace_.get(), kWorkspaceBytes, stream_),
+                                   tensors.c, plan.c, &plan.algorithm, workspace_.get(), kWorkspaceBytes, options_.stream),
                        "cublasLtMatmul");
 }
 

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "trainer/cuda/cublaslt_api.h"
 #include "trainer/cuda/device_memory.h"
+#include "trainer/cuda/product_choices.h"
 
 namespace ringmaster::trainer {
 
@@ -53,13 +54,19 @@ class GemmPlans {
     kFirst,  // cuBLASLt's own first choice: the same on every run with the same library and device
     kTimed,  // the fastest of its first 16, tried on the tensors; may differ from run to run, and the bits with it
   };
+  struct Options {
+    Choice choice = Choice::kFirst;
+    const ProductChoices* kept = nullptr;  // with kTimed: what was found to be fastest before is taken; outlives this object
+    std::string device;                    // its name, which with the library's version is part of what is kept
+    cudaStream_t stream = nullptr;
+  };
 
   // FAILED_PRECONDITION: no cuBLASLt. RESOURCE_EXHAUSTED: no memory for its workspace.
-  static absl::StatusOr<std::unique_ptr<GemmPlans>> Create(Choice choice, cudaStream_t stream);
+  static absl::StatusOr<std::unique_ptr<GemmPlans>> Create(const Options& options);
   ~GemmPlans();
 
-  // Plans a shape before step 0; with kTimed it waits for the device and overwrites C and aux. Planned twice is planned once.
-  // INTERNAL: cuBLASLt refuses the shape.
+  // Plans a shape before step 0; with kTimed it may wait for the device and overwrite C and aux. Planned twice is planned once.
+  // INTERNAL: cuBLASLt refuses the shape. DATA_LOSS and others: of ProductChoices.
   absl::Status Prepare(const GemmShape& shape, const GemmTensors& tensors);
 
   // Enqueues a product whose shape is planned. INTERNAL: it is not, or cuBLASLt failed.
@@ -71,16 +78,16 @@ class GemmPlans {
  private:
   struct Plan;
 
-  GemmPlans(const CublasLtApi& api, Choice choice, cudaStream_t stream);
+  GemmPlans(const CublasLtApi& api, const Options& options);
   absl::StatusOr<std::unique_ptr<Plan>> Describe(const GemmShape& shape, const GemmTensors& tensors) const;
   absl::Status Choose(const GemmShape& shape, const GemmTensors& tensors, Plan& plan);
+  absl::Status FindFastest(const GemmShape& shape, const GemmTensors& tensors, Plan& plan);
   absl::StatusOr<double> Time(const GemmShape& shape, const GemmTensors& tensors, Plan& plan);
   absl::Status Point(const GemmTensors& tensors, Plan& plan) const;
   absl::Status Enqueue(const GemmShape& shape, const GemmTensors& tensors, Plan& plan) const;
 
   const CublasLtApi api_;
-  const Choice choice_;
-  const cudaStream_t stream_;
+  const Options options_;
   cublasLtHandle_t handle_ = nullptr;
   DeviceMemory workspace_;
   OwnedEvent begin_;
