@@ -121,7 +121,7 @@ absl::Status WarmUp(const SpareFor& what, const SpareInput& input, Nccl& nccl) {
 
 // A warm spare: waits until the worker tells which rank it is. False: it has no need.
 bool AwaitRank(const SpareFor& what, Nccl& nccl) {
-  StartGrpc();
+  StartGrpc();  // its threads sleep: none reads the environment that is set below
   const SpareInput input(STDIN_FILENO);
   if (!what.job.empty()) {
     if (const absl::Status status = WarmUp(what, input, nccl); !status.ok()) {

@@ -102,8 +102,8 @@ class RankHost {
   ProcessSpec MakeSpec(const v1::Assign& assign, const v1::AssignedRank& assigned) const;
   Environment EnvironmentOf(const v1::Assign& assign, const v1::AssignedRank& assigned) const;
   std::vector<int> CoresOf(const v1::Assign& assign, const v1::AssignedRank& assigned) const;
-  // Whether ranks of this job get GPUs in our order: not where someone has chosen some already.
   std::string DeviceOf(const v1::JobSpec& job, const v1::AssignedRank& assigned) const;
+  // Whether ranks of this job get GPUs in our order: not where someone has chosen some already.
   bool ChoosesGpus(const v1::JobSpec& job) const;
   void OnStarted(Process& process, int64_t pid);
   void OnOutput(Process& process, const process_event::Output& output);

@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -19,6 +19,7 @@
 #include "common/crc32c.h"
 #include "common/file_descriptor.h"
 #include "common/status_macros.h"
+#include "trainer/checkpoint/files.h"
 
 namespace ringmaster::trainer {
 namespace {
@@ -73,9 +74,8 @@ absl::StatusOr<std::optional<std::string>> ProductChoices::Find(const std::strin
 }
 
 absl::StatusOr<std::string> ProductChoices::Keep(const std::string& product, const std::string& algorithm) const {
-  std::error_code error;
-  std::filesystem::create_directories(directory_, error);
-  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot create ", directory_));
+  const std::unique_ptr<CheckpointFiles> files = NewPosixFiles();
+  RM_RETURN_IF_ERROR(files->MakeDirectories(directory_));
   const std::string path = PathOf(product);
   std::string text = absl::StrCat(kFirstLine, "\n", product, "\n", absl::BytesToHexString(algorithm), "\n");
   absl::StrAppend(&text, Checksum(text), "\n");
@@ -86,9 +86,12 @@ absl::StatusOr<std::string> ProductChoices::Keep(const std::string& product, con
   if (!file.valid()) return Failed("create", temporary);
   absl::Status kept = WriteWhole(file.get(), text, temporary);
   if (kept.ok() && fchmod(file.get(), 0644) != 0) kept = Failed("open to others", temporary);
-  if (kept.ok() && link(temporary.c_str(), path.c_str()) != 0 && errno != EEXIST) kept = Failed("create", path);
+  if (kept.ok() && link(temporary.c_str(), path.c_str()) != 0 && errno != EEXIST) {
+    kept = Failed("make, on a file system with hard links,", path);
+  }
   unlink(temporary.c_str());
   RM_RETURN_IF_ERROR(kept);
+  RM_RETURN_IF_ERROR(files->SyncDirectory(directory_));
 
   RM_ASSIGN_OR_RETURN(std::optional<std::string> counts, Find(product));
   if (!counts.has_value()) return absl::NotFoundError(absl::StrCat(path, " was removed while it was written"));

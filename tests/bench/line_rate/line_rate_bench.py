@@ -60,8 +60,13 @@ def plain_streams(hosts, seconds):
         subprocess.Popen(
             [*on(host + 1), sys.executable, pathlib.Path(__file__).with_name("plain_streams.py"), addresses[host], str(seconds),
              *(peer for peer in addresses if peer != addresses[host])],
-            stdout=subprocess.PIPE, text=True) for host in range(hosts)]
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for host in range(hosts)]
     try:
+        if any(node.stdout.readline() != "ready\n" for node in nodes):
+            sys.exit("line_rate_bench: a host cannot be called by the others")
+        for node in nodes:
+            node.stdin.write("go\n")
+            node.stdin.flush()
         return min(float(node.communicate(timeout=60)[0]) for node in nodes) * 1e-9 / 8
     finally:
         for node in nodes:

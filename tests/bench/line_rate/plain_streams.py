@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """What plain TCP streams carry: this host sends to each peer and receives from each, for as long as told, and prints the bits a second that came.
 
-plain_streams.py OWN_ADDRESS SECONDS PEER_ADDRESS...: started on all hosts at the same time; they wait for each other. The limit of line_rate_bench.
+plain_streams.py OWN_ADDRESS SECONDS PEER_ADDRESS...: says "ready" when it can be called, and calls its peers when it reads a line. The limit of
+line_rate_bench.
 """
 import socket
 import sys
@@ -10,18 +11,7 @@ import time
 
 PORT = 7471
 WARM_UP = 0.5  # seconds: until TCP has found its pace
-PATIENCE = 20  # seconds for the others to appear
-
-
-def connect(peer):
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return socket.create_connection((peer, PORT), timeout=PATIENCE)
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
+PATIENCE = 20  # seconds for a peer to answer
 
 
 def send(stream, until):
@@ -37,7 +27,9 @@ def main():
     own, seconds, peers = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
     listener = socket.create_server((own, PORT), backlog=len(peers))
     listener.settimeout(PATIENCE)
-    outgoing = [connect(peer) for peer in peers]
+    print("ready", flush=True)
+    sys.stdin.readline()
+    outgoing = [socket.create_connection((peer, PORT), timeout=PATIENCE) for peer in peers]
     incoming = [listener.accept()[0] for _ in peers]
     begin = time.monotonic() + WARM_UP
     end = begin + seconds
