@@ -69,13 +69,13 @@ std::string SignalName(int signal) {
   return name == nullptr ? absl::StrCat("signal ", signal) : absl::StrCat("SIG", name);
 }
 
-std::string ExitReason(const RankExited& event) {
+std::string ExitReason(const RankExited& event, Fault fault) {
   if (!event.error.empty()) return absl::StrCat("could not be started: ", event.error);
   if (event.signal != 0) return absl::StrCat("killed by ", SignalName(event.signal), event.out_of_memory ? " (out of memory)" : "");
   if (event.exit_code == kExitRequeue) return absl::StrCat("exited with code ", event.exit_code, " (it asks to be started again)");
   if (event.exit_code == kExitPeerLost) return absl::StrCat("exited with code ", event.exit_code, " (it lost a peer)");
-  const Fault told = event.exit_code == kExitFailed ? event.last_progress.trouble : Fault::kNone;
-  return absl::StrCat("exited with code ", event.exit_code, told == Fault::kNone ? "" : absl::StrCat(" (", Name(told), ")"));
+  const bool is_told = fault != Fault::kNone && fault == event.last_progress.trouble;
+  return absl::StrCat("exited with code ", event.exit_code, is_told ? absl::StrCat(" (", Name(fault), ")") : "");
 }
 
 // Ranks that this worker should have, after it attached again in the same life.
@@ -164,19 +164,20 @@ void Handle(Turn& turn, const RankExited& event) {
     TakeProgress(turn, job, *rank, event.last_progress);
     // A process that could not be started has no code of its own.
     const int exit_code = event.exit_code == 0 && !event.error.empty() ? kExitFailed : event.exit_code;
+    const Fault fault = FaultOf(ProcessEnd{.exit_code = exit_code,
+                                           .signal = event.signal,
+                                           .out_of_memory = event.out_of_memory,
+                                           .never_started = !event.error.empty(),
+                                           .had_finished = event.last_progress.phase == "finished",
+                                           .told = event.last_progress.trouble});
     NoteRankEnded(turn, job,
                   {.rank = *rank,
                    .exit_code = exit_code,
                    .signal = event.signal,
                    .out_of_memory = event.out_of_memory,
-                   .reason = ExitReason(event),
+                   .reason = ExitReason(event, fault),
                    .stderr_tail = event.stderr_tail,
-                   .fault = FaultOf(ProcessEnd{.exit_code = exit_code,
-                                               .signal = event.signal,
-                                               .out_of_memory = event.out_of_memory,
-                                               .never_started = !event.error.empty(),
-                                               .had_finished = event.last_progress.phase == "finished",
-                                               .told = event.last_progress.trouble}),
+                   .fault = fault,
                    .last_call = event.last_progress.last_call});
   }
   turn.Do(SendExitSeen{event.stream, event.rank});
