@@ -1,17 +1,32 @@
 // Flash attention, forward (Dao 2023, "FlashAttention-2", algorithm 1, with the overlap of Shah et al. 2024, "FlashAttention-3",
 // algorithm 2): warpgroups share the keys and values of a head, each has 64 queries and the running maximum and sum of its rows. A
-// tile's scores are multiplied while the one before it meets its values. The last tile is the diagonal's; only it is masked.
+// tile's scores are multiplied while the one before it meets its values. The last tile is the diagonal's; only it is masked. A warp
+// of its own starts the copies.
 #include <cmath>
 
+#include "trainer/cuda/async_copy.cuh"
 #include "trainer/cuda/attention_tile.cuh"
+#include "trainer/cuda/tensor_map.cuh"
 
 namespace ringmaster::trainer {
 namespace {
 
 constexpr int kGroups = 2;
+constexpr int kGroupWarps = kGroupThreads / 32;
 constexpr int kThreads = kGroups * kGroupThreads;
-constexpr int kStages = 2;  // tiles of keys and values in flight
-constexpr int kSharedBytes = (kGroups + 2 * kStages) * kTileBytes + 1024;
+constexpr int kStages = 4;  // tiles of keys and values
+constexpr int kAhead = 2;   // copies are started so many tiles ahead
+
+// Shared memory, from a multiple of 1024 bytes on: tiles by warpgroup or stage, and barriers.
+constexpr int kQueries = 0;
+constexpr int kKeys = kQueries + kGroups * kTileBytes;
+constexpr int kValues = kKeys + kStages * kTileBytes;
+constexpr int kQueriesReady = kValues + kStages * kTileBytes;
+constexpr int kKeysReady = kQueriesReady + kBarrierBytes;
+constexpr int kValuesReady = kKeysReady + kStages * kBarrierBytes;
+constexpr int kKeysRead = kValuesReady + kStages * kBarrierBytes;
+constexpr int kValuesRead = kKeysRead + kStages * kBarrierBytes;
+constexpr int kSharedBytes = kValuesRead + kStages * kBarrierBytes + 1024;
 
 // Two rows of a thread: upper and lower.
 struct Rows {
@@ -52,77 +67,107 @@ __device__ void HideLaterKeys(float (&s)[32]) {
 }
 
 __global__ void __launch_bounds__(kThreads, 2)
-    Forward(CudaAttentionShape shape, const __nv_bfloat16* qkv, __nv_bfloat16* y, float* log_sums) {
+    Forward(CudaAttentionShape shape, const __grid_constant__ CUtensorMap qkv_map, __nv_bfloat16* y, float* log_sums) {
   extern __shared__ char memory[];
-  const uint32_t queries = AlignedShared(memory);
-  const uint32_t keys = queries + kGroups * kTileBytes;
-  const uint32_t values = keys + kStages * kTileBytes;
+  const uint32_t shared = AlignedShared(memory);
   const int group = GroupOfThread();
   // The longest rows first; the last block may have fewer groups.
   const int last = static_cast<int>(shape.context / kTile) - 1 - static_cast<int>(blockIdx.x) * kGroups;
-  const int diagonal = last - (kGroups - 1 - group);  // this group's tile of queries, and its last tile of keys
-  const int tiles = last + 1;
-  const uint32_t my_queries = queries + group * kTileBytes;
-  const HeadLayout layout = LayoutOfHead(shape, blockIdx.y);
-  const __nv_bfloat16* const q = qkv + layout.qkv_begin;
-  const __nv_bfloat16* const k = q + layout.part;
-  const __nv_bfloat16* const v = k + layout.part;
-  const int64_t tile_stride = kTile * layout.qkv_stride;
-  const float scale = rsqrtf(static_cast<float>(kTile)) * kLog2E;
-
-  const TileLoader<kThreads> loader(layout.qkv_stride);
-  if (diagonal >= 0) TileLoader<kGroupThreads>(layout.qkv_stride).Load(my_queries, q + diagonal * tile_stride);
-  loader.Load(keys, k);
-  CommitCopies();
-
-  // Waits for the keys of `tile` and the values of the one before it, and sends for the next ones.
-  const auto advance = [&](int tile) {
-    WaitForCopies<0>();
-    __syncthreads();  // nobody reads older ones any more
-    if (tile + 1 < tiles) loader.Load(keys + (tile + 1) % kStages * kTileBytes, k + (tile + 1) * tile_stride);
-    if (tile < tiles) loader.Load(values + tile % kStages * kTileBytes, v + tile * tile_stride);
-    CommitCopies();
+  const int used = min(kGroups, last + 1);
+  const int column = static_cast<int>(blockIdx.y % shape.heads) * kTile;
+  const int first_row = static_cast<int>(blockIdx.y / shape.heads * shape.context);
+  const auto copy_keys = [&](int tile) {
+    const uint32_t ready = shared + kKeysReady + tile % kStages * kBarrierBytes;
+    if (tile >= kStages) AwaitPhase(ready + (kKeysRead - kKeysReady), (tile / kStages & 1) ^ 1);
+    ArriveAnnouncing(ready, kTileBytes);
+    CopyTile(shared + kKeys + tile % kStages * kTileBytes, qkv_map, column + static_cast<int>(shape.heads) * kTile,
+             first_row + tile * kTile, ready);
   };
-  if (diagonal < 0) {
-    for (int tile = 0; tile <= tiles; ++tile) advance(tile);
-    return;
+  const auto copy_values = [&](int tile) {
+    const uint32_t ready = shared + kValuesReady + tile % kStages * kBarrierBytes;
+    if (tile >= kStages) AwaitPhase(ready + (kValuesRead - kValuesReady), (tile / kStages & 1) ^ 1);
+    ArriveAnnouncing(ready, kTileBytes);
+    CopyTile(shared + kValues + tile % kStages * kTileBytes, qkv_map, column + 2 * static_cast<int>(shape.heads) * kTile,
+             first_row + tile * kTile, ready);
+  };
+  const bool copies = threadIdx.x == kThreads - kGroupThreads;  // of the group that reads all tiles
+  if (copies) {
+    InitBarrier(shared + kQueriesReady, 1);
+    for (int i = 0; i < kStages; ++i) {
+      InitBarrier(shared + kKeysReady + i * kBarrierBytes, 1);
+      InitBarrier(shared + kValuesReady + i * kBarrierBytes, 1);
+      InitBarrier(shared + kKeysRead + i * kBarrierBytes, used * kGroupWarps);
+      InitBarrier(shared + kValuesRead + i * kBarrierBytes, used * kGroupWarps);
+    }
+    PublishBarriers();
+    ArriveAnnouncing(shared + kQueriesReady, used * kTileBytes);
+    for (int i = 0; i < used; ++i) {
+      CopyTile(shared + kQueries + (kGroups - 1 - i) * kTileBytes, qkv_map, column, first_row + (last - i) * kTile,
+               shared + kQueriesReady);
+    }
+    for (int tile = 0; tile <= min(kAhead, last); ++tile) {
+      copy_keys(tile);
+      copy_values(tile);
+    }
   }
-
+  __syncthreads();
+  const int diagonal = last - (kGroups - 1 - group);  // this group's tile of queries, and its last tile of keys
+  if (diagonal < 0) return;
+  const uint32_t queries = shared + kQueries + group * kTileBytes;
+  const float scale = rsqrtf(static_cast<float>(kTile)) * kLog2E;
+  const bool speaks = threadIdx.x % 32 == 0;
   float out[32] = {};
   float s[32];
   uint32_t probabilities[16];
   Rows rows;
   float correction[2];
-  advance(0);
+  const auto await = [&](int ready, int tile) { AwaitPhase(shared + ready + tile % kStages * kBarrierBytes, tile / kStages & 1); };
+  const auto release = [&](int read, int tile) {
+    if (speaks) Arrive(shared + read + tile % kStages * kBarrierBytes);
+  };
+  AwaitPhase(shared + kQueriesReady, 0);
+  await(kKeysReady, 0);
   BeginProducts();
-  MultiplyTiles(s, my_queries, keys);
+  MultiplyTiles(s, queries, shared + kKeys);
   CommitProducts();
   WaitForProducts<0>(s);
+  release(kKeysRead, 0);
   if (diagonal == 0) HideLaterKeys(s);
   Normalise(s, scale, rows, correction);
   ToFragments(s, probabilities);
   for (int tile = 1; tile <= diagonal; ++tile) {
-    advance(tile);
+    await(kKeysReady, tile);
     BeginProducts();
-    MultiplyTiles(s, my_queries, keys + tile % kStages * kTileBytes);
+    MultiplyTiles(s, queries, shared + kKeys + tile % kStages * kTileBytes);
     CommitProducts();
-    MultiplyFragments(out, probabilities, values + (tile - 1) % kStages * kTileBytes, /*add=*/true);
+    await(kValuesReady, tile - 1);
+    MultiplyFragments(out, probabilities, shared + kValues + (tile - 1) % kStages * kTileBytes, /*add=*/true);
     CommitProducts();
+    if (copies && tile + kAhead <= last) {
+      copy_keys(tile + kAhead);
+      copy_values(tile + kAhead);
+    }
+    __syncwarp();
     WaitForProducts<1>(s);
+    release(kKeysRead, tile);
     if (tile == diagonal) HideLaterKeys(s);
     Normalise(s, scale, rows, correction);
+    KeepValues(s);  // left to itself the compiler waits first
     WaitForProducts<0>(out);
+    release(kValuesRead, tile - 1);
+    if (__any_sync(kFullWarp, correction[0] != 1.0f || correction[1] != 1.0f)) {
 #pragma unroll
-    for (int i = 0; i < 32; ++i) out[i] *= correction[i % 4 / 2];
+      for (int i = 0; i < 32; ++i) out[i] *= correction[i % 4 / 2];
+    }
     ToFragments(s, probabilities);
   }
-  advance(diagonal + 1);
+  await(kValuesReady, diagonal);
   BeginProducts();
-  MultiplyFragments(out, probabilities, values + diagonal % kStages * kTileBytes, /*add=*/true);
+  MultiplyFragments(out, probabilities, shared + kValues + diagonal % kStages * kTileBytes, /*add=*/true);
   CommitProducts();
   WaitForProducts<0>(out);
-  for (int tile = diagonal + 2; tile <= tiles; ++tile) advance(tile);
 
+  const HeadLayout layout = LayoutOfHead(shape, blockIdx.y);
   const int64_t row = static_cast<int64_t>(diagonal) * kTile;
   const float upper = QuadSum(rows.sum[0]);
   const float lower = QuadSum(rows.sum[1]);
@@ -141,10 +186,12 @@ int AttentionForward(const CudaAttentionShape& shape, const Bf16* qkv, Bf16* y, 
       code != cudaSuccess) {
     return static_cast<int>(code);
   }
+  CUtensorMap qkv_map;
+  if (const int code = DescribeTiles(qkv, shape.sequences * shape.context, 3 * shape.heads * kTile, &qkv_map); code != 0)
+    return code;
   const dim3 grid(static_cast<unsigned>((shape.context / kTile + kGroups - 1) / kGroups),
                   static_cast<unsigned>(shape.sequences * shape.heads));
-  Forward<<<grid, kThreads, kSharedBytes, stream>>>(shape, reinterpret_cast<const __nv_bfloat16*>(qkv),
-                                                    reinterpret_cast<__nv_bfloat16*>(y), log_sums);
+  Forward<<<grid, kThreads, kSharedBytes, stream>>>(shape, qkv_map, reinterpret_cast<__nv_bfloat16*>(y), log_sums);
   return static_cast<int>(cudaGetLastError());
 }
 

@@ -22,61 +22,33 @@ __device__ inline void CopyAsync(uint32_t to, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;\n" ::"r"(to), "l"(from) : "memory");
 }
 __device__ inline void CommitCopies() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
+// All but the last so many committed groups of this thread's are complete.
 template <int kPending>
-__device__ inline void WaitForCopies() {
+__device__ inline void AwaitCopies() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
-  // wgmma reads shared memory through another proxy than the copies wrote it.
-  asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
 }
 
-// Copies tiles from global memory, rows `stride` elements apart, by kThreads threads; a thread's place in a tile is found once.
-template <int kThreads>
-class TileLoader {
- public:
-  __device__ TileLoader(int64_t stride) : stride_(stride) {
-    const int thread = static_cast<int>(threadIdx.x) % kThreads;
-    from_ = thread / 8 * stride + thread % 8 * 8;
-    to_ = thread / 8 * 128 + (thread % 8 ^ (thread / 8 & 7)) * 16;
-  }
-
-  // `from`: the tile's first element.
-  __device__ void Load(uint32_t tile, const __nv_bfloat16* from) const {
-    constexpr int kRowStep = kThreads / 8;  // a multiple of 8: the swizzle stays
-#pragma unroll
-    for (int row = 0; row < kTile; row += kRowStep) {
-      if (row + kRowStep > kTile && static_cast<int>(threadIdx.x) % kThreads / 8 + row >= kTile) break;
-      CopyAsync(tile + to_ + row * 128, from + from_ + row * stride_);
-    }
-  }
-
- private:
-  int64_t stride_;
-  int64_t from_;
-  uint32_t to_;
-};
-
-// Of a tile whose rows run along K (for A: rows are M, for B: rows are N). Step k covers columns 16k .. 16k + 15.
-__device__ inline uint64_t AlongK(uint32_t tile, int k) {
-  return static_cast<uint64_t>(((tile + k * 32) & 0x3ffff) >> 4) | uint64_t{1} << 16 | uint64_t{1024 >> 4} << 32 |
-         uint64_t{1} << 62;
+// What the products know a tile by.
+__device__ inline uint64_t Describe(uint32_t tile) {
+  return static_cast<uint64_t>(tile >> 4) | uint64_t{1} << 16 | uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
 }
-// Of a tile whose rows are K and whose columns are N: B transposed. Step k covers rows 16k .. 16k + 15.
-__device__ inline uint64_t AcrossK(uint32_t tile, int k) {
-  return static_cast<uint64_t>(((tile + k * 2048) & 0x3ffff) >> 4) | uint64_t{1} << 16 | uint64_t{1024 >> 4} << 32 |
-         uint64_t{1} << 62;
-}
+// Of a described tile whose rows run along K (for A: rows are M, for B: rows are N). Step k covers columns 16k .. 16k + 15.
+__device__ inline uint64_t AlongK(uint64_t tile, int k) { return tile + static_cast<uint64_t>(k * 32 / 16); }
+// Of one whose rows are K and whose columns are M or N. Step k covers rows 16k .. 16k + 15.
+__device__ inline uint64_t AcrossK(uint64_t tile, int k) { return tile + static_cast<uint64_t>(k * 2048 / 16); }
 
 __device__ inline void BeginProducts() { asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory"); }
 __device__ inline void CommitProducts() { asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory"); }
-// Values that pending products write must not move across a wait.
+// Values that pending products write must not move across this.
+template <int kValues>
+__device__ inline void KeepValues(float (&values)[kValues]) {
+#pragma unroll
+  for (float& value : values) asm volatile("" : "+f"(value)::"memory");
+}
 template <int kPending, typename... Accumulators>
 __device__ inline void WaitForProducts(Accumulators&... accumulators) {
   asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(kPending) : "memory");
-  const auto keep = [](float(&values)[32]) {
-#pragma unroll
-    for (float& value : values) asm volatile("" : "+f"(value)::"memory");
-  };
-  (keep(accumulators), ...);
+  (KeepValues(accumulators), ...);
 }
 
 #define RM_ACCUMULATOR(d)                                                                                                       \
@@ -105,21 +77,58 @@ __device__ inline void Multiply(float (&d)[32], const uint32_t* a, uint64_t b, b
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
 }
 
-// d = A B^T of two whole tiles, rows along K.
-__device__ inline void MultiplyTiles(float (&d)[32], uint32_t a, uint32_t b) {
-#pragma unroll
-  for (int k = 0; k < 4; ++k) Multiply(d, AlongK(a, k), AlongK(b, k), k > 0);
+// d += A B with both in shared memory and across K: A's rows are K, its columns M.
+__device__ inline void MultiplyAcross(float (&d)[32], uint64_t a, uint64_t b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " RM_ACCUMULATOR_NAMES ", %32, %33, 1, 1, 1, 1, 1;\n"
+               : RM_ACCUMULATOR(d)
+               : "l"(a), "l"(b));
 }
-// d = or += A B with A in registers.
-__device__ inline void MultiplyFragments(float (&d)[32], const uint32_t (&a)[16], uint32_t b, bool add) {
+
+// d (64 x 32) = or += A B for 16 of K; both in shared memory, both along K.
+__device__ inline void Multiply(float (&d)[16], uint64_t a, uint64_t b, bool add) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, "
+      "%15}, "
+      "%16, %17, p, 1, 1, 0, 0;\n}\n"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]),
+        "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
+      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
+}
+
+// d = A B^T of two tiles, rows along K: whole ones, or 32 rows of B's from `b` on.
+template <int kValues>
+__device__ inline void MultiplyTiles(float (&d)[kValues], uint32_t a, uint32_t b) {
+  const uint64_t left = Describe(a);
+  const uint64_t right = Describe(b);
 #pragma unroll
-  for (int k = 0; k < 4; ++k) Multiply(d, &a[4 * k], AcrossK(b, k), add || k > 0);
+  for (int k = 0; k < 4; ++k) Multiply(d, AlongK(left, k), AlongK(right, k), k > 0);
+}
+// d = or += A B with A in registers: 16 or 8 words for 64 or 32 of K.
+template <int kWords>
+__device__ inline void MultiplyFragments(float (&d)[32], const uint32_t (&a)[kWords], uint32_t b, bool add) {
+  const uint64_t right = Describe(b);
+#pragma unroll
+  for (int k = 0; k < kWords / 4; ++k) Multiply(d, &a[4 * k], AcrossK(right, k), add || k > 0);
 }
 
 // An accumulator as the A of the next product: the layouts agree.
 __device__ inline void ToFragments(const float (&d)[32], uint32_t (&a)[16]) {
 #pragma unroll
   for (int i = 0; i < 16; ++i) a[i] = PackPair(d[2 * i], d[2 * i + 1]);
+}
+
+// Fragments of 64 x 32 to the columns of a tile from `column` on, a multiple of 16; rows as rows.
+__device__ inline void StoreFragments(const uint32_t (&a)[8], uint32_t tile, int column) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int row = static_cast<int>(threadIdx.x) % kGroupThreads / 32 * 16 + lane % 16;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};\n" ::"r"(
+                     tile + row * 128 + ((column / 8 + 2 * i + lane / 16) ^ (row & 7)) * 16),
+                 "r"(a[4 * i]), "r"(a[4 * i + 1]), "r"(a[4 * i + 2]), "r"(a[4 * i + 3])
+                 : "memory");
+  }
 }
 
 // The number of this thread's warpgroup, told to the compiler as what it is: one value for the whole warp. Products under
@@ -130,16 +139,64 @@ __device__ inline int GroupOfThread() { return __shfl_sync(kFullWarp, static_cas
 __device__ inline int AccumulatorRow() { return static_cast<int>(threadIdx.x) % kGroupThreads / 32 * 16 + threadIdx.x % 32 / 4; }
 __device__ inline int AccumulatorColumn(int j) { return 8 * j + static_cast<int>(threadIdx.x) % 4 * 2; }
 
+// Four threads that share a row have word i of each of its four pieces of four words; thread q gets all of piece q.
+__device__ inline void TransposeInQuad(uint32_t (&words)[4]) {
+#pragma unroll
+  for (int distance = 1; distance <= 2; distance *= 2) {
+    const bool is_upper = (threadIdx.x & distance) != 0;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      uint32_t& low = words[distance == 1 ? 2 * i : i];
+      uint32_t& high = words[distance == 1 ? 2 * i + 1 : i + 2];
+      const uint32_t received = __shfl_xor_sync(kFullWarp, is_upper ? low : high, distance);
+      (is_upper ? low : high) = received;
+    }
+  }
+}
+
 // Rows of an accumulator, scaled, to global memory as bf16.
 __device__ inline void StoreAccumulator(const float (&d)[32], float upper_scale, float lower_scale, __nv_bfloat16* to,
                                         int64_t stride) {
-  __nv_bfloat16* const upper = to + AccumulatorRow() * stride;
+  __nv_bfloat16* const mine = to + AccumulatorRow() * stride + threadIdx.x % 4 * 8;
 #pragma unroll
-  for (int j = 0; j < 8; ++j) {
-    *reinterpret_cast<uint32_t*>(upper + AccumulatorColumn(j)) = PackPair(d[4 * j] * upper_scale, d[4 * j + 1] * upper_scale);
-    *reinterpret_cast<uint32_t*>(upper + 8 * stride + AccumulatorColumn(j)) =
-        PackPair(d[4 * j + 2] * lower_scale, d[4 * j + 3] * lower_scale);
+  for (int half = 0; half < 2; ++half) {
+    const float scale = half == 0 ? upper_scale : lower_scale;
+#pragma unroll
+    for (int part = 0; part < 2; ++part) {
+      uint32_t words[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int at = 16 * part + 4 * j + 2 * half;
+        words[j] = PackPair(d[at] * scale, d[at + 1] * scale);
+      }
+      TransposeInQuad(words);
+      *reinterpret_cast<uint4*>(mine + 8 * half * stride + 32 * part) = {words[0], words[1], words[2], words[3]};
+    }
   }
+}
+
+// Sums over a warp's 16 rows of an accumulator: this thread's of columns WarpSumColumn() and the next.
+__device__ inline int WarpSumColumn() {
+  return AccumulatorColumn(static_cast<int>(threadIdx.x % 32 / 16 * 4 + threadIdx.x % 16 / 8 * 2 + threadIdx.x % 8 / 4));
+}
+// Of two threads 2 * kCount apart each keeps half of the values, added to the other's.
+template <int kCount>
+__device__ inline void AddHalves(float (&values)[16]) {
+  const bool is_upper = (threadIdx.x & (2 * kCount)) != 0;
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    const float received = __shfl_xor_sync(kFullWarp, is_upper ? values[i] : values[i + kCount], 2 * kCount);
+    values[i] = (is_upper ? values[i + kCount] : values[i]) + received;
+  }
+}
+__device__ inline float2 SumRowsOfWarp(const float (&d)[32]) {
+  float sums[16];
+#pragma unroll
+  for (int i = 0; i < 16; ++i) sums[i] = d[i / 2 * 4 + i % 2] + d[i / 2 * 4 + 2 + i % 2];
+  AddHalves<8>(sums);
+  AddHalves<4>(sums);
+  AddHalves<2>(sums);
+  return {sums[0], sums[1]};
 }
 
 __device__ inline float QuadSum(float value) {
@@ -166,8 +223,10 @@ struct HeadLayout {
 
 __device__ inline HeadLayout LayoutOfHead(const CudaAttentionShape& shape, int64_t head) {
   const int64_t channels = shape.heads * kTile;
-  const int64_t sequence = head / shape.heads;
-  const int64_t offset = head % shape.heads * kTile;
+  // 32 bits: a division of 64 takes a hundred instructions.
+  const auto heads = static_cast<uint32_t>(shape.heads);
+  const int64_t sequence = static_cast<uint32_t>(head) / heads;
+  const int64_t offset = static_cast<uint32_t>(head) % heads * kTile;
   return {.qkv_stride = 3 * channels,
           .y_stride = channels,
           .part = channels,

@@ -181,11 +181,18 @@ absl::Status GptPasses::BackwardLayer(const GptActivations& kept, size_t index) 
   RM_RETURN_IF_ERROR(LinearWeight(Projection(index), layer.attended, brief_.d_stream));
   RM_RETURN_IF_ERROR(LinearInput(Projection(index), brief_.d_stream, brief_.d_norm));
   if (!is_preparing_) {
-    RM_LAUNCH(AttentionBackward(attention_, layer.qkv, layer.attended, brief_.d_norm, layer.log_sums, brief_.row_products,
-                                brief_.d_wide, stream_));
+    RM_LAUNCH(AttentionBackward(attention_, layer.qkv, layer.attended, brief_.d_norm, layer.log_sums,
+                                {brief_.row_products, brief_.query_sums}, brief_.d_wide, brief_.partials, stream_));
+    RM_LAUNCH(AddPartials({.rows = AttentionSumRows(attention_),
+                           .channels = 3 * config_.own_channels(),
+                           .sums = {Gradients(offset.qkv_bias)},
+                           .accumulate = accumulate_},
+                          brief_.partials, stream_));
     RM_RETURN_IF_ERROR(profile_.Mark("attention backward", {.flops = 5 * AttentionProduct()}));
   }
-  RM_RETURN_IF_ERROR(LinearBackward(Qkv(index), layer.normed1, brief_.d_wide));
+  Linear qkv = Qkv(index);
+  qkv.bias = -1;  // its gradient came with attention's
+  RM_RETURN_IF_ERROR(LinearBackward(qkv, layer.normed1, brief_.d_wide));
   const int64_t ended_bias = index == 0 ? -1 : offsets_.layers[index - 1].contract_bias;
   return NormBackward({offset.norm1_scale, offset.norm1_shift, layer.stream, layer.mean1, layer.reciprocal1}, /*overwrite=*/false,
                       ended_bias);

@@ -30,6 +30,7 @@ int64_t PartialElements(const CudaGptConfig& config) {
   const int64_t rows = config.max_samples * config.context;
   return std::max({kLayerNormPartials * 3 * config.channels,
                    kColumnSumPartials * std::max(4 * config.own_channels(), config.channels),
+                   AttentionSumRows({config.max_samples, config.context, config.own_heads()}) * 3 * config.own_channels(),
                    MostEmbeddingPartials(rows) * config.channels});
 }
 
@@ -61,6 +62,7 @@ GptTensors::GptTensors(const CudaGptConfig& config, const GptParameters& paramet
   if (!config.part.is_last_stage()) brief.Add(&temporaries.d_exit, wide);
   brief.Add(&temporaries.d_wide, 4 * rows * config.own_channels());
   brief.Add(&temporaries.row_products, rows * config.own_heads());
+  brief.Add(&temporaries.query_sums, kAttentionBlocks * config.context * kHeadSize);
   brief.Add(&temporaries.row_losses, rows);
   brief.Add(&temporaries.row_hits, rows);
   if (!config.part.share.is_whole()) {

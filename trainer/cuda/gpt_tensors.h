@@ -69,6 +69,7 @@ struct GptTemporaries {
   Bf16* d_norm;           // (rows, channels)
   Bf16* d_wide;           // (rows, 4 * own channels)
   float* row_products;    // (sequences, heads, context)
+  float* query_sums;      // (kAttentionBlocks, context, 64)
   float* row_losses;      // (rows)
   int32_t* row_hits;      // (rows)
   SharedSoftmax softmax;  // (rows): where shares have parts of the vocabulary

@@ -6,6 +6,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 
@@ -182,9 +183,18 @@ struct CudaAttentionShape {
 // qkv (sequences, context, 3, heads, 64), y (sequences, context, heads, 64); log_sums (sequences, heads, context): log2 of each
 // row's sum of exp(score), kept for backward.
 int AttentionForward(const CudaAttentionShape& shape, const Bf16* qkv, Bf16* y, float* log_sums, cudaStream_t stream);
-// dqkv is written. row_products (sequences, heads, context): scratch.
+inline constexpr int64_t kAttentionBlocks = 132;  // of a backward pass: one for each multiprocessor of an H100
+struct CudaAttentionScratch {
+  float* row_products = nullptr;  // (sequences, heads, context)
+  float* query_sums = nullptr;    // (kAttentionBlocks, context, 64), at a multiple of 128 bytes
+};
+// Rows of column sums that the backward pass leaves for AddPartials.
+inline int64_t AttentionSumRows(const CudaAttentionShape& shape) {
+  return shape.sequences * 4 * std::min<int64_t>(3, shape.context / kAttentionTile);
+}
+// dqkv is written; column_sums (AttentionSumRows, 3, heads, 64): of dqkv.
 int AttentionBackward(const CudaAttentionShape& shape, const Bf16* qkv, const Bf16* y, const Bf16* dy, const float* log_sums,
-                      float* row_products, Bf16* dqkv, cudaStream_t stream);
+                      const CudaAttentionScratch& scratch, Bf16* dqkv, float* column_sums, cudaStream_t stream);
 
 }  // namespace ringmaster::trainer
 

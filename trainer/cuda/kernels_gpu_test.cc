@@ -274,15 +274,18 @@ TEST_F(Kernels, EmbeddingSharesAddUpToTheWhole) {
   EXPECT_LT(RelativeError(y.ReadFloats(), expected), kRounding);
 }
 
-class AttentionKernels : public GpuTest, public ::testing::WithParamInterface<int64_t> {};
+struct AttentionCase {
+  int64_t sequences = 0;
+  int64_t context = 0;
+};
+class AttentionKernels : public GpuTest, public ::testing::WithParamInterface<AttentionCase> {};
 
 TEST_P(AttentionKernels, ForwardAndBackwardAreTheCpus) {
-  const int64_t context = GetParam();
-  constexpr int64_t kSequences = 2;
+  const auto [sequences, context] = GetParam();
   constexpr int64_t kHeads = 3;
-  const int64_t rows = kSequences * context;
+  const int64_t rows = sequences * context;
   const int64_t channels = kHeads * kHeadSize;
-  const AttentionShape shape = {.sequences = kSequences, .context = context, .heads = kHeads, .head_size = kHeadSize};
+  const AttentionShape shape = {.sequences = sequences, .context = context, .heads = kHeads, .head_size = kHeadSize};
   const auto qkv = Normal(9, rows * 3 * channels);
   const auto dy = Normal(10, rows * channels);
   std::vector<float> probabilities(static_cast<size_t>(AttentionProbabilities(shape))),
@@ -292,11 +295,15 @@ TEST_P(AttentionKernels, ForwardAndBackwardAreTheCpus) {
   AttentionBackward(shape, qkv.data(), probabilities.data(), dy.data(), expected_dqkv.data(), scratch.data());
 
   OnDevice<Bf16> qkv_there(qkv), dy_there(dy), y(rows * channels), dqkv(rows * 3 * channels), again(rows * 3 * channels);
-  OnDevice<float> log_sums(rows * kHeads), products(rows * kHeads);
-  const CudaAttentionShape there = {kSequences, context, kHeads};
+  OnDevice<float> log_sums(rows * kHeads), products(rows * kHeads), query_sums(kAttentionBlocks * context * kHeadSize),
+      sums(3 * channels);
+  const CudaAttentionShape there = {sequences, context, kHeads};
+  const CudaAttentionScratch scratch_there = {products.get(), query_sums.get()};
+  OnDevice<float> partials(AttentionSumRows(there) * 3 * channels), partials_again(AttentionSumRows(there) * 3 * channels);
   ASSERT_EQ(AttentionForward(there, qkv_there.get(), y.get(), log_sums.get(), nullptr), 0);
   EXPECT_LT(RelativeError(y.ReadFloats(), expected_y), 2 * kRounding);
-  ASSERT_EQ(AttentionBackward(there, qkv_there.get(), y.get(), dy_there.get(), log_sums.get(), products.get(), dqkv.get(), nullptr),
+  ASSERT_EQ(AttentionBackward(there, qkv_there.get(), y.get(), dy_there.get(), log_sums.get(), scratch_there, dqkv.get(),
+                              partials.get(), nullptr),
             0);
   const auto found = dqkv.ReadFloats();
   for (int64_t part = 0; part < 3; ++part) {
@@ -309,12 +316,26 @@ TEST_P(AttentionKernels, ForwardAndBackwardAreTheCpus) {
     EXPECT_LT(RelativeError(a, b), 3 * kRounding) << "gradient of "
                                                   << "qkv"[part];
   }
-  ASSERT_EQ(
-      AttentionBackward(there, qkv_there.get(), y.get(), dy_there.get(), log_sums.get(), products.get(), again.get(), nullptr), 0);
+  // Sums over all rows.
+  ASSERT_EQ(AddPartials({.rows = AttentionSumRows(there), .channels = 3 * channels, .sums = {sums.get()}}, partials.get(), nullptr),
+            0);
+  std::vector<float> expected_sums(static_cast<size_t>(3 * channels));
+  for (size_t i = 0; i < expected_dqkv.size(); ++i) expected_sums[i % expected_sums.size()] += expected_dqkv[i];
+  EXPECT_LT(RelativeError(sums.ReadFloats(), expected_sums), 3 * kRounding);
+
+  ASSERT_EQ(AttentionBackward(there, qkv_there.get(), y.get(), dy_there.get(), log_sums.get(), scratch_there, again.get(),
+                              partials_again.get(), nullptr),
+            0);
   EXPECT_EQ(again.ReadFloats(), found);
+  EXPECT_EQ(partials_again.Read(), partials.Read());
 }
 
-INSTANTIATE_TEST_SUITE_P(Contexts, AttentionKernels, ::testing::Values(64, 128, 192, 1024));
+// A block has three tiles of keys at a time: contexts of fewer, of some more, and of whole threes; more heads than blocks of
+// threads.
+INSTANTIATE_TEST_SUITE_P(Contexts, AttentionKernels,
+                         ::testing::Values(AttentionCase{2, 64}, AttentionCase{2, 128}, AttentionCase{2, 192},
+                                           AttentionCase{2, 256}, AttentionCase{2, 320}, AttentionCase{2, 1024},
+                                           AttentionCase{90, 64}, AttentionCase{90, 256}));
 
 TEST_F(Kernels, TheNormIsThatOfTheSpansAndNothingBetween) {
   constexpr int64_t kCount = 40000;

@@ -7,7 +7,7 @@ namespace {
 
 constexpr int kWarps = 8;
 constexpr int kThreads = 32 * kWarps;
-constexpr int kForwardBlocks = 1056;
+constexpr int kForwardBlocks = 396;  // three for each multiprocessor of an H100
 constexpr float kEpsilon = 1e-5f;
 
 template <int kVectors>
@@ -21,36 +21,37 @@ __device__ bool Has(int i, int lane, int vectors) {
 }
 
 template <int kVectors>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kVectors <= 3 ? 3 : 1)
     Forward(CudaLayerNormShape shape, const uint4* residual, const uint4* branch, const uint4* scale, const uint4* shift,
             uint4* sum, uint4* y, float* means, float* reciprocals) {
   const int lane = threadIdx.x % 32;
   const int vectors = static_cast<int>(shape.channels / kVector);
   const float inverse = 1.0f / static_cast<float>(shape.channels);
   const int64_t step = static_cast<int64_t>(gridDim.x) * kWarps;
-  uint4 scales[kVectors];
-  uint4 shifts[kVectors];
-#pragma unroll
-  for (int i = 0; i < kVectors; ++i) {
-    if (!Has<kVectors>(i, lane, vectors)) continue;
-    scales[i] = scale[i * 32 + lane];
-    shifts[i] = shift[i * 32 + lane];
-  }
   for (int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32; row < shape.rows; row += step) {
+    // All loads before the first store, which might be to the same memory for all that the compiler knows.
+    uint4 before[kVectors];
+    uint4 added[kVectors];
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+      if (!Has<kVectors>(i, lane, vectors)) continue;
+      const int64_t at = row * vectors + i * 32 + lane;
+      before[i] = residual[at];
+      if (branch != nullptr) added[i] = branch[at];
+    }
     Row<kVectors> x;
     float total = 0;
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) {
       if (!Has<kVectors>(i, lane, vectors)) continue;
-      const int64_t at = row * vectors + i * 32 + lane;
-      Unpack(residual[at], x.values[i]);
+      Unpack(before[i], x.values[i]);
       if (branch != nullptr) {
-        float added[kVector];
-        Unpack(branch[at], added);
+        float more[kVector];
+        Unpack(added[i], more);
 #pragma unroll
-        for (int k = 0; k < kVector; ++k) x.values[i][k] += added[k];
+        for (int k = 0; k < kVector; ++k) x.values[i][k] += more[k];
         const uint4 rounded = Pack(x.values[i]);
-        sum[at] = rounded;
+        sum[row * vectors + i * 32 + lane] = rounded;
         Unpack(rounded, x.values[i]);  // what backward will read
       }
 #pragma unroll
@@ -70,8 +71,8 @@ __global__ void __launch_bounds__(kThreads)
       if (!Has<kVectors>(i, lane, vectors)) continue;
       float a[kVector];
       float b[kVector];
-      Unpack(scales[i], a);
-      Unpack(shifts[i], b);
+      Unpack(scale[i * 32 + lane], a);
+      Unpack(shift[i * 32 + lane], b);
 #pragma unroll
       for (int k = 0; k < kVector; ++k) a[k] = (x.values[i][k] - mean) * reciprocal * a[k] + b[k];
       y[row * vectors + i * 32 + lane] = Pack(a);
