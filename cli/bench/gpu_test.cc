@@ -64,7 +64,7 @@ class Gpu : public ::testing::Test {
     for (std::thread& thread : threads) thread.join();
   }
 
-  const RealClock clock_;
+  RealClock clock_;
   int gpus_ = 0;
 };
 
