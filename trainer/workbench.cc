@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "trainer/cuda/cuda_training.h"
-#include "trainer/cuda/product_choices.h"
+#include "trainer/kept_products.h"
 #include "trainer/model_state.h"
 
 namespace ringmaster::trainer {
@@ -41,12 +41,6 @@ absl::Status SetUpOnCpu(Workbench& bench) {
   }
   bench.optimizer = CreateOptimizer(bench.config.optimizer, *bench.model);
   return absl::OkStatus();
-}
-
-// Jobs with checkpoints in one place compute alike.
-std::optional<ProductChoices> KeptProducts(const v1::JobSpec& spec) {
-  if (spec.checkpoint().directory().empty()) return std::nullopt;
-  return ProductChoices(absl::StrCat(spec.checkpoint().directory(), "/products"));
 }
 
 absl::Status SetUpOnGpu(Workbench& bench, const v1::JobSpec& spec, int local_rank) {

@@ -26,7 +26,7 @@ train:
   optimizer: {{adamw: {{learning_rate: {learning_rate}, weight_decay: 0.1}}}}
   schedule: {{constant: {{warmup_steps: {warmup}}}}}
   clip_norm: 1.0
-  seed: 1
+  seed: {seed}
   log_every: 1
   validation_samples: 64
 checkpoint: {{directory: ./checkpoints, every_steps: {every}, keep: 2, memory_every: {memory_every}}}
@@ -44,11 +44,11 @@ class Job:
 
     def __init__(self, ringmaster, text, name, parallel, steps=121, every=40, micro_batch=16,
                  model="layers: 12, heads: 12, channels: 768, context: 1024", learning_rate="3.0e-4", warmup=20, spares=0,
-                 memory_every=0, options=()):
+                 memory_every=0, seed=1, options=()):
         self.ringmaster, self.name = ringmaster, name
         with open(f"{name}.yaml", "w") as out:
             out.write(JOB.format(name=name, parallel=parallel, model=model, micro_batch=micro_batch, learning_rate=learning_rate,
-                                 warmup=warmup, text=text, steps=steps, every=every, spares=spares, memory_every=memory_every))
+                                 warmup=warmup, text=text, steps=steps, every=every, spares=spares, memory_every=memory_every, seed=seed))
         self.process = subprocess.Popen([ringmaster, "run", f"{name}.yaml", "--state-dir", f"state-{name}", *options],
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.steps, self.lines, self.changed = [], [], threading.Condition()

@@ -1,6 +1,7 @@
 #include "trainer/spare/warm_up.h"
 
 #include <memory>
+#include <optional>
 #include <variant>
 
 #include "collectives/memory_rendezvous.h"
@@ -9,6 +10,7 @@
 #include "trainer/cuda/cuda_gpt.h"
 #include "trainer/data/dataset.h"
 #include "trainer/job_config.h"
+#include "trainer/kept_products.h"
 #include "trainer/models/create_model.h"
 
 namespace ringmaster::trainer {
@@ -53,16 +55,21 @@ absl::Status StepOneLayer(const v1::JobSpec& job, int world_size, int device) {
   RM_ASSIGN_OR_RETURN(const JobConfig config, ReadJobConfig(job, world_size));
   RM_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(job.data(), config.context));
   const auto& gpt = std::get<GptConfig>(config.model);
+  // Ranks that have parts of the model have kept products of other sizes.
+  const std::optional<ProductChoices> products = config.mesh.ranks_per_replica() == 1 ? KeptProducts(job) : std::nullopt;
   CudaGptConfig layer = {.layers = 1,
                          .heads = gpt.heads,
                          .channels = gpt.channels,
                          .context = gpt.context,
                          .vocabulary = dataset->shape().vocabulary,
                          .max_samples = config.micro_batch,
-                         .device = device};
+                         .device = device,
+                         .timed_products = products.has_value(),
+                         .kept_products = products.has_value() ? &*products : nullptr};
   const absl::Status status = StepOn(layer);
   if (!absl::IsResourceExhausted(status)) return status;
   layer.max_samples = 1;
+  layer.timed_products = false;  // nobody has asked for products of that size, nor will
   return StepOn(layer);
 }
 
