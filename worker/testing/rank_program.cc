@@ -102,7 +102,9 @@ int main(int argc, char** argv) {
       return std::atoi(next());
     } else if (is("kill")) {
       std::fflush(nullptr);
-      kill(getpid(), std::atoi(next()));
+      const int number = std::atoi(next());
+      if (number != SIGKILL && number != SIGSTOP) signal(number, SIG_DFL);  // a sanitizer's handler would exit with a code instead
+      kill(getpid(), number);
     } else if (is("wait")) {
       WaitForEver();
     } else {
