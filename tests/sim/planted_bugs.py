@@ -50,7 +50,7 @@ def check(mutations):
 
 def sources(tree):
     found = glob.glob("tests/sim/*.cc", root_dir=tree) + glob.glob("coordinator/core/*.cc", root_dir=tree)
-    found = [path for path in found if not path.endswith("_test.cc") and not path.endswith("scenario.cc")]
+    found = [path for path in found if not path.endswith("_test.cc") and not os.path.basename(path).startswith("scenario")]
     return sorted(found) + ["worker/core/worker_machine.cc", "common/check.cc", "tests/model/job_record.cc"]
 
 
