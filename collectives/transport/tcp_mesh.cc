@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/random.h>
@@ -19,10 +18,9 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
+#include "collectives/transport/tcp_endpoint.h"
 #include "collectives/transport/tcp_tuning.h"
 #include "common/status_macros.h"
 
@@ -31,7 +29,6 @@ namespace {
 
 // Strangers that connect and say nothing hold at most this many places; the oldest is dropped for a newcomer.
 constexpr size_t kMaxPending = 256;
-constexpr size_t kLongestLocalName = 64;
 
 struct Hello {
   uint64_t magic;
@@ -43,12 +40,11 @@ struct Hello {
 static_assert(sizeof(Hello) == 32);
 constexpr uint64_t kMagic = 0x31304c4c4f434d52;  // "RMCOLL01"
 
-struct Endpoint {
-  sockaddr_storage address{};
-  socklen_t length = 0;
+// A rank's, and how it is known.
+struct Peer {
+  TcpEndpoint endpoint;
   uint64_t secret = 0;
   std::string name;
-  bool same_host = false;  // then `address` is that of a Unix socket
 };
 
 absl::Status SystemError(absl::string_view what) { return absl::UnavailableError(absl::StrCat(what, ": ", strerror(errno))); }
@@ -65,52 +61,11 @@ int NumberOf(const TcpMeshOptions& options, int rank) {
   return options.members.empty() ? rank : options.members[static_cast<size_t>(rank)];
 }
 
+std::string NameOf(const TcpMeshOptions& options, int rank, const std::string& host, int64_t pid) {
+  return absl::StrCat("rank ", NumberOf(options, rank), " (host ", host, ", pid ", pid, ")");
+}
+
 std::string KeyOf(const TcpMeshOptions& options, int rank) { return absl::StrCat("collectives/", options.group, "/", rank); }
-
-absl::StatusOr<Endpoint> Resolve(const std::string& address, int port) {
-  addrinfo hints{};
-  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  if (const int error = getaddrinfo(address.c_str(), absl::StrCat(port).c_str(), &hints, &found); error != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", address, "\" is no numeric IPv4 or IPv6 address: ", gai_strerror(error)));
-  }
-  Endpoint endpoint;
-  endpoint.length = found->ai_addrlen;
-  std::memcpy(&endpoint.address, found->ai_addr, found->ai_addrlen);
-  freeaddrinfo(found);
-  return endpoint;
-}
-
-// Unix sockets have abstract names: a zero byte, then this. The system chooses them.
-Endpoint LocalEndpoint(const std::string& name) {
-  Endpoint endpoint;
-  sockaddr_un& address = reinterpret_cast<sockaddr_un&>(endpoint.address);
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path + 1, name.data(), name.size());
-  endpoint.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
-  endpoint.same_host = true;
-  return endpoint;
-}
-
-// "address port secret identity local-name pid host", in this order because a host's name may hold anything. Identity and local
-// name are "-" for a rank that shares nothing.
-absl::StatusOr<Endpoint> ParseEndpoint(const std::string& value, const TcpMeshOptions& options, int rank) {
-  const std::vector<std::string> words = absl::StrSplit(value, absl::MaxSplits(' ', 6));
-  int port = 0;
-  uint64_t secret = 0;
-  if (words.size() != 7 || words[4].size() > kLongestLocalName || !absl::SimpleAtoi(words[1], &port) || port < 1 || port > 65535 ||
-      !absl::SimpleAtoi(words[2], &secret)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("rank ", rank, " published \"", value,
-                     "\"; expected: address port secret identity local-name pid host. Is it the same version?"));
-  }
-  RM_ASSIGN_OR_RETURN(Endpoint endpoint, Resolve(words[0], port));
-  if (!options.host_identity.empty() && words[3] == options.host_identity) endpoint = LocalEndpoint(words[4]);
-  endpoint.secret = secret;
-  endpoint.name = absl::StrCat("rank ", NumberOf(options, rank), " (host ", words[6], ", pid ", words[5], ")");
-  return endpoint;
-}
 
 // A connection that is not yet known to be a peer's.
 struct Pending {
@@ -145,7 +100,7 @@ class Mesh {
 
  private:
   absl::Status Listen(Rendezvous& rendezvous) {
-    RM_ASSIGN_OR_RETURN(Endpoint endpoint, Resolve(options_.listen_address, 0));
+    RM_ASSIGN_OR_RETURN(TcpEndpoint endpoint, ResolveEndpoint(options_.listen_address, 0));
     listener_ = FileDescriptor(socket(endpoint.address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!listener_.valid()) return SystemError("socket");
     if (bind(listener_.get(), reinterpret_cast<sockaddr*>(&endpoint.address), endpoint.length) != 0) {
@@ -161,10 +116,14 @@ class Mesh {
     const int port = ntohs(reinterpret_cast<const sockaddr_in*>(&endpoint.address)->sin_port);
     if (getrandom(&secret_, sizeof(secret_), 0) != sizeof(secret_)) return SystemError("getrandom");
     RM_ASSIGN_OR_RETURN(const std::string local_name, ListenLocally());
-    return rendezvous.Publish(
-        KeyOf(options_, options_.rank),
-        absl::StrCat(options_.listen_address, " ", port, " ", secret_, " ", local_name.empty() ? "-" : options_.host_identity, " ",
-                     local_name.empty() ? "-" : local_name, " ", options_.pid, " ", options_.host));
+    const PublishedEndpoint published = {.address = options_.listen_address,
+                                         .port = port,
+                                         .secret = secret_,
+                                         .host_identity = local_name.empty() ? "" : options_.host_identity,
+                                         .local_name = local_name,
+                                         .pid = options_.pid,
+                                         .host = options_.host};
+    return rendezvous.Publish(KeyOf(options_, options_.rank), published.ToLine());
   }
 
   // For ranks of the same host: returns the name of a Unix socket, or nothing where this rank shares nothing.
@@ -185,7 +144,7 @@ class Mesh {
   }
 
   absl::Status AwaitEndpoints(Rendezvous& rendezvous) {
-    endpoints_.resize(options_.size);
+    others_.resize(options_.size);
     for (int peer = 0; peer < options_.size; ++peer) {
       if (peer == options_.rank) continue;
       const absl::StatusOr<std::string> value =
@@ -195,26 +154,28 @@ class Mesh {
             absl::StrCat("rank ", peer, " did not come to group ", options_.group, ": ", std::string(value.status().message())));
       }
       RM_RETURN_IF_ERROR(value.status());
-      RM_ASSIGN_OR_RETURN(endpoints_[peer], ParseEndpoint(*value, options_, peer));
-      peers_[peer].name = endpoints_[peer].name;
-      peers_[peer].same_host = endpoints_[peer].same_host;
+      RM_ASSIGN_OR_RETURN(const PublishedEndpoint published, PublishedEndpoint::Parse(*value, peer));
+      RM_ASSIGN_OR_RETURN(TcpEndpoint endpoint, published.SeenFrom(options_.host_identity));
+      peers_[peer].name = NameOf(options_, peer, published.host, published.pid);
+      peers_[peer].same_host = endpoint.is_local;
+      others_[peer] = {.endpoint = endpoint, .secret = published.secret, .name = peers_[peer].name};
       ++missing_;
     }
-    peers_[options_.rank].name =
-        absl::StrCat("rank ", NumberOf(options_, options_.rank), " (host ", options_.host, ", pid ", options_.pid, ")");
+    peers_[options_.rank].name = NameOf(options_, options_.rank, options_.host, options_.pid);
     return absl::OkStatus();
   }
 
   absl::Status Call(int peer) {
-    const Endpoint& endpoint = endpoints_[peer];
+    const Peer& other = others_[peer];
+    const TcpEndpoint& endpoint = other.endpoint;
     Pending pending;
     pending.peer = peer;
-    pending.hello = {kMagic, fingerprint_, endpoint.secret, options_.rank, peer};
+    pending.hello = {kMagic, fingerprint_, other.secret, options_.rank, peer};
     pending.socket = FileDescriptor(socket(endpoint.address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!pending.socket.valid()) return SystemError("socket");
     if (connect(pending.socket.get(), reinterpret_cast<const sockaddr*>(&endpoint.address), endpoint.length) != 0 &&
         errno != EINPROGRESS) {
-      return SystemError(absl::StrCat("connecting to ", endpoint.name));
+      return SystemError(absl::StrCat("connecting to ", other.name));
     }
     pending_.push_back(std::move(pending));
     return absl::OkStatus();
@@ -265,7 +226,7 @@ class Mesh {
 
   // We called: our Hello goes out, the peer's comes back.
   absl::Status AdvanceCall(Pending& pending) {
-    const std::string& name = endpoints_[pending.peer].name;
+    const std::string& name = others_[pending.peer].name;
     if (!pending.connected) {
       int error = 0;
       socklen_t length = sizeof(error);
@@ -301,7 +262,7 @@ class Mesh {
       pending.refused = true;
       return absl::OkStatus();
     }
-    const Hello answer{kMagic, fingerprint_, endpoints_[peer].secret, options_.rank, peer};
+    const Hello answer{kMagic, fingerprint_, others_[peer].secret, options_.rank, peer};
     // A new socket has room for 32 bytes.
     if (send(pending.socket.get(), &answer, sizeof(answer), MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(answer)) {
       pending.refused = true;
@@ -346,7 +307,7 @@ class Mesh {
   uint64_t secret_ = 0;
   FileDescriptor listener_;
   FileDescriptor local_listener_;
-  std::vector<Endpoint> endpoints_;
+  std::vector<Peer> others_;
   std::vector<TcpPeer> peers_;
   int missing_ = 0;
   std::list<Pending> pending_;
