@@ -48,7 +48,9 @@ void CheckMesh(FieldChecks& check) {
 void CheckLayout(FieldChecks& check) {
   if (check.Written("device") && check.spec().device() != "cpu" && check.spec().device() != "cuda" &&
       check.spec().device() != "auto") {
-    const std::string nearest = NearestName(check.spec().device(), {"cpu", "cuda", "auto"});
+    // By letters "gpu" is nearest to "cpu".
+    const std::string nearest =
+        check.spec().device() == "gpu" ? "cuda" : NearestName(check.spec().device(), {"cpu", "cuda", "auto"});
     check.Fail("device", absl::StrCat("expected cpu, cuda or auto, found \"", check.spec().device(), "\"",
                                       nearest.empty() ? "" : absl::StrCat("; did you mean \"", nearest, "\"?")));
   }

@@ -185,6 +185,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "model: belongs to the built-in trainer and cannot stand beside command"},
         BadSpec{"EmptyCommand", "name: a\ncommand: []\n", "job.yaml:2:1",
                 "expected a program and its arguments, found an empty list"},
+        BadSpec{"GpuForCuda", Replace("device: cpu", "device: gpu"), "job.yaml:3:1", "did you mean \"cuda\"?"},
         BadSpec{"NodesWithModel", Replace("device: cpu", "nodes: 2"), "job.yaml:3:1", "nodes: belongs to command jobs"},
         BadSpec{"NoSlots", kCommand + "slots_per_node: 0\n", "job.yaml:3:1", "expected 1 to 4096, found 0"},
         BadSpec{"DeviceName", Replace("cpu", "cpuu"), "job.yaml:3:1",
