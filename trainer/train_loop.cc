@@ -181,7 +181,7 @@ TrainResult TrainLoop::RunJoined(const Membership& member, const v1::JoinRespons
     result = absl::IsFailedPrecondition(devices.status()) ? BadInput(devices.status()) : FromPeers(devices.status());
   }
   if (!devices.ok() || devices->axes().is_alone()) return result;
-  bench_->gpt->Leave();
+  bench_->cuda->Leave();
   for (const MeshAxis axis : {MeshAxis::kData, MeshAxis::kPipeline, MeshAxis::kTensor}) ExposeDevices(axis, nullptr);
   // NCCL's own end waits for what peers that are gone would have to do.
   if (result.end != TrainEnd::kSucceeded) devices->Abort("this rank's epoch is over");
@@ -207,11 +207,11 @@ absl::Status TrainLoop::SetUp(const Membership& member, const v1::JoinResponse& 
 
 absl::StatusOr<DeviceGroups> TrainLoop::ConnectGpus(const Membership& member, Communicator& communicator) {
   DeviceGroups groups;
-  if (bench_->gpt == nullptr) return groups;
+  if (bench_->cuda == nullptr) return groups;
   if (communicator.size() > 1) {
     const JobConfig& config = bench_->config;
-    const DeviceConnection own = {.device = bench_->gpt->device(),
-                                  .unique_name = bench_->gpt->unique_name(),
+    const DeviceConnection own = {.device = bench_->cuda->device(),
+                                  .unique_name = bench_->cuda->unique_name(),
                                   .nccl = environment_.nccl(),
                                   .mesh = MeshOf(communicator.size()),
                                   .timeout = config.collective_timeout,
@@ -233,7 +233,7 @@ absl::StatusOr<DeviceGroups> TrainLoop::ConnectGpus(const Membership& member, Co
   }
   // Alone, the passes wait for what former groups have left without a bound.
   if (groups.axes().is_alone()) RM_RETURN_IF_ERROR(closer_.Finish());
-  const auto is_kept = bench_->gpt->Enter(groups.axes());
+  const auto is_kept = bench_->cuda->Enter(groups.axes());
   if (!is_kept.ok()) {
     for (const MeshAxis axis : {MeshAxis::kData, MeshAxis::kPipeline, MeshAxis::kTensor}) ExposeDevices(axis, nullptr);
     groups.Abort(std::string(is_kept.status().message()));
@@ -308,7 +308,7 @@ TrainResult TrainLoop::RunConnected(const Membership& member, const v1::JoinResp
   std::optional<HostPipelineStage> on_host;
   PipelineStage* pipeline = nullptr;
   if (mesh.pipeline > 1) {
-    pipeline = bench_->gpt.get();
+    pipeline = bench_->cuda->stage();
     if (pipeline == nullptr) pipeline = &on_host.emplace(*bench_->stage, syncs.pipeline());
   }
   Training training({.config = config,

@@ -29,7 +29,7 @@ absl::StatusOr<int64_t> TrainLoop::FindState(const Membership& member, const v1:
   const absl::Duration timeout = bench_->config.collective_timeout;
   RM_ASSIGN_OR_RETURN(const NewestState newest, FindNewestState(communicator, groups.shape, completed_, timeout));
   // With a rank its shard is gone, or its part of which no replica has a copy; what others have is of no use.
-  const bool is_sharded = bench_->gpt != nullptr && bench_->gpt->is_sharded();
+  const bool is_sharded = bench_->cuda != nullptr && bench_->cuda->is_sharded();
   const bool is_torn = !newest.is_complete || (is_sharded && !newest.is_everywhere);
   if (is_torn && is_sharded && bench_->config.memory_every > 0) {
     RM_ASSIGN_OR_RETURN(const int64_t step, RestoreShards(join, communicator));
@@ -39,9 +39,9 @@ absl::StatusOr<int64_t> TrainLoop::FindState(const Membership& member, const v1:
   if (is_torn || newest.step == kNoState) return LoadState(member, join, communicator);
   if (!newest.is_everywhere) {
     Communicator& twins = groups.data == nullptr ? communicator : *groups.data;
-    RM_RETURN_IF_ERROR(devices != nullptr ? bench_->gpt->FillFrom(newest.replica) : FillOverHost(twins, newest.replica));
+    RM_RETURN_IF_ERROR(devices != nullptr ? bench_->cuda->FillFrom(newest.replica) : FillOverHost(twins, newest.replica));
   } else if (devices != nullptr) {
-    RM_RETURN_IF_ERROR(bench_->gpt->ShareWeights());
+    RM_RETURN_IF_ERROR(bench_->cuda->ShareWeights());
   }
   if (communicator.rank() == 0) {
     environment_.print(absl::StrFormat("epoch %d goes on at step %d%s", member.identity.epoch.value(), newest.step,
@@ -56,7 +56,7 @@ absl::StatusOr<int64_t> TrainLoop::RestoreShards(const v1::JoinResponse& join, C
     ShardSteps steps;
     int64_t checkpoint;
   };
-  const Own own = {.steps = {.state = completed_, .copies = bench_->gpt->copied_steps()},
+  const Own own = {.steps = {.state = completed_, .copies = bench_->cuda->copied_steps()},
                    .checkpoint = join.checkpoints().empty() ? kNoState : join.checkpoints(0).step()};
   std::vector<Own> told(static_cast<size_t>(communicator.size()));
   RM_RETURN_IF_ERROR(communicator.AllGather(&own, told.data(), sizeof(Own), DataType::kU8, bench_->config.collective_timeout));
@@ -65,7 +65,7 @@ absl::StatusOr<int64_t> TrainLoop::RestoreShards(const v1::JoinResponse& join, C
   const int64_t step = NewestWholeStep(all);
   if (step == ShardSteps::kNone || step < told[0].checkpoint) return kNoState;
   completed_ = kNoState;  // until all of it is there
-  RM_RETURN_IF_ERROR(bench_->gpt->RestoreShards(step, all));
+  RM_RETURN_IF_ERROR(bench_->cuda->RestoreShards(step, all));
   if (communicator.rank() == 0) {
     environment_.print(absl::StrFormat("epoch goes on at step %d with the ranks' copies of lost shards", step));
   }

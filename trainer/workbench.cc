@@ -56,7 +56,7 @@ absl::Status SetUpOnGpu(Workbench& bench, const v1::JobSpec& spec, int local_ran
   if (!cuda.ok()) return absl::Status(cuda.status().code(), absl::StrCat("device cuda: ", cuda.status().message()));
   bench.model = std::move(cuda->model);
   bench.optimizer = std::move(cuda->optimizer);
-  bench.gpt = std::move(cuda->gpt);
+  bench.cuda = std::move(cuda->cuda);
   bench.arenas = std::move(cuda->arenas);
   return absl::OkStatus();
 }
@@ -84,9 +84,9 @@ absl::StatusOr<Workbench> SetUpWorkbench(const v1::JobSpec& spec, const RankNumb
 
 std::unique_ptr<Snapshot> SnapshotOf(const Workbench& bench, const StoredState& stored) {
   // Columns of tensors become rows on the host.
-  if (bench.gpt == nullptr || bench.config.mesh.tensor > 1) return std::make_unique<HostSnapshot>(stored.pieces());
-  return std::make_unique<DeviceSnapshot>(*bench.gpt, bench.arenas,
-                                          bench.gpt->is_sharded() ? KeptPieces(*bench.gpt, bench.tensors) : stored.pieces());
+  if (bench.cuda == nullptr || bench.config.mesh.tensor > 1) return std::make_unique<HostSnapshot>(stored.pieces());
+  return std::make_unique<DeviceSnapshot>(*bench.cuda, bench.arenas,
+                                          bench.cuda->is_sharded() ? KeptPieces(*bench.cuda, bench.tensors) : stored.pieces());
 }
 
 }  // namespace ringmaster::trainer

@@ -9,7 +9,7 @@
 #include "proto/job.pb.h"
 #include "trainer/checkpoint/layout.h"
 #include "trainer/checkpoint/snapshot.h"
-#include "trainer/cuda/cuda_gpt.h"
+#include "trainer/cuda/cuda_model.h"
 #include "trainer/cuda/device_snapshot.h"
 #include "trainer/data/dataset.h"
 #include "trainer/job_config.h"
@@ -29,7 +29,7 @@ struct Workbench {
   Stage* stage = nullptr;        // the same, on the CPU; null where each rank has a whole model
   int64_t parameters = 0;        // of the whole model
   std::unique_ptr<Optimizer> optimizer;
-  std::shared_ptr<CudaGpt> gpt;      // on a GPU: what both of them are; else null
+  std::shared_ptr<CudaModel> cuda;   // on a GPU: what both of them are; else null
   std::vector<HostArena> arenas;     // of it
   std::vector<StateTensor> tensors;  // of model and optimizer, as checkpoints name them
   std::vector<float> own_gradients;  // memory for a rank that was in a group and is alone now

@@ -47,7 +47,7 @@ absl::StatusOr<CudaGptConfig> ConfigOf(const TrainBenchOptions& options) {
                        .context = options.context,
                        .vocabulary = kBenchVocabulary,
                        .max_samples = options.sequences,
-                       .timed_products = options.timed_products};
+                       .options = {.timed_products = options.timed_products}};
 }
 
 absl::StatusOr<MeshShape> MeshOf(const TrainBenchOptions& options) {

@@ -30,7 +30,7 @@ absl::StatusOr<trainer::MeshShape> MeshOf(const TrainBenchOptions& options);
 int64_t MicroBatches(const TrainBenchOptions& options);  // of a replica's step
 
 // After an error `report` has what was measured before. `nvls_enable`: NcclLoadOptions. Errors: INVALID_ARGUMENT, options that do
-// not fit together; CudaGpt's, LoadNcclApi's, ConnectDevices'.
+// not fit together; CudaModel's, LoadNcclApi's, ConnectDevices'.
 absl::Status RunTrainBench(const TrainBenchOptions& options, const char* nvls_enable, const Clock& clock, TrainReport& report);
 
 }  // namespace ringmaster::cli

@@ -21,8 +21,8 @@ namespace {
 
 using trainer::Batch;
 using trainer::CudaArena;
-using trainer::CudaGpt;
 using trainer::CudaGptConfig;
+using trainer::CudaModel;
 using trainer::DeviceGroups;
 using trainer::LossSum;
 using trainer::MeshPlace;
@@ -49,7 +49,7 @@ void FillTokens(std::mt19937_64& random, Batch& batch) {
 }
 
 // Normal(0, 0.02), norms 1 and 0, biases 0.
-absl::Status SetWeights(CudaGpt& gpt) {
+absl::Status SetWeights(CudaModel& gpt) {
   std::vector<float> weights(static_cast<size_t>(gpt.arena_elements()));
   for (const Parameter& parameter : gpt.parameters()) {
     float* const values = weights.data() + parameter.offset;
@@ -75,9 +75,9 @@ absl::Status SetWeights(CudaGpt& gpt) {
 TrainBenchRank::TrainBenchRank(const TrainBenchOptions& options, const CudaGptConfig& config, Communicator& host,
                                const Clock& clock, TrainReport& report)
     : options_(options), config_(config), host_(host), clock_(clock), report_(report) {
-  config_.device = host.rank();
-  config_.sharded = options.zero;
-  config_.shard_copies = options.snapshots ? trainer::kMostShardCopies : 0;
+  config_.options.device = host.rank();
+  config_.options.sharded = options.zero;
+  config_.options.shard_copies = options.snapshots ? trainer::kMostShardCopies : 0;
 }
 
 absl::Status TrainBenchRank::Run(const absl::StatusOr<NcclApi*>& nccl, Rendezvous& rendezvous) {
@@ -123,7 +123,7 @@ absl::Status TrainBenchRank::SetUp(const MeshShape& mesh) {
                   .share = {.rank = place.tensor, .ranks = mesh.tensor},
                   .slots = SlotsOfStage(PipelineSchedule::kOneForwardOneBackward, pipeline, place.pipeline)};
   gpt_ = nullptr;  // two have no room
-  RM_ASSIGN_OR_RETURN(gpt_, CudaGpt::Create(config_));
+  RM_ASSIGN_OR_RETURN(gpt_, CreateCudaGpt(config_));
   std::mt19937_64 random(static_cast<uint64_t>(1 + place.data));
   batches_ = std::vector<Batch>(kBatches);
   for (Batch& batch : batches_) {
@@ -156,7 +156,7 @@ absl::StatusOr<LossSum> TrainBenchRank::Passes() {
   if (mesh_.pipeline == 1) return gpt_->ForwardBackward(batch(number_), scale, /*completes_step=*/true);
   const PipelineShape shape = {.stages = mesh_.pipeline, .micro_batches = static_cast<int>(MicroBatches(options_))};
   return RunPipeline(
-      PlanOfStage(PipelineSchedule::kOneForwardOneBackward, shape, config_.part.stage), *gpt_,
+      PlanOfStage(PipelineSchedule::kOneForwardOneBackward, shape, config_.part.stage), *gpt_->stage(),
       [&](const PipelinePass& pass) -> const Batch& { return batch(number_ + pass.micro_batch); }, scale);
 }
 

@@ -29,7 +29,7 @@ class TrainBenchRank {
   TrainBenchRank(const TrainBenchOptions& options, const trainer::CudaGptConfig& config, Communicator& host, const Clock& clock,
                  TrainReport& report);
 
-  // Times one GPU alone, all apart, and all together. FAILED_PRECONDITION: fewer GPUs than ranks. Others: CudaGpt's,
+  // Times one GPU alone, all apart, and all together. FAILED_PRECONDITION: fewer GPUs than ranks. Others: CudaModel's,
   // ConnectDevices'.
   absl::Status Run(const absl::StatusOr<NcclApi*>& nccl, Rendezvous& rendezvous);
 
@@ -61,7 +61,7 @@ class TrainBenchRank {
   TrainReport& report_;
   trainer::MeshShape mesh_;  // of those that step together
   std::vector<trainer::Batch> batches_;
-  std::unique_ptr<trainer::CudaGpt> gpt_;
+  std::unique_ptr<trainer::CudaModel> gpt_;
   int64_t number_ = 1;  // of the next step
   double loss_ = 0;     // of the last step; of a replica one rank has it
 };

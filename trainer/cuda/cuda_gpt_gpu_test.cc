@@ -49,8 +49,8 @@ class CudaGptTest : public GpuTest {
     gpu_ = NewGpt();
   }
 
-  std::unique_ptr<CudaGpt> NewGpt(const CudaGptConfig& config = kConfig) {
-    auto gpt = CudaGpt::Create(config);
+  std::unique_ptr<CudaModel> NewGpt(const CudaGptConfig& config = kConfig) {
+    auto gpt = CreateCudaGpt(config);
     EXPECT_OK(gpt);
     if (!gpt.ok()) return nullptr;
     std::vector<float> weights(static_cast<size_t>((*gpt)->arena_elements()));
@@ -66,7 +66,7 @@ class CudaGptTest : public GpuTest {
     return *std::move(gpt);
   }
 
-  std::vector<float> Arena(CudaGpt& gpt, CudaArena arena) {
+  std::vector<float> Arena(CudaModel& gpt, CudaArena arena) {
     std::vector<float> values(static_cast<size_t>(gpt.arena_elements()));
     EXPECT_OK(gpt.GetArena(arena, values));
     return values;
@@ -87,7 +87,7 @@ class CudaGptTest : public GpuTest {
   }
 
   std::unique_ptr<Model> cpu_;
-  std::unique_ptr<CudaGpt> gpu_;
+  std::unique_ptr<CudaModel> gpu_;
 };
 
 TEST_F(CudaGptTest, LossAndGradientsOfAnAccumulatedStepAreTheCpus) {
@@ -110,11 +110,11 @@ TEST_F(CudaGptTest, ProductsThatWereKeptGiveTheSameBits) {
   std::filesystem::remove_all(directory);
   const ProductChoices choices(directory);
   CudaGptConfig config = kConfig;
-  config.timed_products = true;
-  config.kept_products = &choices;
+  config.options.timed_products = true;
+  config.options.kept_products = &choices;
   std::vector<std::vector<float>> gradients;
   for (int run = 0; run < 3; ++run) {
-    const std::unique_ptr<CudaGpt> gpt = NewGpt(config);
+    const std::unique_ptr<CudaModel> gpt = NewGpt(config);
     ASSERT_NE(gpt, nullptr);
     ASSERT_OK(gpt->ForwardBackward(SomeBatch(3, 1), 1.0f / (3 * kContext), /*completes_step=*/true));
     ASSERT_OK(gpt->GradientNorm());
@@ -124,7 +124,7 @@ TEST_F(CudaGptTest, ProductsThatWereKeptGiveTheSameBits) {
   ASSERT_TRUE(std::filesystem::exists(directory));
   // A choice that is damaged is said, not replaced.
   std::ofstream(std::filesystem::directory_iterator(directory)->path()) << "nothing";
-  EXPECT_THAT(CudaGpt::Create(config), StatusIs(absl::StatusCode::kDataLoss, ::testing::HasSubstr(directory)));
+  EXPECT_THAT(CreateCudaGpt(config), StatusIs(absl::StatusCode::kDataLoss, ::testing::HasSubstr(directory)));
 }
 
 TEST_F(CudaGptTest, ACopyHasTheStateBeforeTheUpdatesThatFollowIt) {
@@ -178,7 +178,7 @@ TEST_F(CudaGptTest, GivesTheSameBitsAgain) {
   ASSERT_NE(other, nullptr);
   for (int64_t step = 1; step <= 3; ++step) {
     const Batch batch = SomeBatch(3, static_cast<uint32_t>(step));
-    for (CudaGpt* gpt : {gpu_.get(), other.get()}) {
+    for (CudaModel* gpt : {gpu_.get(), other.get()}) {
       ASSERT_OK(gpt->ForwardBackward(batch, 0.01f, true).status());
       ASSERT_OK(gpt->GradientNorm().status());
       ASSERT_OK(gpt->Update({.step = step, .learning_rate = 1e-3, .weight_decay = 0.1}));
@@ -201,10 +201,10 @@ TEST_F(CudaGptTest, EvaluateLeavesGradientsAlone) {
 TEST_F(CudaGptTest, RefusesWhatTheKernelsCannotDo) {
   CudaGptConfig config = kConfig;
   config.heads = 4;
-  EXPECT_THAT(CudaGpt::Create(config), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("64 channels in each")));
+  EXPECT_THAT(CreateCudaGpt(config), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("64 channels in each")));
   config = kConfig;
   config.context = 100;
-  EXPECT_THAT(CudaGpt::Create(config), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("multiple of 64")));
+  EXPECT_THAT(CreateCudaGpt(config), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("multiple of 64")));
   Batch batch = SomeBatch(3, 1);
   batch.targets[5] = kVocabulary;
   EXPECT_THAT(gpu_->ForwardBackward(batch, 1.0f, true),

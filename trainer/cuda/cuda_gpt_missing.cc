@@ -2,7 +2,7 @@
 
 namespace ringmaster::trainer {
 
-absl::StatusOr<std::unique_ptr<CudaGpt>> CudaGpt::Create(const CudaGptConfig&) {
+absl::StatusOr<std::unique_ptr<CudaModel>> CreateCudaGpt(const CudaGptConfig&) {
   return absl::UnimplementedError("this executable was built without CUDA: build it where nvcc and the CUDA headers are installed");
 }
 

@@ -218,8 +218,8 @@ TEST_F(CudaStagesTest, APipelinesFirstLossIsTheWholesToTheBit) {
 
 // An epoch may end between a forward pass and its loss.
 TEST_F(CudaStagesTest, ANewGroupBeginsWithoutTheLossesOfTheLast) {
-  ASSERT_OK_AND_ASSIGN(const auto gpt, CudaGpt::Create(kConfig));
-  ASSERT_OK(gpt->Forward(/*slot=*/0, SomeBatch(2, 1), 1.0f));
+  ASSERT_OK_AND_ASSIGN(const auto gpt, CreateCudaGpt(kConfig));
+  ASSERT_OK(gpt->stage()->Forward(/*slot=*/0, SomeBatch(2, 1), 1.0f));
   ASSERT_OK(gpt->Enter({}).status());
   ASSERT_OK_AND_ASSIGN(const LossSum sum, gpt->Evaluate(SomeBatch(1, 1)));
   EXPECT_EQ(sum.units, kContext);
@@ -229,18 +229,18 @@ TEST_F(CudaStagesTest, ANewGroupBeginsWithoutTheLossesOfTheLast) {
 TEST_F(CudaStagesTest, WhatHasNoPassSaysSo) {
   CudaGptConfig config = kConfig;
   config.part = {.stage = 1, .stages = 2};
-  ASSERT_OK_AND_ASSIGN(const auto stage, CudaGpt::Create(config));
+  ASSERT_OK_AND_ASSIGN(const auto stage, CreateCudaGpt(config));
   EXPECT_THAT(stage->Evaluate(SomeBatch(1, 1)),
               StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("stage 1 of 2")));
   config.part = {.share = {.rank = 1, .ranks = 2}};
-  ASSERT_OK_AND_ASSIGN(const auto share, CudaGpt::Create(config));
+  ASSERT_OK_AND_ASSIGN(const auto share, CreateCudaGpt(config));
   EXPECT_THAT(share->Evaluate(SomeBatch(1, 1)),
               StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("share 1 of 2")));
   config.part = {.share = {.rank = 0, .ranks = 3}};
-  EXPECT_THAT(CudaGpt::Create(config), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("3 shares")));
+  EXPECT_THAT(CreateCudaGpt(config), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("3 shares")));
   config.part = {.share = {.rank = 0, .ranks = 2}};
-  config.sharded = true;
-  EXPECT_THAT(CudaGpt::Create(config), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("ZeRO-1")));
+  config.options.sharded = true;
+  EXPECT_THAT(CreateCudaGpt(config), StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("ZeRO-1")));
 }
 
 using CudaShardsTest = CudaPartsTest;

@@ -100,7 +100,7 @@ class Parts {
     return EnterAll();
   }
 
-  CudaGpt& gpt(int rank) { return *this->rank(rank).gpt; }
+  CudaModel& gpt(int rank) { return *this->rank(rank).gpt; }
   MeshPlace place(int rank) const { return PlaceOf(rank, layout_.mesh); }
   int ranks() const { return layout_.mesh.ranks(); }
 
@@ -183,7 +183,7 @@ class Parts {
 
  private:
   struct Rank {
-    std::unique_ptr<CudaGpt> gpt;
+    std::unique_ptr<CudaModel> gpt;
     std::unique_ptr<OneGpuSync> data, pipeline, tensor;
     double norm = 0;
 
@@ -200,14 +200,14 @@ class Parts {
     const MeshShape& mesh = layout_.mesh;
     const MeshPlace at = place(rank);
     CudaGptConfig config = kConfig;
-    config.sharded = layout_.sharded;
-    config.shard_copies = layout_.sharded ? kMostShardCopies : 0;
+    config.options.sharded = layout_.sharded;
+    config.options.shard_copies = layout_.sharded ? kMostShardCopies : 0;
     config.part = {.stage = at.pipeline,
                    .stages = mesh.pipeline,
                    .share = {.rank = at.tensor, .ranks = mesh.tensor},
                    .slots = SlotsOfStage(layout_.schedule, {.stages = mesh.pipeline, .micro_batches = kMicroBatches}, at.pipeline)};
     Rank& own = this->rank(rank);
-    RM_ASSIGN_OR_RETURN(own.gpt, CudaGpt::Create(config));
+    RM_ASSIGN_OR_RETURN(own.gpt, CreateCudaGpt(config));
     const auto join = [](std::vector<std::unique_ptr<OneGpuMeeting>>& meetings, int colour, int place, int size) {
       return size == 1 ? nullptr : std::make_unique<OneGpuSync>(*meetings[static_cast<size_t>(colour)], place);
     };
@@ -217,7 +217,7 @@ class Parts {
     return absl::OkStatus();
   }
 
-  static absl::Status SetWeights(CudaGpt& gpt, const Model& whole) {
+  static absl::Status SetWeights(CudaModel& gpt, const Model& whole) {
     std::vector<float> weights(static_cast<size_t>(gpt.arena_elements()));
     for (const Parameter& parameter : gpt.parameters()) {
       const auto from = std::ranges::find(whole.parameters(), parameter.name, &Parameter::name);
@@ -238,7 +238,7 @@ class Parts {
     RM_ASSIGN_OR_RETURN(
         const LossSum sum,
         RunPipeline(
-            PlanOfStage(schedule, shape, place(rank).pipeline), gpt(rank),
+            PlanOfStage(schedule, shape, place(rank).pipeline), *gpt(rank).stage(),
             [&](const PipelinePass& pass) -> const Batch& { return batches[static_cast<size_t>(pass.micro_batch)]; }, scale));
     losses.Add(sum);
     return absl::OkStatus();

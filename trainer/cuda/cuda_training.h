@@ -1,5 +1,5 @@
-// CudaGpt as the train loop knows a model and its optimizer: weights, optimiser state and, for ranks that share a GPU, gradients
-// have copies on the host, where checkpoints, recovery and collectives read and write them. One thread.
+// A CudaModel as the train loop knows a model and its optimizer: weights, optimiser state and, for ranks that share a GPU,
+// gradients have copies on the host, where checkpoints, recovery and collectives read and write them. One thread.
 #ifndef RINGMASTER_TRAINER_CUDA_CUDA_TRAINING_H_
 #define RINGMASTER_TRAINER_CUDA_CUDA_TRAINING_H_
 
@@ -17,11 +17,11 @@
 
 namespace ringmaster::trainer {
 
-// All share the device's memory; any may go first. `gpt` joins and leaves groups, and has the passes of one stage of several.
+// All share the device's memory; any may go first. `cuda` joins and leaves groups, and has the passes of one stage of several.
 struct CudaTraining {
   std::unique_ptr<Model> model;
   std::unique_ptr<Optimizer> optimizer;
-  std::shared_ptr<CudaGpt> gpt;
+  std::shared_ptr<CudaModel> cuda;
   std::vector<HostArena> arenas;  // where weights and optimiser state are copied to
 };
 
@@ -29,7 +29,7 @@ struct CudaTrainingOptions {
   int64_t max_samples = 0;
   AdamWConfig optimizer;
   int device = 0;            // counted round, where there are fewer
-  bool sharded = false;      // CudaGptConfig::sharded
+  bool sharded = false;      // CudaOptions::sharded
   int64_t copies_every = 0;  // steps: AdamWUpdate::copies_shards; 0: never
   ModelPart part = {};
   // Products run as fast as was once found, and is kept, so that runs and resumed runs give the same bits; null: as cuBLASLt
@@ -37,7 +37,7 @@ struct CudaTrainingOptions {
   const ProductChoices* kept_products = nullptr;
 };
 
-// Errors: CudaGpt::Create's and CreateModel's.
+// Errors: CreateCudaGpt's and CreateModel's.
 absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const SampleShape& shape,
                                                 const CudaTrainingOptions& options);
 

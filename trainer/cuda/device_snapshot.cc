@@ -8,8 +8,8 @@
 
 namespace ringmaster::trainer {
 
-DeviceSnapshot::DeviceSnapshot(CudaGpt& gpt, std::vector<HostArena> arenas, std::vector<TensorPiece> pieces)
-    : gpt_(gpt), arenas_(std::move(arenas)), pieces_(std::move(pieces)) {
+DeviceSnapshot::DeviceSnapshot(CudaModel& model, std::vector<HostArena> arenas, std::vector<TensorPiece> pieces)
+    : model_(model), arenas_(std::move(arenas)), pieces_(std::move(pieces)) {
   for (const HostArena& arena : arenas_) {
     const auto size = static_cast<int64_t>(arena.values.size());
     int64_t first = size;
@@ -28,16 +28,16 @@ DeviceSnapshot::DeviceSnapshot(CudaGpt& gpt, std::vector<HostArena> arenas, std:
 }
 
 absl::Status DeviceSnapshot::WarmUp() {
-  for (const HostArena& arena : arenas_) RM_RETURN_IF_ERROR(gpt_.Pin(arena.values));
+  for (const HostArena& arena : arenas_) RM_RETURN_IF_ERROR(model_.Pin(arena.values));
   return absl::OkStatus();
 }
 
-std::vector<TensorPiece> KeptPieces(const CudaGpt& gpt, const std::vector<StateTensor>& tensors) {
-  const std::vector<Parameter>& parameters = gpt.parameters();
+std::vector<TensorPiece> KeptPieces(const CudaModel& model, const std::vector<StateTensor>& tensors) {
+  const std::vector<Parameter>& parameters = model.parameters();
   std::vector<TensorPiece> pieces;
   for (size_t i = 0; i < tensors.size(); ++i) {
     const int64_t offset = parameters[i % parameters.size()].offset;
-    for (const ArenaRange& range : gpt.kept()) {
+    for (const ArenaRange& range : model.kept()) {
       const int64_t begin = std::max<int64_t>(range.begin - offset, 0);
       const int64_t end = std::min<int64_t>(range.end - offset, static_cast<int64_t>(tensors[i].values.size()));
       if (begin < end) pieces.push_back({tensors[i].name, tensors[i].shape, begin, end, tensors[i].values.data() + begin});

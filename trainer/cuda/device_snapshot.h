@@ -7,7 +7,7 @@
 
 #include "trainer/checkpoint/layout.h"
 #include "trainer/checkpoint/snapshot.h"
-#include "trainer/cuda/cuda_gpt.h"
+#include "trainer/cuda/cuda_model.h"
 
 namespace ringmaster::trainer {
 
@@ -19,24 +19,24 @@ struct HostArena {
 
 class DeviceSnapshot final : public Snapshot {
  public:
-  // `pieces` point into `arenas`. `gpt` and the arenas' memory outlive this.
-  DeviceSnapshot(CudaGpt& gpt, std::vector<HostArena> arenas, std::vector<TensorPiece> pieces);
+  // `pieces` point into `arenas`. `model` and the arenas' memory outlive this.
+  DeviceSnapshot(CudaModel& model, std::vector<HostArena> arenas, std::vector<TensorPiece> pieces);
 
   absl::Status Allocate() override { return absl::OkStatus(); }
   absl::Status WarmUp() override;
-  absl::Status Take() override { return gpt_.BeginCopy(copies_); }
-  absl::Status Await() override { return gpt_.AwaitCopy(); }
+  absl::Status Take() override { return model_.BeginCopy(copies_); }
+  absl::Status Await() override { return model_.AwaitCopy(); }
   const std::vector<TensorPiece>& pieces() const override { return pieces_; }
 
  private:
-  CudaGpt& gpt_;
+  CudaModel& model_;
   const std::vector<HostArena> arenas_;
   const std::vector<TensorPiece> pieces_;
   std::vector<CudaArenaCopy> copies_;  // one of each arena: from the first of the pieces to the last
 };
 
 // What this rank keeps of sharded state. `tensors`: of all arenas, each in the order of the parameters.
-std::vector<TensorPiece> KeptPieces(const CudaGpt& gpt, const std::vector<StateTensor>& tensors);
+std::vector<TensorPiece> KeptPieces(const CudaModel& model, const std::vector<StateTensor>& tensors);
 
 }  // namespace ringmaster::trainer
 

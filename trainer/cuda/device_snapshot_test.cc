@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,9 +16,9 @@ using ::testing::ElementsAre;
 constexpr int64_t kElements = 100;
 
 // A device whose arenas hold arena * 1000 + element, and that copies when it is awaited.
-class FakeGpt final : public CudaGpt {
+class FakeModel final : public CudaModel {
  public:
-  explicit FakeGpt(std::vector<ArenaRange> kept) : kept_(std::move(kept)) {
+  explicit FakeModel(std::vector<ArenaRange> kept) : kept_(std::move(kept)) {
     parameters_ = {{.name = "w", .shape = {40}, .offset = 0, .size = 40}, {.name = "b", .shape = {30}, .offset = 64, .size = 30}};
   }
 
@@ -59,10 +58,7 @@ class FakeGpt final : public CudaGpt {
   absl::Status GetArena(CudaArena, std::span<float>) override { return absl::OkStatus(); }
   absl::StatusOr<LossSum> ForwardBackward(const Batch&, float, bool) override { return LossSum{}; }
   absl::StatusOr<LossSum> Evaluate(const Batch&) override { return LossSum{}; }
-  absl::Status Exchange(const PipelineExchange&, int) override { return absl::OkStatus(); }
-  absl::Status Forward(int, const Batch&, std::optional<float>) override { return absl::OkStatus(); }
-  absl::Status Backward(int, bool) override { return absl::OkStatus(); }
-  absl::StatusOr<LossSum> TakeLosses() override { return LossSum{}; }
+  PipelineStage* stage() override { return nullptr; }
   absl::StatusOr<double> GradientNorm() override { return 0; }
   absl::Status Update(const AdamWUpdate&) override { return absl::OkStatus(); }
   absl::Status WaitUntilIdle() override { return absl::OkStatus(); }
@@ -99,7 +95,7 @@ class DeviceSnapshotTest : public ::testing::Test {
 };
 
 TEST_F(DeviceSnapshotTest, OnlyWhatIsStored_IsPinnedOnceAndCopied) {
-  FakeGpt gpt({{0, kElements}});
+  FakeModel gpt({{0, kElements}});
   // The second of two ranks: from the middle of the weights' last tensor to the moments' first.
   DeviceSnapshot snapshot(gpt, Arenas(), {{"model/b", {30}, 10, 30, &weights_[74]}, {"adamw.m/w", {40}, 0, 40, moments_.data()}});
   ASSERT_OK(snapshot.Allocate());
@@ -121,7 +117,7 @@ TEST_F(DeviceSnapshotTest, OnlyWhatIsStored_IsPinnedOnceAndCopied) {
 }
 
 TEST_F(DeviceSnapshotTest, OfShardedState_WhatIsKeptIsStored) {
-  FakeGpt gpt({{10, 20}, {30, 70}});
+  FakeModel gpt({{10, 20}, {30, 70}});
   const std::vector<TensorPiece> pieces = KeptPieces(gpt, Tensors());
   std::vector<std::string> ranges;
   for (const TensorPiece& piece : pieces) {

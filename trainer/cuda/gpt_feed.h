@@ -7,9 +7,9 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "trainer/cuda/data_exchange.h"
 #include "trainer/cuda/device_memory.h"
 #include "trainer/cuda/embedding_order.h"
-#include "trainer/cuda/gpt_exchange.h"
 #include "trainer/cuda/gpt_tensors.h"
 #include "trainer/data/batch.h"
 
@@ -21,7 +21,7 @@ class GptFeed {
   struct Parts {
     const CudaGptConfig& config;
     const GptTensors& tensors;
-    GptExchange& exchange;
+    DataExchange& exchange;
     cudaStream_t stream;
   };
 

@@ -223,7 +223,7 @@ absl::Status GptPasses::Loss(int slot, const LossOptions& options) {
   } else {
     RM_RETURN_IF_ERROR(SharedLoss(kept, shape, options));
   }
-  RM_LAUNCH(AddLosses(options.used, brief_.row_losses, brief_.row_hits, options.accumulate, &brief_.output->loss, stream_));
+  RM_LAUNCH(AddLosses(options.used, brief_.row_losses, brief_.row_hits, options.accumulate, &tensors_.output->loss, stream_));
   return profile_.Mark("loss", {.bytes = (options.gradient ? 4.0 : 2.0) * static_cast<double>(rows_ * shape.stride)});
 }
 

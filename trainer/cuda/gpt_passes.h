@@ -6,8 +6,8 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "trainer/cuda/data_exchange.h"
 #include "trainer/cuda/gemm_plans.h"
-#include "trainer/cuda/gpt_exchange.h"
 #include "trainer/cuda/gpt_peers.h"
 #include "trainer/cuda/gpt_tensors.h"
 #include "trainer/cuda/step_profile.h"
@@ -23,7 +23,7 @@ class GptPasses {
     const GptTensors& tensors;
     GemmPlans& products;
     StepProfile& profile;
-    GptExchange& exchange;
+    DataExchange& exchange;
     GptPeers& peers;
     cudaStream_t stream;
   };
@@ -124,7 +124,7 @@ class GptPasses {
   const GptTemporaries& brief_;
   GemmPlans& products_;
   StepProfile& profile_;
-  GptExchange& exchange_;
+  DataExchange& exchange_;
   GptPeers& peers_;
   const cudaStream_t stream_;
   const int64_t rows_;

@@ -48,12 +48,9 @@ GptInput::GptInput(char* memory, int64_t rows) {
 
 int64_t InputBytes(int64_t rows) { return InputLayout(rows).total; }
 
-GptTensors::GptTensors(const CudaGptConfig& config, const GptParameters& parameters) {
+GptTensors::GptTensors(const CudaGptConfig& config, const GptParameters& parameters) : StateTensors(parameters.elements()) {
   const int64_t rows = config.max_samples * config.context;
   const int64_t wide = rows * config.channels;
-  gradient_arena_.Add(&gradients, parameters.elements());
-  rounded_arena_.Add(&rounded, parameters.elements());
-
   activations.resize(static_cast<size_t>(config.part.slots));
   for (GptActivations& slot : activations) Keep(config, slot);
 
@@ -71,7 +68,6 @@ GptTensors::GptTensors(const CudaGptConfig& config, const GptParameters& paramet
     brief.Add(&temporaries.softmax.sums, 2 * rows);
   }
   brief.Add(&temporaries.partials, PartialElements(config));
-  brief.Add(&temporaries.output, 1);
 }
 
 void GptTensors::Keep(const CudaGptConfig& config, GptActivations& slot) {
@@ -100,25 +96,14 @@ void GptTensors::Keep(const CudaGptConfig& config, GptActivations& slot) {
 }
 
 absl::Status GptTensors::Allocate() {
-  for (DeviceArena* arena : {&gradient_arena_, &rounded_arena_, &activation_arena_, &temporary_arena_}) {
-    RM_RETURN_IF_ERROR(arena->Allocate());
-  }
-  return absl::OkStatus();
-}
-
-absl::Status GptTensors::AllocateState(int64_t elements, int64_t span_count) {
-  state_arena_ = DeviceArena("weights and moments (fp32)");
-  for (float** tensor : {&weights, &first_moments, &second_moments}) state_arena_.Add(tensor, elements);
-  state_arena_.Add(&spans, span_count);
-  state_arena_.Add(&norm_partials, span_count);
-  return state_arena_.Allocate();
+  RM_RETURN_IF_ERROR(StateTensors::Allocate());
+  RM_RETURN_IF_ERROR(activation_arena_.Allocate());
+  return temporary_arena_.Allocate();
 }
 
 std::vector<DeviceBytes> GptTensors::memory() const {
-  std::vector<DeviceBytes> table;
-  for (const DeviceArena* arena : {&state_arena_, &gradient_arena_, &rounded_arena_, &activation_arena_, &temporary_arena_}) {
-    table.push_back({arena->kind(), arena->bytes()});
-  }
+  std::vector<DeviceBytes> table = StateTensors::memory();
+  for (const DeviceArena* arena : {&activation_arena_, &temporary_arena_}) table.push_back({arena->kind(), arena->bytes()});
   return table;
 }
 

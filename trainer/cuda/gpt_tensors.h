@@ -12,6 +12,7 @@
 #include "trainer/cuda/device_memory.h"
 #include "trainer/cuda/gpt_parameters.h"
 #include "trainer/cuda/kernels.h"
+#include "trainer/cuda/state_tensors.h"
 
 namespace ringmaster::trainer {
 
@@ -29,13 +30,6 @@ struct GptInput {
   GptInput() = default;
 };
 int64_t InputBytes(int64_t rows);
-
-// What the host reads back.
-struct GptOutput {
-  LossOnDevice loss;
-  double squares = 0;  // of the gradients that this rank updates with, added up
-  double norm = 0;     // of all gradients
-};
 
 // What a micro-batch keeps from its forward pass to its backward pass.
 struct GptActivations {
@@ -74,35 +68,20 @@ struct GptTemporaries {
   int32_t* row_hits;      // (rows)
   SharedSoftmax softmax;  // (rows): where shares have parts of the vocabulary
   float* partials;        // of any sum over rows
-  GptOutput* output;
 };
 
-struct GptTensors {
+struct GptTensors : StateTensors {
   GptTensors(const CudaGptConfig& config, const GptParameters& parameters);
   // All but the state.
   absl::Status Allocate();
-  // The state of so many elements in so many spans, zeroed; what was there before is gone.
-  absl::Status AllocateState(int64_t elements, int64_t span_count);
   std::vector<DeviceBytes> memory() const;
 
-  // The state: of all parameters, or of this rank's shard of them.
-  float* weights = nullptr;
-  float* first_moments = nullptr;
-  float* second_moments = nullptr;
-  UpdateSpan* spans = nullptr;
-  double* norm_partials = nullptr;  // (spans)
-
-  float* gradients = nullptr;
-  Bf16* rounded = nullptr;                  // weights as the passes read them
   std::vector<GptActivations> activations;  // by slot
   GptTemporaries temporaries = {};
 
  private:
   void Keep(const CudaGptConfig& config, GptActivations& slot);
 
-  DeviceArena state_arena_{""};
-  DeviceArena gradient_arena_{"gradients (fp32)"};
-  DeviceArena rounded_arena_{"weights (bf16)"};
   DeviceArena activation_arena_{"activations"};
   DeviceArena temporary_arena_{"temporaries"};
 };

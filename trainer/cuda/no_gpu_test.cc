@@ -9,7 +9,7 @@ namespace {
 
 TEST(CudaGpt, WithoutCudaIsRefused) {
   std::cout << "SKIPPED: GPU tests: built without CUDA" << std::endl;
-  EXPECT_THAT(CudaGpt::Create({}), testing::StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("without CUDA")));
+  EXPECT_THAT(CreateCudaGpt({}), testing::StatusIs(absl::StatusCode::kUnimplemented, ::testing::HasSubstr("without CUDA")));
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ absl::Status ShardCopies::SetUp() {
 absl::Status ShardCopies::Fit() {
   pending_ = ShardSteps::kNone;
   holds_back_ = false;
-  const GptExchange& exchange = parts_.exchange;
+  const DataExchange& exchange = parts_.exchange;
   if (parts_.copies == 0 || !exchange.is_sharded()) return absl::OkStatus();
   if (layout_ == exchange.layout()) return absl::OkStatus();
   layout_ = ShardLayout();
@@ -77,8 +77,8 @@ ShardCopies::Copy& ShardCopies::CopyOf(int64_t step) {
 }
 
 absl::Status ShardCopies::Restore(int64_t step, std::span<const ShardSteps> all) {
-  GptExchange& exchange = parts_.exchange;
-  const GptTensors& tensors = parts_.tensors;
+  DataExchange& exchange = parts_.exchange;
+  const StateTensors& tensors = parts_.tensors;
   const int previous = exchange.PreviousRank();
   RM_RETURN_IF_ERROR(exchange.Follow());
   std::vector<DeviceSync::Transfer> transfers;

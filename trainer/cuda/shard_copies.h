@@ -1,9 +1,10 @@
-// Copies of shards of GPT-2's state as they were after the last steps, on the device: this rank's own, and that of the rank before
-// it, which sends it. From them a group goes on that has lost a rank (trainer/parallel/shard_recovery.h says from which step).
+// Copies of shards of a model's state as they were after the last steps, on the device: this rank's own, and that of the rank
+// before it, which sends it. From them a group goes on that has lost a rank (trainer/parallel/shard_recovery.h says from which
+// step).
 //
 // They are made beside the next step's passes, on the stream of the group's collectives; the next update waits, on the device,
 // until the rank's own copy is made. Nothing counts as a copy before the host has seen that it is complete. One thread; where state
-// is not sharded, or the copies are 0, every call returns at once. Errors: GptExchange's, CUDA's.
+// is not sharded, or the copies are 0, every call returns at once. Errors: DataExchange's, CUDA's.
 #ifndef RINGMASTER_TRAINER_CUDA_SHARD_COPIES_H_
 #define RINGMASTER_TRAINER_CUDA_SHARD_COPIES_H_
 
@@ -13,9 +14,9 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "trainer/cuda/data_exchange.h"
 #include "trainer/cuda/device_memory.h"
-#include "trainer/cuda/gpt_exchange.h"
-#include "trainer/cuda/gpt_tensors.h"
+#include "trainer/cuda/state_tensors.h"
 #include "trainer/parallel/shard_layout.h"
 #include "trainer/parallel/shard_recovery.h"
 
@@ -25,8 +26,8 @@ class ShardCopies {
  public:
   // All must outlive this.
   struct Parts {
-    const GptTensors& tensors;
-    GptExchange& exchange;
+    const StateTensors& tensors;
+    DataExchange& exchange;
     cudaStream_t passes;
     int copies = 0;  // at most kMostShardCopies
   };

@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "trainer/cuda/cuda_gpt.h"
+#include "trainer/cuda/cuda_model.h"
 #include "trainer/cuda/device_memory.h"
 
 namespace ringmaster::trainer {

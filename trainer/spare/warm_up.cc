@@ -28,7 +28,7 @@ absl::Status FormGroupOfOne(NcclApi& nccl, int device, const Clock& clock) {
 }
 
 absl::Status StepOn(const CudaGptConfig& config) {
-  RM_ASSIGN_OR_RETURN(const std::unique_ptr<CudaGpt> gpt, CudaGpt::Create(config));
+  RM_ASSIGN_OR_RETURN(const std::unique_ptr<CudaModel> gpt, CreateCudaGpt(config));
   Batch batch = MakeBatch({.context = config.context, .vocabulary = config.vocabulary}, config.max_samples);
   batch.samples = config.max_samples;
   RM_RETURN_IF_ERROR(gpt->ForwardBackward(batch, /*gradient_scale=*/1.0f, /*completes_step=*/true).status());
@@ -57,19 +57,19 @@ absl::Status StepOneLayer(const v1::JobSpec& job, int world_size, int device) {
   const auto& gpt = std::get<GptConfig>(config.model);
   // Ranks that have parts of the model have kept products of other sizes.
   const std::optional<ProductChoices> products = config.mesh.ranks_per_replica() == 1 ? KeptProducts(job) : std::nullopt;
-  CudaGptConfig layer = {.layers = 1,
-                         .heads = gpt.heads,
-                         .channels = gpt.channels,
-                         .context = gpt.context,
-                         .vocabulary = dataset->shape().vocabulary,
-                         .max_samples = config.micro_batch,
-                         .device = device,
-                         .timed_products = products.has_value(),
-                         .kept_products = products.has_value() ? &*products : nullptr};
+  CudaGptConfig layer = {
+      .layers = 1,
+      .heads = gpt.heads,
+      .channels = gpt.channels,
+      .context = gpt.context,
+      .vocabulary = dataset->shape().vocabulary,
+      .max_samples = config.micro_batch,
+      .options = {
+          .device = device, .timed_products = products.has_value(), .kept_products = products.has_value() ? &*products : nullptr}};
   const absl::Status status = StepOn(layer);
   if (!absl::IsResourceExhausted(status)) return status;
   layer.max_samples = 1;
-  layer.timed_products = false;  // nobody has asked for products of that size, nor will
+  layer.options.timed_products = false;  // nobody has asked for products of that size, nor will
   return StepOn(layer);
 }
 

@@ -1,4 +1,4 @@
-#include "trainer/cuda/gpt_exchange.h"
+#include "trainer/cuda/data_exchange.h"
 
 #include <algorithm>
 #include <iterator>
@@ -9,9 +9,9 @@
 
 namespace ringmaster::trainer {
 
-GptExchange::GptExchange(const Parts& parts)
+DataExchange::DataExchange(const Parts& parts)
     : tensors_(parts.tensors),
-      buckets_(parts.parameters.buckets()),
+      buckets_(parts.buckets),
       profile_(parts.profile),
       passes_(parts.passes),
       sharded_(parts.sharded),
@@ -19,13 +19,13 @@ GptExchange::GptExchange(const Parts& parts)
   Enter({});
 }
 
-absl::StatusOr<std::unique_ptr<GptExchange>> GptExchange::Create(const Parts& parts) {
-  std::unique_ptr<GptExchange> made(new GptExchange(parts));
+absl::StatusOr<std::unique_ptr<DataExchange>> DataExchange::Create(const Parts& parts) {
+  std::unique_ptr<DataExchange> made(new DataExchange(parts));
   RM_RETURN_IF_ERROR(made->SetUp());
   return made;
 }
 
-absl::Status GptExchange::SetUp() {
+absl::Status DataExchange::SetUp() {
   RM_ASSIGN_OR_RETURN(stream_, CreateUrgentStream());
   RM_ASSIGN_OR_RETURN(reached_, CreateEvent(/*timed=*/false));
   RM_ASSIGN_OR_RETURN(done_, CreateEvent(/*timed=*/false));
@@ -41,7 +41,7 @@ absl::Status GptExchange::SetUp() {
   return absl::OkStatus();
 }
 
-void GptExchange::Enter(const DeviceAxes& axes) {
+void DataExchange::Enter(const DeviceAxes& axes) {
   axes_ = axes;
   const bool is_shared = sharded_ && axes.data != nullptr;
   layout_ = ShardLayout(buckets_, is_shared ? axes.data->rank() : 0, is_shared ? axes.data->size() : 1);
@@ -52,19 +52,19 @@ void GptExchange::Enter(const DeviceAxes& axes) {
   }
 }
 
-absl::Status GptExchange::AwaitRest() {
+absl::Status DataExchange::AwaitRest() {
   RM_CUDA(cudaEventRecord(done_.get(), stream_.get()));
   RM_CUDA(cudaStreamWaitEvent(passes_, done_.get(), 0));
   return absl::OkStatus();
 }
 
-absl::Status GptExchange::Follow() {
+absl::Status DataExchange::Follow() {
   RM_CUDA(cudaEventRecord(reached_.get(), passes_));
   RM_CUDA(cudaStreamWaitEvent(stream_.get(), reached_.get(), 0));
   return absl::OkStatus();
 }
 
-absl::Status GptExchange::Await(cudaEvent_t event, TimedWait& wait) {
+absl::Status DataExchange::Await(cudaEvent_t event, TimedWait& wait) {
   RM_CUDA(cudaEventRecord(wait.before.get(), passes_));
   RM_CUDA(cudaStreamWaitEvent(passes_, event, 0));
   RM_CUDA(cudaEventRecord(wait.after.get(), passes_));
@@ -72,17 +72,17 @@ absl::Status GptExchange::Await(cudaEvent_t event, TimedWait& wait) {
   return profile_.Mark("exposed communication", {});
 }
 
-absl::Status GptExchange::AwaitAll(TimedWait& wait) {
+absl::Status DataExchange::AwaitAll(TimedWait& wait) {
   RM_CUDA(cudaEventRecord(done_.get(), stream_.get()));
   return Await(done_.get(), wait);
 }
 
-absl::Status GptExchange::CheckGroup() const {
+absl::Status DataExchange::CheckGroup() const {
   if (axes_.data != nullptr) return absl::OkStatus();
   return absl::FailedPreconditionError("the other ranks, who keep the rest of this state, are gone");
 }
 
-absl::Status GptExchange::SumBucket(size_t bucket) {
+absl::Status DataExchange::SumBucket(size_t bucket) {
   if (axes_.data == nullptr) return absl::OkStatus();
   if (buckets_[bucket].size() == 0) return absl::OkStatus();
   RM_RETURN_IF_ERROR(Follow());
@@ -90,9 +90,9 @@ absl::Status GptExchange::SumBucket(size_t bucket) {
   return axes_.data->Sum(tensors_.gradients + buckets_[bucket].begin, buckets_[bucket].size(), DataType::kF32, stream());
 }
 
-absl::Status GptExchange::AwaitSums() { return axes_.data == nullptr ? absl::OkStatus() : AwaitAll(sum_wait_); }
+absl::Status DataExchange::AwaitSums() { return axes_.data == nullptr ? absl::OkStatus() : AwaitAll(sum_wait_); }
 
-absl::Status GptExchange::SumOverShards(double* value) {
+absl::Status DataExchange::SumOverShards(double* value) {
   if (!is_sharded()) return absl::OkStatus();
   RM_RETURN_IF_ERROR(CheckGroup());
   RM_RETURN_IF_ERROR(Follow());
@@ -100,13 +100,13 @@ absl::Status GptExchange::SumOverShards(double* value) {
   return AwaitAll(number_wait_);
 }
 
-DeviceSync::Parts GptExchange::PartsOf(size_t bucket, void* arena, DataType type) const {
+DeviceSync::Parts DataExchange::PartsOf(size_t bucket, void* arena, DataType type) const {
   return {.values = static_cast<char*>(arena) + buckets_[bucket].begin * static_cast<int64_t>(BytesPerElement(type)),
           .type = type,
           .counts = layout_.counts(bucket)};
 }
 
-absl::Status GptExchange::HandRound(size_t bucket) {
+absl::Status DataExchange::HandRound(size_t bucket) {
   if (!is_sharded()) return absl::OkStatus();
   RM_RETURN_IF_ERROR(CheckGroup());
   RM_RETURN_IF_ERROR(Follow());
@@ -118,14 +118,14 @@ absl::Status GptExchange::HandRound(size_t bucket) {
   return absl::OkStatus();
 }
 
-absl::Status GptExchange::AwaitWeights(size_t bucket) {
+absl::Status DataExchange::AwaitWeights(size_t bucket) {
   Handing& handing = handings_[bucket];
   if (handing.is_awaited) return absl::OkStatus();
   handing.is_awaited = true;
   return Await(handing.done.get(), handing.wait);
 }
 
-absl::Status GptExchange::Gather(void* arena, DataType type) {
+absl::Status DataExchange::Gather(void* arena, DataType type) {
   if (!is_sharded()) return absl::OkStatus();
   RM_RETURN_IF_ERROR(CheckGroup());
   RM_RETURN_IF_ERROR(Follow());
@@ -135,19 +135,19 @@ absl::Status GptExchange::Gather(void* arena, DataType type) {
   return AwaitAll(number_wait_);
 }
 
-absl::Status GptExchange::Broadcast(float* arena, int root) {
+absl::Status DataExchange::Broadcast(float* arena, int root) {
   if (axes_.data == nullptr) return absl::OkStatus();
   RM_RETURN_IF_ERROR(Follow());
-  RM_RETURN_IF_ERROR(axes_.data->Broadcast(arena, buckets_.back().end, DataType::kF32, root, stream()));
+  RM_RETURN_IF_ERROR(axes_.data->Broadcast(arena, arena_elements(), DataType::kF32, root, stream()));
   return AwaitAll(number_wait_);
 }
 
-absl::Status GptExchange::Transfer(std::span<const DeviceSync::Transfer> transfers) {
+absl::Status DataExchange::Transfer(std::span<const DeviceSync::Transfer> transfers) {
   RM_RETURN_IF_ERROR(CheckGroup());
   return axes_.data->Exchange(transfers, stream());
 }
 
-absl::Status GptExchange::WaitFor(cudaEvent_t event) {
+absl::Status DataExchange::WaitFor(cudaEvent_t event) {
   DeviceSync* const groups[] = {axes_.data, axes_.tensor, axes_.pipeline};
   DeviceSync* const* const first = std::ranges::find_if(groups, [](DeviceSync* group) { return group != nullptr; });
   if (first == std::end(groups)) {
@@ -163,7 +163,7 @@ absl::Status GptExchange::WaitFor(cudaEvent_t event) {
   });
 }
 
-absl::Status GptExchange::CountWaiting() {
+absl::Status DataExchange::CountWaiting() {
   if (axes_.data == nullptr) return absl::OkStatus();
   const auto count = [this](TimedWait& wait) -> absl::Status {
     if (!wait.used) return absl::OkStatus();

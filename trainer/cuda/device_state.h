@@ -1,10 +1,10 @@
-// What of GPT-2 outlives a step on the device: fp32 master weights and AdamW's moments, whole or, in a group that shards them, this
-// rank's pieces; the norm of the gradients, the update, and the way from and to the host and the other ranks.
+// What of a model outlives a step on the device: fp32 master weights and AdamW's moments, whole or, in a group that shards them,
+// this rank's pieces; the norm of the gradients, the update, and the way from and to the host and the other ranks.
 //
 // One thread; work goes to the passes' stream. Calls that move whole arenas wait for the device; with sharded state ShareWeights
-// and every step are collective. Errors: GptExchange's, CUDA's.
-#ifndef RINGMASTER_TRAINER_CUDA_GPT_STATE_H_
-#define RINGMASTER_TRAINER_CUDA_GPT_STATE_H_
+// and every step are collective. Errors: DataExchange's, CUDA's.
+#ifndef RINGMASTER_TRAINER_CUDA_DEVICE_STATE_H_
+#define RINGMASTER_TRAINER_CUDA_DEVICE_STATE_H_
 
 #include <cstdint>
 #include <optional>
@@ -13,25 +13,26 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "trainer/cuda/cuda_gpt.h"
-#include "trainer/cuda/gpt_copies.h"
-#include "trainer/cuda/gpt_exchange.h"
-#include "trainer/cuda/gpt_tensors.h"
+#include "trainer/cuda/cuda_model.h"
+#include "trainer/cuda/data_exchange.h"
+#include "trainer/cuda/device_copies.h"
+#include "trainer/cuda/state_tensors.h"
+#include "trainer/cuda/step_profile.h"
 
 namespace ringmaster::trainer {
 
-class GptState {
+class DeviceState {
  public:
   // All must outlive this.
   struct Parts {
-    const GptParameters& parameters;
-    GptTensors& tensors;
-    GptExchange& exchange;
+    const std::vector<Parameter>& parameters;
+    StateTensors& tensors;
+    DataExchange& exchange;
     StepProfile& profile;
     cudaStream_t stream;
   };
 
-  explicit GptState(const Parts& parts) : parts_(parts), tensors_(parts.tensors) {}
+  explicit DeviceState(const Parts& parts) : parts_(parts), tensors_(parts.tensors) {}
   absl::Status SetUp();
 
   // Makes room for what the exchange's layout gives this rank. True: that is what there was, and it is kept.
@@ -43,7 +44,7 @@ class GptState {
 
   // What this rank keeps, and where the parts of a copy that it keeps lie; not of gradients.
   std::vector<ArenaRange> kept() const;
-  void AppendCopies(const CudaArenaCopy& copy, std::vector<GptCopies::Copy>& parts) const;
+  void AppendCopies(const CudaArenaCopy& copy, std::vector<DeviceCopies::Copy>& parts) const;
 
   // The passes' weights of all ranks from the masters, where an exchange of them may have broken off.
   absl::Status ShareWeights();
@@ -63,7 +64,7 @@ class GptState {
   absl::Status Round(const float* weights, int64_t count, Bf16* rounded);
 
   const Parts parts_;
-  GptTensors& tensors_;
+  StateTensors& tensors_;
   OwnedEvent idle_;
   std::optional<ShardLayout> layout_;  // of what there is
   std::vector<int64_t> first_spans_;   // by bucket; behind the last, how many there are
@@ -71,4 +72,4 @@ class GptState {
 
 }  // namespace ringmaster::trainer
 
-#endif  // RINGMASTER_TRAINER_CUDA_GPT_STATE_H_
+#endif  // RINGMASTER_TRAINER_CUDA_DEVICE_STATE_H_

@@ -1,4 +1,4 @@
-#include "trainer/cuda/gpt_copies.h"
+#include "trainer/cuda/device_copies.h"
 
 #include <utility>
 
@@ -6,14 +6,14 @@
 
 namespace ringmaster::trainer {
 
-absl::Status GptCopies::SetUp() {
+absl::Status DeviceCopies::SetUp() {
   RM_ASSIGN_OR_RETURN(stream_, CreateStream());
   RM_ASSIGN_OR_RETURN(reached_, CreateEvent(/*timed=*/false));
   RM_ASSIGN_OR_RETURN(copied_, CreateSleepingEvent());
   return absl::OkStatus();
 }
 
-absl::Status GptCopies::Begin(std::span<const Copy> copies) {
+absl::Status DeviceCopies::Begin(std::span<const Copy> copies) {
   RM_CUDA(cudaEventRecord(reached_.get(), passes_));
   RM_CUDA(cudaStreamWaitEvent(stream_.get(), reached_.get()));
   for (const Copy& copy : copies) {
@@ -25,13 +25,13 @@ absl::Status GptCopies::Begin(std::span<const Copy> copies) {
   return absl::OkStatus();
 }
 
-absl::Status GptCopies::Await() {
+absl::Status DeviceCopies::Await() {
   RM_CUDA(cudaSetDevice(device_));
   RM_CUDA(cudaEventSynchronize(copied_.get()));
   return absl::OkStatus();
 }
 
-absl::Status GptCopies::HoldBackPasses() {
+absl::Status DeviceCopies::HoldBackPasses() {
   if (!std::exchange(is_under_way_, false)) return absl::OkStatus();
   RM_CUDA(cudaStreamWaitEvent(passes_, copied_.get()));
   return absl::OkStatus();

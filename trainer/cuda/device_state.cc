@@ -1,4 +1,4 @@
-#include "trainer/cuda/gpt_state.h"
+#include "trainer/cuda/device_state.h"
 
 #include <algorithm>
 
@@ -27,18 +27,18 @@ void AppendSpans(const std::vector<Parameter>& parameters, const ShardLayout& la
 
 }  // namespace
 
-absl::Status GptState::SetUp() {
+absl::Status DeviceState::SetUp() {
   RM_ASSIGN_OR_RETURN(idle_, CreateEvent(/*timed=*/false));
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> GptState::Fit() {
+absl::StatusOr<bool> DeviceState::Fit() {
   const ShardLayout& layout = parts_.exchange.layout();
   if (layout_ == layout) return true;
   std::vector<UpdateSpan> spans;
   first_spans_ = {0};
   for (size_t bucket = 0; bucket < layout.buckets(); ++bucket) {
-    AppendSpans(parts_.parameters.list(), layout, bucket, spans);
+    AppendSpans(parts_.parameters, layout, bucket, spans);
     first_spans_.push_back(static_cast<int64_t>(spans.size()));
   }
   layout_.reset();
@@ -50,7 +50,7 @@ absl::StatusOr<bool> GptState::Fit() {
   return false;
 }
 
-float* GptState::StateOf(CudaArena arena) const {
+float* DeviceState::StateOf(CudaArena arena) const {
   switch (arena) {
     case CudaArena::kWeights: return tensors_.weights;
     case CudaArena::kGradients: return tensors_.gradients;
@@ -60,13 +60,13 @@ float* GptState::StateOf(CudaArena arena) const {
   return nullptr;
 }
 
-absl::Status GptState::Round(const float* weights, int64_t count, Bf16* rounded) {
+absl::Status DeviceState::Round(const float* weights, int64_t count, Bf16* rounded) {
   RM_LAUNCH(RoundToBf16(weights, count, rounded, parts_.stream));
   return absl::OkStatus();
 }
 
 // Gradients are whole on every rank. So is the room for them, through which pieces of the rest come.
-absl::Status GptState::Set(CudaArena arena, std::span<const float> values) {
+absl::Status DeviceState::Set(CudaArena arena, std::span<const float> values) {
   const bool is_shard = layout_->ranks() > 1 && arena != CudaArena::kGradients;
   float* const whole = is_shard ? tensors_.gradients : StateOf(arena);
   RM_CUDA(cudaMemcpyAsync(whole, values.data(), values.size_bytes(), cudaMemcpyDefault, parts_.stream));
@@ -75,31 +75,31 @@ absl::Status GptState::Set(CudaArena arena, std::span<const float> values) {
     RM_CUDA(cudaMemcpyAsync(StateOf(arena) + layout_->place_in_shard(bucket), whole + piece.begin,
                             static_cast<size_t>(piece.size()) * sizeof(float), cudaMemcpyDefault, parts_.stream));
   }
-  if (arena == CudaArena::kWeights) RM_RETURN_IF_ERROR(Round(whole, parts_.parameters.elements(), tensors_.rounded));
+  if (arena == CudaArena::kWeights) RM_RETURN_IF_ERROR(Round(whole, parts_.exchange.arena_elements(), tensors_.rounded));
   return WaitUntilIdle();
 }
 
-absl::Status GptState::Get(CudaArena arena, std::span<float> values) {
+absl::Status DeviceState::Get(CudaArena arena, std::span<float> values) {
   if (arena == CudaArena::kGradients) {
     RM_CUDA(cudaMemcpyAsync(values.data(), tensors_.gradients, values.size_bytes(), cudaMemcpyDefault, parts_.stream));
     return WaitUntilIdle();
   }
-  std::vector<GptCopies::Copy> parts;
+  std::vector<DeviceCopies::Copy> parts;
   AppendCopies({.arena = arena, .begin = 0, .to = values}, parts);
-  for (const GptCopies::Copy& part : parts) {
+  for (const DeviceCopies::Copy& part : parts) {
     const auto bytes = static_cast<size_t>(part.elements) * sizeof(float);
     RM_CUDA(cudaMemcpyAsync(part.to, part.from, bytes, cudaMemcpyDefault, parts_.stream));
   }
   return WaitUntilIdle();
 }
 
-std::vector<ArenaRange> GptState::kept() const {
+std::vector<ArenaRange> DeviceState::kept() const {
   std::vector<ArenaRange> ranges;
   for (size_t bucket = 0; bucket < layout_->buckets(); ++bucket) ranges.push_back(layout_->piece(bucket));
   return ranges;
 }
 
-void GptState::AppendCopies(const CudaArenaCopy& copy, std::vector<GptCopies::Copy>& parts) const {
+void DeviceState::AppendCopies(const CudaArenaCopy& copy, std::vector<DeviceCopies::Copy>& parts) const {
   for (size_t bucket = 0; bucket < layout_->buckets(); ++bucket) {
     const ArenaRange& piece = layout_->piece(bucket);
     const int64_t begin = std::max(copy.begin, piece.begin);
@@ -111,7 +111,7 @@ void GptState::AppendCopies(const CudaArenaCopy& copy, std::vector<GptCopies::Co
   }
 }
 
-absl::Status GptState::ShareWeights() {
+absl::Status DeviceState::ShareWeights() {
   if (layout_->ranks() == 1) return absl::OkStatus();
   for (size_t bucket = 0; bucket < layout_->buckets(); ++bucket) {
     const ArenaRange& piece = layout_->piece(bucket);
@@ -121,16 +121,16 @@ absl::Status GptState::ShareWeights() {
   return WaitUntilIdle();
 }
 
-absl::Status GptState::FillFrom(int root) {
+absl::Status DeviceState::FillFrom(int root) {
   for (float* arena : {tensors_.weights, tensors_.first_moments, tensors_.second_moments}) {
     RM_RETURN_IF_ERROR(parts_.exchange.Broadcast(arena, root));
   }
-  RM_RETURN_IF_ERROR(Round(tensors_.weights, parts_.parameters.elements(), tensors_.rounded));
+  RM_RETURN_IF_ERROR(Round(tensors_.weights, parts_.exchange.arena_elements(), tensors_.rounded));
   return WaitUntilIdle();
 }
 
-absl::Status GptState::EnqueueNorm() {
-  GptOutput& output = *tensors_.temporaries.output;
+absl::Status DeviceState::EnqueueNorm() {
+  StepOutput& output = *tensors_.output;
   RM_LAUNCH(SumOfSquares(tensors_.gradients, tensors_.spans, first_spans_.back(), tensors_.norm_partials, &output.squares,
                          parts_.stream));
   RM_RETURN_IF_ERROR(parts_.profile.Mark("norm and update", {.bytes = 4.0 * static_cast<double>(layout_->shard_elements())}));
@@ -139,7 +139,7 @@ absl::Status GptState::EnqueueNorm() {
   return absl::OkStatus();
 }
 
-absl::Status GptState::EnqueueUpdate(const CudaAdamW& factors) {
+absl::Status DeviceState::EnqueueUpdate(const CudaAdamW& factors) {
   absl::Status handed;
   for (size_t bucket = 0; bucket < layout_->buckets(); ++bucket) {
     RM_LAUNCH(UpdateAdamW(factors, tensors_.spans + first_spans_[bucket], first_spans_[bucket + 1] - first_spans_[bucket],
@@ -148,7 +148,7 @@ absl::Status GptState::EnqueueUpdate(const CudaAdamW& factors) {
                            .m = tensors_.first_moments,
                            .v = tensors_.second_moments,
                            .rounded = tensors_.rounded},
-                          &tensors_.temporaries.output->norm, parts_.stream));
+                          &tensors_.output->norm, parts_.stream));
     if (handed.ok()) handed = parts_.exchange.HandRound(bucket);
   }
   // Half an update would be a state of no step.
@@ -156,7 +156,7 @@ absl::Status GptState::EnqueueUpdate(const CudaAdamW& factors) {
   return parts_.profile.Mark("norm and update", {.bytes = 30.0 * static_cast<double>(layout_->shard_elements())});
 }
 
-absl::Status GptState::WaitUntilIdle() {
+absl::Status DeviceState::WaitUntilIdle() {
   RM_CUDA(cudaEventRecord(idle_.get(), parts_.stream));
   return parts_.exchange.WaitFor(idle_.get());
 }

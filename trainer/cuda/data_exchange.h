@@ -1,11 +1,11 @@
-// What the GPUs of a data axis do together in a step of GPT-2: gradients are summed bucket by bucket while backward goes on, and
+// What the GPUs of a data axis do together in a step: gradients are summed bucket by bucket while backward goes on, and
 // with sharded state the new weights go round in the order in which forward reads them. Collectives run on a stream of their own,
 // of high priority; it and the stream of the passes wait for each other by events alone.
 //
 // One thread. Alone, every call returns at once and enqueues nothing. Errors are DeviceSync's and CUDA's; FAILED_PRECONDITION:
 // state is sharded and the group has gone.
-#ifndef RINGMASTER_TRAINER_CUDA_GPT_EXCHANGE_H_
-#define RINGMASTER_TRAINER_CUDA_GPT_EXCHANGE_H_
+#ifndef RINGMASTER_TRAINER_CUDA_DATA_EXCHANGE_H_
+#define RINGMASTER_TRAINER_CUDA_DATA_EXCHANGE_H_
 
 #include <cstdint>
 #include <memory>
@@ -16,25 +16,25 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "trainer/cuda/device_memory.h"
-#include "trainer/cuda/gpt_tensors.h"
+#include "trainer/cuda/state_tensors.h"
 #include "trainer/cuda/step_profile.h"
 #include "trainer/parallel/device_sync.h"
 #include "trainer/parallel/shard_layout.h"
 
 namespace ringmaster::trainer {
 
-class GptExchange {
+class DataExchange {
  public:
   // All must outlive this.
   struct Parts {
-    const GptParameters& parameters;
-    const GptTensors& tensors;
+    std::vector<ArenaRange> buckets;  // of the arena, one behind the other: what is exchanged together
+    const StateTensors& tensors;
     StepProfile& profile;
     cudaStream_t passes;
     bool sharded = false;  // each rank keeps and updates a piece of every bucket
   };
 
-  static absl::StatusOr<std::unique_ptr<GptExchange>> Create(const Parts& parts);
+  static absl::StatusOr<std::unique_ptr<DataExchange>> Create(const Parts& parts);
 
   // The groups from here on. What the last ones left on the device is over.
   void Enter(const DeviceAxes& axes);
@@ -46,6 +46,8 @@ class GptExchange {
   // Of the state that this rank keeps: everything unless it is sharded.
   const ShardLayout& layout() const { return layout_; }
   bool is_sharded() const { return layout_.ranks() > 1; }
+  int64_t arena_elements() const { return buckets_.back().end; }
+  size_t buckets() const { return buckets_.size(); }
 
   // Backward has enqueued all of what goes into the gradients of this bucket.
   absl::Status SumBucket(size_t bucket);
@@ -89,7 +91,7 @@ class GptExchange {
     bool used = false;
   };
 
-  explicit GptExchange(const Parts& parts);
+  explicit DataExchange(const Parts& parts);
   absl::Status SetUp();
   absl::Status Await(cudaEvent_t event, TimedWait& wait);
   absl::Status AwaitAll(TimedWait& wait);  // that is enqueued so far
@@ -97,7 +99,7 @@ class GptExchange {
   DeviceSync::Parts PartsOf(size_t bucket, void* arena, DataType type) const;
   CudaStream stream() const { return reinterpret_cast<CudaStream>(stream_.get()); }
 
-  const GptTensors& tensors_;
+  const StateTensors& tensors_;
   const std::vector<ArenaRange> buckets_;
   StepProfile& profile_;
   const cudaStream_t passes_;
@@ -120,4 +122,4 @@ class GptExchange {
 
 }  // namespace ringmaster::trainer
 
-#endif  // RINGMASTER_TRAINER_CUDA_GPT_EXCHANGE_H_
+#endif  // RINGMASTER_TRAINER_CUDA_DATA_EXCHANGE_H_

@@ -1,9 +1,9 @@
-// Copies of GPT-2's state to the host beside the passes: the state of a step, while the next one runs. The update that would change
-// it waits for them on the device.
+// Copies of a model's state to the host beside the passes: the state of a step, while the next one runs. The update that would
+// change it waits for them on the device.
 //
 // The thread of the passes calls everything but Await, which is called after Begin returned and before the next Begin.
-#ifndef RINGMASTER_TRAINER_CUDA_GPT_COPIES_H_
-#define RINGMASTER_TRAINER_CUDA_GPT_COPIES_H_
+#ifndef RINGMASTER_TRAINER_CUDA_DEVICE_COPIES_H_
+#define RINGMASTER_TRAINER_CUDA_DEVICE_COPIES_H_
 
 #include <span>
 
@@ -13,9 +13,9 @@
 
 namespace ringmaster::trainer {
 
-class GptCopies {
+class DeviceCopies {
  public:
-  GptCopies(int device, cudaStream_t passes) : device_(device), passes_(passes) {}
+  DeviceCopies(int device, cudaStream_t passes) : device_(device), passes_(passes) {}
   absl::Status SetUp();
 
   struct Copy {
@@ -42,4 +42,4 @@ class GptCopies {
 
 }  // namespace ringmaster::trainer
 
-#endif  // RINGMASTER_TRAINER_CUDA_GPT_COPIES_H_
+#endif  // RINGMASTER_TRAINER_CUDA_DEVICE_COPIES_H_
