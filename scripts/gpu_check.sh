@@ -12,7 +12,7 @@ if [ "${1:-}" = pack ]; then
   cd "$here/.."
   ${BAZEL:-bazel} build //:ringmaster //:ringmaster-trainer //cli/bench:gpu_test //worker/host:gpu_topology_test //trainer/cuda:all
   mkdir -p "$to"
-  for binary in ringmaster ringmaster-trainer cli/bench/gpu_test worker/host/gpu_topology_test trainer/cuda/{kernels,cuda_gpt,cuda_parts}_gpu_test; do
+  for binary in ringmaster ringmaster-trainer cli/bench/gpu_test worker/host/gpu_topology_test trainer/cuda/{kernels,cuda_gpt,cuda_parts,cuda_classifier}_gpu_test; do
     strip -o "$to/$(basename "$binary")" "bazel-bin/$binary"
   done
   # What the trainer and its tests load and a machine with GPUs may lack.
@@ -36,7 +36,7 @@ sizes=${2:-8:1G:8}
 failed=0
 
 "$here/ringmaster" doctor | grep -A 12 " gpu" || true
-for test in gpu_test gpu_topology_test kernels_gpu_test cuda_gpt_gpu_test cuda_parts_gpu_test; do "$here/$test" || failed=1; done
+for test in gpu_test gpu_topology_test kernels_gpu_test cuda_gpt_gpu_test cuda_parts_gpu_test cuda_classifier_gpu_test; do "$here/$test" || failed=1; done
 "$here/train_job.sh" "$here" "$here/text.txt" || failed=1
 python3 "$here/checkpoint_cost.py" "$here" 1 || failed=1
 if [ "$gpus" -gt 1 ]; then

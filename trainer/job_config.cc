@@ -95,9 +95,6 @@ absl::Status CheckLayout(const v1::JobSpec& spec, int world_size) {
   if (!spec.device().empty() && spec.device() != "cpu" && spec.device() != "auto" && spec.device() != "cuda") {
     return Bad("device", spec.device(), "cpu, cuda or auto, which is cpu");
   }
-  if (spec.device() == "cuda" && !spec.model().has_gpt()) {
-    return Bad("device", "cuda", "cpu for this model: on a GPU only model.gpt runs");
-  }
   if (spec.device() == "cuda" && !spec.train().optimizer().has_adamw()) {
     return Bad("device", "cuda", "cpu for this train.optimizer: on a GPU only adamw runs");
   }

@@ -99,11 +99,6 @@ TEST(JobConfig, BadFields_AreNamedWithFoundAndExpected) {
       {"device", "cuda",
        [](v1::JobSpec& s) {
          s.set_device("cuda");
-         s.mutable_model()->mutable_mlp();
-       }},
-      {"device", "cuda",
-       [](v1::JobSpec& s) {
-         s.set_device("cuda");
          s.mutable_model()->mutable_gpt();
          s.mutable_train()->mutable_optimizer()->mutable_sgd()->set_learning_rate(1);
        }},

@@ -45,7 +45,7 @@ absl::Status SetUpOnCpu(Workbench& bench) {
 
 absl::Status SetUpOnGpu(Workbench& bench, const v1::JobSpec& spec, int local_rank) {
   const std::optional<ProductChoices> products = KeptProducts(spec);
-  auto cuda = CreateCudaTraining(std::get<GptConfig>(bench.config.model), bench.dataset->shape(),
+  auto cuda = CreateCudaTraining(bench.config.model, bench.dataset->shape(),
                                  {.max_samples = bench.config.micro_batch,
                                   .optimizer = std::get<AdamWConfig>(bench.config.optimizer),
                                   .device = local_rank,
@@ -64,9 +64,8 @@ absl::Status SetUpOnGpu(Workbench& bench, const v1::JobSpec& spec, int local_ran
 // Of the whole model.
 absl::StatusOr<int64_t> CountParameters(const Workbench& bench) {
   if (bench.config.mesh.ranks_per_replica() == 1) return SizeOfAll(bench.model->parameters());
-  RM_ASSIGN_OR_RETURN(const std::vector<PlannedParameter> whole,
-                      PlanGptParameters(std::get<GptConfig>(bench.config.model), bench.dataset->shape()));
-  return SizeOfAll(whole);
+  RM_ASSIGN_OR_RETURN(const ModelPlan whole, PlanModel(bench.config.model, bench.dataset->shape()));
+  return SizeOfAll(whole.parameters);
 }
 
 }  // namespace

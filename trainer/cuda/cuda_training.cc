@@ -1,9 +1,12 @@
 #include "trainer/cuda/cuda_training.h"
 
 #include <utility>
+#include <variant>
 
 #include "common/check.h"
 #include "common/status_macros.h"
+#include "trainer/cuda/cuda_classifier.h"
+#include "trainer/cuda/cuda_gpt.h"
 #include "trainer/tensor/arena.h"
 
 namespace ringmaster::trainer {
@@ -33,8 +36,7 @@ class HostCopy {
 
 class ModelOnDevice final : public Model {
  public:
-  ModelOnDevice(std::shared_ptr<CudaModel> cuda, std::string fingerprint, std::vector<PlannedParameter> planned)
-      : cuda_(std::move(cuda)), fingerprint_(std::move(fingerprint)), planned_(std::move(planned)) {
+  ModelOnDevice(std::shared_ptr<CudaModel> cuda, ModelPlan plan) : cuda_(std::move(cuda)), plan_(std::move(plan)) {
     parameters_ = cuda_->parameters();
   }
 
@@ -47,12 +49,12 @@ class ModelOnDevice final : public Model {
     return absl::OkStatus();
   }
 
-  std::string fingerprint() const override { return fingerprint_; }
+  std::string fingerprint() const override { return plan_.fingerprint; }
 
   void Initialize(uint64_t seed) override {
     for (size_t i = 0; i < parameters_.size(); ++i) {
-      RM_CHECK(parameters_[i].name == planned_[i].name) << parameters_[i].name << " is not " << planned_[i].name;
-      InitializeWeights(seed, parameters_[i], planned_[i].initializer, Part(weights_, parameters_[i]));
+      RM_CHECK(parameters_[i].name == plan_.parameters[i].name) << parameters_[i].name << " is not " << plan_.parameters[i].name;
+      InitializeWeights(seed, parameters_[i], plan_.parameters[i].initializer, Part(weights_, parameters_[i]));
     }
   }
 
@@ -74,8 +76,7 @@ class ModelOnDevice final : public Model {
 
  private:
   const std::shared_ptr<CudaModel> cuda_;
-  const std::string fingerprint_;
-  const std::vector<PlannedParameter> planned_;
+  const ModelPlan plan_;
   bool is_last_pass_ = false;
   HostCopy host_weights_;
   Arena host_gradients_;
@@ -125,26 +126,53 @@ class AdamWOnDevice final : public Optimizer {
   HostCopy second_moments_;
 };
 
+struct Sizes {
+  SampleShape shape;
+  int64_t max_samples;
+  CudaOptions options;
+  ModelPart part;
+};
+
+absl::StatusOr<std::unique_ptr<CudaModel>> Create(const GptConfig& config, const Sizes& sizes) {
+  return CreateCudaGpt({.layers = config.layers,
+                        .heads = config.heads,
+                        .channels = config.channels,
+                        .context = config.context,
+                        .vocabulary = sizes.shape.vocabulary,
+                        .max_samples = sizes.max_samples,
+                        .options = sizes.options,
+                        .part = sizes.part});
+}
+
+absl::StatusOr<std::unique_ptr<CudaModel>> Create(const MlpConfig& config, const Sizes& sizes) {
+  return CreateCudaClassifier(
+      {.hidden = config.hidden, .shape = sizes.shape, .max_samples = sizes.max_samples, .options = sizes.options});
+}
+
+absl::StatusOr<std::unique_ptr<CudaModel>> Create(const CnnConfig& config, const Sizes& sizes) {
+  return CreateCudaClassifier({.channels = config.channels,
+                               .hidden = {config.hidden},
+                               .shape = sizes.shape,
+                               .max_samples = sizes.max_samples,
+                               .options = sizes.options});
+}
+
 }  // namespace
 
-absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const SampleShape& shape,
+absl::StatusOr<CudaTraining> CreateCudaTraining(const ModelConfig& config, const SampleShape& shape,
                                                 const CudaTrainingOptions& options) {
-  RM_ASSIGN_OR_RETURN(std::vector<PlannedParameter> planned, PlanGptParameters(config, shape, options.part));
+  RM_ASSIGN_OR_RETURN(ModelPlan plan, PlanModel(config, shape, options.part));
   const int copies = options.copies_every == 0 ? 0 : options.copies_every == 1 ? kMostShardCopies : kFewestShardCopies;
-  RM_ASSIGN_OR_RETURN(std::shared_ptr<CudaModel> cuda,
-                      CreateCudaGpt({.layers = config.layers,
-                                     .heads = config.heads,
-                                     .channels = config.channels,
-                                     .context = config.context,
-                                     .vocabulary = shape.vocabulary,
-                                     .max_samples = options.max_samples,
-                                     .options = {.device = options.device,
-                                                 .timed_products = options.kept_products != nullptr,
-                                                 .kept_products = options.kept_products,
-                                                 .sharded = options.sharded,
-                                                 .shard_copies = copies},
-                                     .part = options.part}));
-  auto model = std::make_unique<ModelOnDevice>(cuda, GptFingerprint(config, shape.vocabulary), std::move(planned));
+  const Sizes sizes = {.shape = shape,
+                       .max_samples = options.max_samples,
+                       .options = {.device = options.device,
+                                   .timed_products = options.kept_products != nullptr,
+                                   .kept_products = options.kept_products,
+                                   .sharded = options.sharded,
+                                   .shard_copies = copies},
+                       .part = options.part};
+  RM_ASSIGN_OR_RETURN(std::shared_ptr<CudaModel> cuda, std::visit([&](const auto& kind) { return Create(kind, sizes); }, config));
+  auto model = std::make_unique<ModelOnDevice>(cuda, std::move(plan));
   RM_RETURN_IF_ERROR(model->Allocate());
   auto adamw = std::make_unique<AdamWOnDevice>(cuda, options.optimizer, options.copies_every);
   RM_RETURN_IF_ERROR(adamw->Allocate());

@@ -27,7 +27,7 @@ struct CudaTraining {
 
 struct CudaTrainingOptions {
   int64_t max_samples = 0;
-  AdamWConfig optimizer;
+  AdamWConfig optimizer = {};
   int device = 0;            // counted round, where there are fewer
   bool sharded = false;      // CudaOptions::sharded
   int64_t copies_every = 0;  // steps: AdamWUpdate::copies_shards; 0: never
@@ -37,8 +37,8 @@ struct CudaTrainingOptions {
   const ProductChoices* kept_products = nullptr;
 };
 
-// Errors: CreateCudaGpt's and CreateModel's.
-absl::StatusOr<CudaTraining> CreateCudaTraining(const GptConfig& config, const SampleShape& shape,
+// Errors: CreateCudaGpt's, CreateCudaClassifier's and CreateModel's.
+absl::StatusOr<CudaTraining> CreateCudaTraining(const ModelConfig& config, const SampleShape& shape,
                                                 const CudaTrainingOptions& options);
 
 }  // namespace ringmaster::trainer

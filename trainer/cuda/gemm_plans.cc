@@ -29,6 +29,7 @@ cublasLtEpilogue_t Native(GemmEpilogue epilogue) {
   switch (epilogue) {
     case GemmEpilogue::kNone: return CUBLASLT_EPILOGUE_DEFAULT;
     case GemmEpilogue::kBias: return CUBLASLT_EPILOGUE_BIAS;
+    case GemmEpilogue::kBiasRelu: return CUBLASLT_EPILOGUE_RELU_BIAS;
     case GemmEpilogue::kBiasGelu: return CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
     case GemmEpilogue::kGeluBackward: return CUBLASLT_EPILOGUE_DGELU;
   }

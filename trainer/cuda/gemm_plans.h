@@ -22,6 +22,7 @@ namespace ringmaster::trainer {
 enum class GemmEpilogue : uint8_t {
   kNone,
   kBias,          // C = A B + bias (n)
+  kBiasRelu,      // C = max(A B + bias, 0)
   kBiasGelu,      // aux (m, n) = A B + bias; C = gelu(aux), tanh form
   kGeluBackward,  // C = A B * gelu'(aux)
 };

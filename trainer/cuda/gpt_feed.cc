@@ -5,22 +5,14 @@
 
 #include "absl/strings/str_format.h"
 #include "common/status_macros.h"
-#include "trainer/cuda/cuda_status.h"
 
 namespace ringmaster::trainer {
 
 GptFeed::GptFeed(const Parts& parts)
     : parts_(parts),
       rows_(parts.config.max_samples * parts.config.context),
-      order_(parts.config.own_tokens().end - parts.config.own_tokens().begin, parts.config.own_tokens().begin) {}
-
-absl::Status GptFeed::SetUp() {
-  for (Staging& staging : staging_) {
-    RM_ASSIGN_OR_RETURN(staging.memory, AllocatePinned(InputBytes(rows_), "pinned memory for batches"));
-    RM_ASSIGN_OR_RETURN(staging.copied, CreateEvent(/*timed=*/false));
-  }
-  return absl::OkStatus();
-}
+      order_(parts.config.own_tokens().end - parts.config.own_tokens().begin, parts.config.own_tokens().begin),
+      staging_(parts.exchange, parts.stream) {}
 
 absl::Status GptFeed::Check(const Batch& batch) const {
   const CudaGptConfig& config = parts_.config;
@@ -44,10 +36,8 @@ absl::Status GptFeed::Send(const Batch& batch, int slot) {
   RM_RETURN_IF_ERROR(Check(batch));
   char* const to = parts_.tensors.activations[static_cast<size_t>(slot)].input;
   if (to == nullptr) return absl::OkStatus();
-  Staging& staging = staging_[next_staging_];
-  next_staging_ = 1 - next_staging_;
-  RM_RETURN_IF_ERROR(parts_.exchange.WaitFor(staging.copied.get()));
-  const GptInput input(static_cast<char*>(staging.memory.get()), rows_);
+  RM_ASSIGN_OR_RETURN(char* const memory, staging_.Next());
+  const GptInput input(memory, rows_);
   const auto rows = static_cast<size_t>(rows_);
   const std::span<int32_t> tokens(input.tokens, rows);
   const std::span<int32_t> targets(input.targets, rows);
@@ -57,9 +47,7 @@ absl::Status GptFeed::Send(const Batch& batch, int slot) {
   *input.counts = order_.Sort(tokens, {.order = {input.order, rows},
                                        .chunks = {input.chunks, static_cast<size_t>(MostEmbeddingChunks(rows_))},
                                        .groups = {input.groups, static_cast<size_t>(MostEmbeddingGroups(rows_))}});
-  RM_CUDA(cudaMemcpyAsync(to, staging.memory.get(), static_cast<size_t>(InputBytes(rows_)), cudaMemcpyDefault, parts_.stream));
-  RM_CUDA(cudaEventRecord(staging.copied.get(), parts_.stream));
-  return absl::OkStatus();
+  return staging_.Send(to);
 }
 
 }  // namespace ringmaster::trainer

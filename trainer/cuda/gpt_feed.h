@@ -3,14 +3,13 @@
 #ifndef RINGMASTER_TRAINER_CUDA_GPT_FEED_H_
 #define RINGMASTER_TRAINER_CUDA_GPT_FEED_H_
 
-#include <array>
 #include <cstdint>
 
 #include "absl/status/status.h"
 #include "trainer/cuda/data_exchange.h"
-#include "trainer/cuda/device_memory.h"
 #include "trainer/cuda/embedding_order.h"
 #include "trainer/cuda/gpt_tensors.h"
+#include "trainer/cuda/pinned_staging.h"
 #include "trainer/data/batch.h"
 
 namespace ringmaster::trainer {
@@ -26,25 +25,19 @@ class GptFeed {
   };
 
   explicit GptFeed(const Parts& parts);
-  absl::Status SetUp();
+  absl::Status SetUp() { return staging_.SetUp(InputBytes(rows_)); }
 
   // Enqueues the copy into the slot; `batch` may change when it returns. A stage in the middle of a pipeline reads none.
   // INVALID_ARGUMENT: sizes or tokens that are not the model's.
   absl::Status Send(const Batch& batch, int slot);
 
  private:
-  struct Staging {
-    PinnedMemory memory;
-    OwnedEvent copied;  // to the device: may be written again
-  };
-
   absl::Status Check(const Batch& batch) const;
 
   const Parts parts_;
   const int64_t rows_;
   EmbeddingOrder order_;
-  std::array<Staging, 2> staging_;
-  size_t next_staging_ = 0;
+  PinnedStaging staging_;
 };
 
 }  // namespace ringmaster::trainer

@@ -37,9 +37,10 @@ TEST_P(GptParametersOfLayout, AreThoseOfTheCpusModel) {
   const auto [stages, shares] = GetParam();
   for (const ModelPart& part : AllParts(stages, shares)) {
     ASSERT_OK_AND_ASSIGN(
-        const std::vector<PlannedParameter> expected,
-        PlanGptParameters({.layers = kWhole.layers, .heads = kWhole.heads, .channels = kWhole.channels, .context = kWhole.context},
-                          {.context = kWhole.context, .vocabulary = kWhole.vocabulary}, part));
+        const ModelPlan plan,
+        PlanModel(GptConfig{.layers = kWhole.layers, .heads = kWhole.heads, .channels = kWhole.channels, .context = kWhole.context},
+                  {.context = kWhole.context, .vocabulary = kWhole.vocabulary}, part));
+    const std::vector<PlannedParameter>& expected = plan.parameters;
     const GptParameters found(PartOf(part));
     ASSERT_EQ(found.list().size(), expected.size());
     for (size_t i = 0; i < expected.size(); ++i) {

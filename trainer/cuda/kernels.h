@@ -127,6 +127,41 @@ int SharedCrossEntropy(const CudaSharedClasses& own, Bf16* logits, const int32_t
 int AddTo(const Bf16* x, int64_t count, Bf16* y, cudaStream_t stream);
 int AddTo(const float* x, int64_t count, float* y, cudaStream_t stream);
 
+// ---- convolution.cu: around a 3x3 convolution with padding 1. Activations are (samples, height, width, padded): channels padded
+// to a multiple of 8, the rest 0.
+// y (count, 8): x in the first channel.
+int SpreadPixels(int64_t count, const float* x, Bf16* y, cudaStream_t stream);
+
+struct CudaFilterShape {
+  int64_t inputs = 0;
+  int64_t outputs = 0;
+  int64_t padded_inputs = 0;
+  int64_t padded_outputs = 0;
+  int64_t padded_elements() const { return padded_outputs * 9 * padded_inputs; }
+};
+// packed (padded outputs, 3, 3, padded inputs) from filters (outputs, inputs, 3, 3), and back: gradient = or += packed.
+int PackFilters(const CudaFilterShape& shape, const Bf16* filters, Bf16* packed, cudaStream_t stream);
+int UnpackFilterGradient(const CudaFilterShape& shape, const float* packed, bool accumulate, float* gradient, cudaStream_t stream);
+
+struct CudaPoolShape {
+  int64_t samples = 0;
+  int64_t height = 0;  // of what was convolved
+  int64_t width = 0;
+  int64_t channels = 0;
+  int64_t padded = 0;
+  bool plain = false;  // what pooling gives is (samples, channels, height / 2, width / 2), without padding
+  int64_t convolved_elements() const { return samples * height * width * padded; }
+  int64_t pooled_elements() const { return samples * (height / 2) * (width / 2) * padded; }  // with padding
+};
+// y = the greatest of each 2 x 2 of max(convolved + bias, 0); winners (pooled elements): which of the four, or none.
+int BiasReluPoolForward(const CudaPoolShape& shape, const Bf16* convolved, const Bf16* bias, Bf16* y, uint8_t* winners,
+                        cudaStream_t stream);
+int BiasReluPoolBackward(const CudaPoolShape& shape, const Bf16* dy, const uint8_t* winners, Bf16* d_convolved,
+                         cudaStream_t stream);
+
+// In place: dy = 0 where y, the ReLU's output, is 0. count: a multiple of 8.
+int ReluBackward(const Bf16* y, int64_t count, Bf16* dy, cudaStream_t stream);
+
 // ---- update.cu
 // A range of the parameters with one decay; at most kUpdateSpan elements, so that one block does one. Begins at a multiple of 4 and
 // is padded to one, in the arenas and in the state, which may be a shard.

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/status_macros.h"
+#include "trainer/data/check_image_batch.h"
 #include "trainer/layers/conv_pool_layer.h"
 #include "trainer/layers/dense.h"
 #include "trainer/ops/cross_entropy.h"
@@ -20,45 +21,70 @@ float HeDeviation(int64_t inputs) { return std::sqrt(2.0f / static_cast<float>(i
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Model>> Classifier::Create(const MlpConfig& config, const SampleShape& shape, int64_t max_samples) {
+template <typename Config>
+absl::StatusOr<std::unique_ptr<Classifier>> Classifier::Build(const Config& config, const SampleShape& shape, int64_t max_samples) {
   std::unique_ptr<Classifier> model(new Classifier(shape, max_samples));
   RM_RETURN_IF_ERROR(model->Start());
-  int64_t inputs = shape.height * shape.width;
-  for (size_t i = 0; i < config.hidden.size(); ++i) {
-    RM_RETURN_IF_ERROR(model->AddDense(absl::StrCat("hidden.", i), inputs, config.hidden[i], /*relu=*/true));
-    inputs = config.hidden[i];
-  }
-  RM_RETURN_IF_ERROR(model->AddDense("classifier", inputs, shape.classes, /*relu=*/false));
-  RM_RETURN_IF_ERROR(model->Finish(absl::StrFormat("mlp inputs=%d hidden=%s classes=%d", shape.height * shape.width,
-                                                   absl::StrJoin(config.hidden, ","), shape.classes)));
+  RM_RETURN_IF_ERROR(model->Build(config));
+  return model;
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Classifier::Create(const MlpConfig& config, const SampleShape& shape, int64_t max_samples) {
+  RM_ASSIGN_OR_RETURN(std::unique_ptr<Classifier> model, Build(config, shape, max_samples));
+  RM_RETURN_IF_ERROR(model->Allocate(model->planner_));
   return model;
 }
 
 absl::StatusOr<std::unique_ptr<Model>> Classifier::Create(const CnnConfig& config, const SampleShape& shape, int64_t max_samples) {
-  std::unique_ptr<Classifier> model(new Classifier(shape, max_samples));
-  RM_RETURN_IF_ERROR(model->Start());
-  ConvPoolShape image = {.samples = max_samples, .inputs = 1, .outputs = 0, .height = shape.height, .width = shape.width};
-  Layout layout = PlainLayout(max_samples, 1, shape.height, shape.width);
+  RM_ASSIGN_OR_RETURN(std::unique_ptr<Classifier> model, Build(config, shape, max_samples));
+  RM_RETURN_IF_ERROR(model->Allocate(model->planner_));
+  return model;
+}
+
+absl::StatusOr<ModelPlan> Classifier::Plan(const MlpConfig& config, const SampleShape& shape) {
+  RM_ASSIGN_OR_RETURN(const std::unique_ptr<Classifier> model, Build(config, shape, /*max_samples=*/1));
+  return ModelPlan{model->planner_.parameters(), model->fingerprint_};
+}
+
+absl::StatusOr<ModelPlan> Classifier::Plan(const CnnConfig& config, const SampleShape& shape) {
+  RM_ASSIGN_OR_RETURN(const std::unique_ptr<Classifier> model, Build(config, shape, /*max_samples=*/1));
+  return ModelPlan{model->planner_.parameters(), model->fingerprint_};
+}
+
+absl::Status Classifier::Build(const MlpConfig& config) {
+  int64_t inputs = shape_.height * shape_.width;
+  for (size_t i = 0; i < config.hidden.size(); ++i) {
+    RM_RETURN_IF_ERROR(AddDense(absl::StrCat("hidden.", i), inputs, config.hidden[i], /*relu=*/true));
+    inputs = config.hidden[i];
+  }
+  RM_RETURN_IF_ERROR(AddDense("classifier", inputs, shape_.classes, /*relu=*/false));
+  Finish(absl::StrFormat("mlp inputs=%d hidden=%s classes=%d", shape_.height * shape_.width, absl::StrJoin(config.hidden, ","),
+                         shape_.classes));
+  return absl::OkStatus();
+}
+
+absl::Status Classifier::Build(const CnnConfig& config) {
+  ConvPoolShape image = {.samples = max_samples_, .inputs = 1, .outputs = 0, .height = shape_.height, .width = shape_.width};
+  Layout layout = PlainLayout(max_samples_, 1, shape_.height, shape_.width);
   for (size_t i = 0; i < config.channels.size(); ++i) {
     image.outputs = config.channels[i];
-    RM_ASSIGN_OR_RETURN(auto layer, ConvPoolLayer::Plan(model->context_,
+    RM_ASSIGN_OR_RETURN(auto layer, ConvPoolLayer::Plan(context_,
                                                         {.name = absl::StrCat("conv.", i),
                                                          .shape = image,
                                                          .deviation = HeDeviation(9 * image.inputs),
                                                          .plain_output = i + 1 == config.channels.size()},
-                                                        layout, model->planner_));
+                                                        layout, planner_));
     layout = layer->output_layout();
-    model->AddLayer(std::move(layer));
+    AddLayer(std::move(layer));
     image.inputs = image.outputs;
     image.height /= 2;
     image.width /= 2;
   }
-  RM_RETURN_IF_ERROR(model->AddDense("hidden.0", image.inputs * image.height * image.width, config.hidden, /*relu=*/true));
-  RM_RETURN_IF_ERROR(model->AddDense("classifier", config.hidden, shape.classes, /*relu=*/false));
-  RM_RETURN_IF_ERROR(
-      model->Finish(absl::StrFormat("cnn height=%d width=%d channels=%s hidden=%d classes=%d", shape.height, shape.width,
-                                    absl::StrJoin(config.channels, ","), config.hidden, shape.classes)));
-  return model;
+  RM_RETURN_IF_ERROR(AddDense("hidden.0", image.inputs * image.height * image.width, config.hidden, /*relu=*/true));
+  RM_RETURN_IF_ERROR(AddDense("classifier", config.hidden, shape_.classes, /*relu=*/false));
+  Finish(absl::StrFormat("cnn height=%d width=%d channels=%s hidden=%d classes=%d", shape_.height, shape_.width,
+                         absl::StrJoin(config.channels, ","), config.hidden, shape_.classes));
+  return absl::OkStatus();
 }
 
 absl::Status Classifier::Start() {
@@ -86,33 +112,15 @@ void Classifier::AddLayer(std::unique_ptr<Layer> layer) {
   layers_.push_back(std::move(layer));
 }
 
-absl::Status Classifier::Finish(std::string fingerprint) {
+void Classifier::Finish(std::string fingerprint) {
   fingerprint_ = std::move(fingerprint);
   int64_t largest = 0;
   for (const auto& layer : layers_) largest = std::max(largest, layer->output_elements());
   for (BufferSlot& slot : gradients_of_outputs_) slot = planner_.AddBuffer(largest);
-  return Allocate(planner_);
-}
-
-absl::Status Classifier::CheckBatch(const Batch& batch) const {
-  const auto pixels = static_cast<size_t>(batch.samples * shape_.height * shape_.width);
-  if (batch.samples < 0 || batch.samples > max_samples_ || batch.pixels.size() < pixels ||
-      batch.targets.size() < static_cast<size_t>(batch.samples)) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "batch of %d images with %d pixels and %d labels: expected at most %d images of %d x %d pixels with a label each",
-        batch.samples, batch.pixels.size(), batch.targets.size(), max_samples_, shape_.height, shape_.width));
-  }
-  for (int64_t i = 0; i < batch.samples; ++i) {
-    if (const int32_t target = batch.targets[i]; target < 0 || target >= shape_.classes) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("label %d of image %d in the batch: expected 0 .. %d", target, i, shape_.classes - 1));
-    }
-  }
-  return absl::OkStatus();
 }
 
 absl::Status Classifier::Forward(const Batch& batch) {
-  RM_RETURN_IF_ERROR(CheckBatch(batch));
+  RM_RETURN_IF_ERROR(CheckImageBatch(batch, shape_, max_samples_));
   // Samples that a short batch lacks are black images, whose gradient is 0: the planned shapes fit every batch.
   float* const pixels = outputs_[0].In(memory_);
   const int64_t used = batch.samples * shape_.height * shape_.width;

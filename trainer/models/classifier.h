@@ -20,6 +20,10 @@ class Classifier final : public PlannedModel {
   static absl::StatusOr<std::unique_ptr<Model>> Create(const MlpConfig& config, const SampleShape& shape, int64_t max_samples);
   static absl::StatusOr<std::unique_ptr<Model>> Create(const CnnConfig& config, const SampleShape& shape, int64_t max_samples);
 
+  // What Create would plan, without memory for it.
+  static absl::StatusOr<ModelPlan> Plan(const MlpConfig& config, const SampleShape& shape);
+  static absl::StatusOr<ModelPlan> Plan(const CnnConfig& config, const SampleShape& shape);
+
   std::string fingerprint() const override { return fingerprint_; }
   absl::StatusOr<LossSum> ForwardBackward(const Batch& batch, float gradient_scale) override;
   absl::StatusOr<LossSum> Evaluate(const Batch& batch) override;
@@ -27,11 +31,14 @@ class Classifier final : public PlannedModel {
  private:
   Classifier(const SampleShape& shape, int64_t max_samples) : shape_(shape), max_samples_(max_samples) {}
 
+  absl::Status Build(const MlpConfig& config);
+  absl::Status Build(const CnnConfig& config);
+  template <typename Config>
+  static absl::StatusOr<std::unique_ptr<Classifier>> Build(const Config& config, const SampleShape& shape, int64_t max_samples);
   absl::Status Start();
   absl::Status AddDense(const std::string& name, int64_t inputs, int64_t outputs, bool relu);
   void AddLayer(std::unique_ptr<Layer> layer);
-  absl::Status Finish(std::string fingerprint);
-  absl::Status CheckBatch(const Batch& batch) const;
+  void Finish(std::string fingerprint);
   absl::Status Forward(const Batch& batch);
   absl::Status Backward();
 

@@ -63,15 +63,15 @@ absl::StatusOr<std::unique_ptr<Model>> Create(const GptConfig& config, const Sam
   return Gpt::Create(config, shape.vocabulary, max_samples);
 }
 
-absl::StatusOr<std::unique_ptr<Model>> Create(const MlpConfig& config, const SampleShape& shape, int64_t max_samples) {
+absl::Status Check(const MlpConfig& config, const SampleShape& shape) {
   RM_RETURN_IF_ERROR(CheckImages("mlp", shape));
   for (size_t i = 0; i < config.hidden.size(); ++i) {
     RM_RETURN_IF_ERROR(CheckPositive(absl::StrFormat("model.mlp.hidden[%d]", i), config.hidden[i]));
   }
-  return Classifier::Create(config, shape, max_samples);
+  return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Model>> Create(const CnnConfig& config, const SampleShape& shape, int64_t max_samples) {
+absl::Status Check(const CnnConfig& config, const SampleShape& shape) {
   RM_RETURN_IF_ERROR(CheckImages("cnn", shape));
   RM_RETURN_IF_ERROR(CheckPositive("model.cnn.hidden", config.hidden));
   if (config.channels.empty()) {
@@ -89,7 +89,25 @@ absl::StatusOr<std::unique_ptr<Model>> Create(const CnnConfig& config, const Sam
                           config.channels.size(), shape.height, shape.width, i));
     }
   }
+  return absl::OkStatus();
+}
+
+template <typename Images>
+absl::StatusOr<std::unique_ptr<Model>> Create(const Images& config, const SampleShape& shape, int64_t max_samples) {
+  RM_RETURN_IF_ERROR(Check(config, shape));
   return Classifier::Create(config, shape, max_samples);
+}
+
+template <typename Images>
+absl::StatusOr<ModelPlan> Plan(const Images& config, const SampleShape& shape, const ModelPart&) {
+  RM_RETURN_IF_ERROR(Check(config, shape));
+  return Classifier::Plan(config, shape);
+}
+
+absl::StatusOr<ModelPlan> Plan(const GptConfig& config, const SampleShape& shape, const ModelPart& part) {
+  RM_RETURN_IF_ERROR(CheckPart(config, shape, part));
+  RM_ASSIGN_OR_RETURN(std::vector<PlannedParameter> parameters, Gpt::PlanParameters(config, shape.vocabulary, part));
+  return ModelPlan{std::move(parameters), GptFingerprint(config, shape.vocabulary)};
 }
 
 }  // namespace
@@ -121,10 +139,8 @@ absl::StatusOr<CreatedPart> CreateGptPart(const GptConfig& config, const SampleS
   return CreatedPart{.model = std::move(gpt), .stage = stage};
 }
 
-absl::StatusOr<std::vector<PlannedParameter>> PlanGptParameters(const GptConfig& config, const SampleShape& shape,
-                                                                const ModelPart& part) {
-  RM_RETURN_IF_ERROR(CheckPart(config, shape, part));
-  return Gpt::PlanParameters(config, shape.vocabulary, part);
+absl::StatusOr<ModelPlan> PlanModel(const ModelConfig& config, const SampleShape& shape, const ModelPart& part) {
+  return std::visit([&](const auto& kind) { return Plan(kind, shape, part); }, config);
 }
 
 std::string GptFingerprint(const GptConfig& config, int64_t vocabulary) {

@@ -49,10 +49,13 @@ absl::StatusOr<CreatedPart> CreateGptPart(const GptConfig& config, const SampleS
 // The same check alone, before there is data.
 absl::Status CheckGptCut(const GptConfig& config, int tensor, int pipeline);
 
-// What a GPT, or a part of it, consists of, for who keeps its tensors elsewhere: parameters in order with their initial values, and
-// the fingerprint. INVALID_ARGUMENT, INTERNAL: as CreateModel and CreateGptPart.
-absl::StatusOr<std::vector<PlannedParameter>> PlanGptParameters(const GptConfig& config, const SampleShape& shape,
-                                                                const ModelPart& part = {});
+// What a model, or a part of a GPT, consists of, for who keeps its tensors elsewhere: parameters in order with their initial
+// values, and the fingerprint. INVALID_ARGUMENT, INTERNAL: as CreateModel and CreateGptPart.
+struct ModelPlan {
+  std::vector<PlannedParameter> parameters;
+  std::string fingerprint;
+};
+absl::StatusOr<ModelPlan> PlanModel(const ModelConfig& config, const SampleShape& shape, const ModelPart& part = {});
 std::string GptFingerprint(const GptConfig& config, int64_t vocabulary);
 
 // A parameter's first values, or of the part of it that is here: a function of (seed, name, index in the whole) alone.

@@ -7,7 +7,7 @@
 #include "collectives/memory_rendezvous.h"
 #include "collectives/nccl/nccl_communicator.h"
 #include "common/status_macros.h"
-#include "trainer/cuda/cuda_gpt.h"
+#include "trainer/cuda/cuda_training.h"
 #include "trainer/data/dataset.h"
 #include "trainer/job_config.h"
 #include "trainer/kept_products.h"
@@ -27,14 +27,26 @@ absl::Status FormGroupOfOne(NcclApi& nccl, int device, const Clock& clock) {
   return group->Close(kTimeout);
 }
 
-absl::Status StepOn(const CudaGptConfig& config) {
-  RM_ASSIGN_OR_RETURN(const std::unique_ptr<CudaModel> gpt, CreateCudaGpt(config));
-  Batch batch = MakeBatch({.context = config.context, .vocabulary = config.vocabulary}, config.max_samples);
-  batch.samples = config.max_samples;
-  RM_RETURN_IF_ERROR(gpt->ForwardBackward(batch, /*gradient_scale=*/1.0f, /*completes_step=*/true).status());
-  RM_RETURN_IF_ERROR(gpt->GradientNorm().status());
-  RM_RETURN_IF_ERROR(gpt->Update({}));
-  return gpt->WaitUntilIdle();
+Batch FullBatch(const SampleShape& shape, int64_t samples) {
+  Batch batch = MakeBatch(shape, samples);
+  batch.samples = samples;
+  return batch;
+}
+
+// Of a GPT one layer stands for all.
+ModelConfig OneLayer(ModelConfig config) {
+  if (auto* const gpt = std::get_if<GptConfig>(&config); gpt != nullptr) gpt->layers = 1;
+  return config;
+}
+
+absl::Status StepOn(const ModelConfig& config, const SampleShape& shape, const CudaTrainingOptions& options) {
+  RM_ASSIGN_OR_RETURN(const CudaTraining training, CreateCudaTraining(config, shape, options));
+  CudaModel& model = *training.cuda;
+  const Batch batch = FullBatch(shape, options.max_samples);
+  RM_RETURN_IF_ERROR(model.ForwardBackward(batch, /*gradient_scale=*/1.0f, /*completes_step=*/true).status());
+  RM_RETURN_IF_ERROR(model.GradientNorm().status());
+  RM_RETURN_IF_ERROR(model.Update({}));
+  return model.WaitUntilIdle();
 }
 
 }  // namespace
@@ -54,34 +66,24 @@ absl::Status WarmUpGpus(const WarmUpParts& parts) {
 absl::Status StepOneLayer(const v1::JobSpec& job, int world_size, int device) {
   RM_ASSIGN_OR_RETURN(const JobConfig config, ReadJobConfig(job, world_size));
   RM_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(job.data(), config.context));
-  const auto& gpt = std::get<GptConfig>(config.model);
   // Ranks that have parts of the model have kept products of other sizes.
   const std::optional<ProductChoices> products = config.mesh.ranks_per_replica() == 1 ? KeptProducts(job) : std::nullopt;
-  CudaGptConfig layer = {
-      .layers = 1,
-      .heads = gpt.heads,
-      .channels = gpt.channels,
-      .context = gpt.context,
-      .vocabulary = dataset->shape().vocabulary,
-      .max_samples = config.micro_batch,
-      .options = {
-          .device = device, .timed_products = products.has_value(), .kept_products = products.has_value() ? &*products : nullptr}};
-  const absl::Status status = StepOn(layer);
+  const ModelConfig layer = OneLayer(config.model);
+  CudaTrainingOptions options = {
+      .max_samples = config.micro_batch, .device = device, .kept_products = products.has_value() ? &*products : nullptr};
+  const absl::Status status = StepOn(layer, dataset->shape(), options);
   if (!absl::IsResourceExhausted(status)) return status;
-  layer.max_samples = 1;
-  layer.options.timed_products = false;  // nobody has asked for products of that size, nor will
-  return StepOn(layer);
+  options.max_samples = 1;
+  options.kept_products = nullptr;  // nobody has asked for products of that size, nor will
+  return StepOn(layer, dataset->shape(), options);
 }
 
 absl::Status StepOnCpu(const v1::JobSpec& job, int world_size) {
   RM_ASSIGN_OR_RETURN(const JobConfig config, ReadJobConfig(job, world_size));
   RM_ASSIGN_OR_RETURN(const std::unique_ptr<Dataset> dataset, OpenDataset(job.data(), config.context));
-  ModelConfig sizes = config.model;
-  if (auto* const gpt = std::get_if<GptConfig>(&sizes); gpt != nullptr) gpt->layers = 1;
-  RM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, CreateModel(sizes, dataset->shape(), config.micro_batch));
-  Batch batch = MakeBatch(dataset->shape(), config.micro_batch);
-  batch.samples = config.micro_batch;
-  return model->ForwardBackward(batch, /*gradient_scale=*/1.0f).status();
+  RM_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                      CreateModel(OneLayer(config.model), dataset->shape(), config.micro_batch));
+  return model->ForwardBackward(FullBatch(dataset->shape(), config.micro_batch), /*gradient_scale=*/1.0f).status();
 }
 
 }  // namespace ringmaster::trainer

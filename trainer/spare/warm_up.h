@@ -23,8 +23,8 @@ struct WarmUpParts {
 // Whatever fails, fails again where it is needed and is said there; the first error is for a log.
 absl::Status WarmUpGpus(const WarmUpParts& parts);
 
-// WarmUpParts::step: as this job's GPT, but of one layer, made and dropped; of one sample where the device has no room for a
-// micro-batch. cuBLASLt's kernels differ by the products' sizes. Errors: ReadJobConfig, OpenDataset, CudaModel.
+// WarmUpParts::step: as this job's model, a GPT of one layer, made and dropped; of one sample where the device has no room for a
+// micro-batch. cuBLASLt's kernels differ by the products' sizes. Errors: ReadJobConfig, OpenDataset, CreateCudaTraining.
 absl::Status StepOneLayer(const v1::JobSpec& job, int world_size, int device);
 
 // The same on the CPU: forward and backward, of nothing. Errors: ReadJobConfig, OpenDataset, CreateModel.
