@@ -308,8 +308,7 @@ TrainResult TrainLoop::RunConnected(const Membership& member, const v1::JoinResp
   std::optional<HostPipelineStage> on_host;
   PipelineStage* pipeline = nullptr;
   if (mesh.pipeline > 1) {
-    pipeline = bench_->cuda->stage();
-    if (pipeline == nullptr) pipeline = &on_host.emplace(*bench_->stage, syncs.pipeline());
+    pipeline = bench_->cuda != nullptr ? bench_->cuda->stage() : &on_host.emplace(*bench_->stage, syncs.pipeline());
   }
   Training training({.config = config,
                      .dataset = *bench_->dataset,
