@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks a machine with GPUs: the GPU tests, jobs on one GPU, the benchmarks of training and of collectives, then a short table. Needs
-# no build tools there, but cuBLAS of CUDA 13 and NCCL where the loader finds them.
+# no build tools there, but cuBLAS of CUDA 13, cuDNN 9 and NCCL where the loader finds them.
 #   scripts/gpu_check.sh pack DIR     here: puts the stripped executables, this script and the comparison into DIR
 #   DIR/gpu_check.sh [RANKS [SIZES]]  there: all GPUs and 8:1G:8 unless told otherwise; RINGMASTER_TORCH=1 also times PyTorch and
 #                                     compares losses with it

@@ -12,6 +12,7 @@
 #include "trainer/cuda/convolutions.h"
 #include "trainer/cuda/data_exchange.h"
 #include "trainer/cuda/gemm_plans.h"
+#include "trainer/cuda/pass_options.h"
 #include "trainer/cuda/step_profile.h"
 
 namespace ringmaster::trainer {
@@ -34,21 +35,10 @@ class ClassifierPasses {
   // Plans every product and convolution on the tensors themselves, whose values it overwrites.
   absl::Status Prepare();
 
-  // From the input to the logits; then of the first `used` images: losses, added up in the output; with `gradient`, the logits
-  // become their gradient.
-  struct LossOptions {
-    int64_t used = 0;
-    bool gradient = false;
-    float gradient_scale = 0;
-    bool accumulate = false;  // adds to the output
-  };
+  // From the input to the logits and, of images as rows, to losses, added up in the output; with `gradient`, the logits become
+  // their gradient.
   absl::Status Forward(const LossOptions& options);
-  // From the logits' gradient to all gradients, added to or written; with `sum` they are summed over the data axis as soon as they
-  // are complete.
-  struct BackwardOptions {
-    bool accumulate = false;
-    bool sum = false;
-  };
+  // From the logits' gradient to all gradients.
   absl::Status Backward(const BackwardOptions& options);
 
   // "cuDNN 9.14.0", or nothing where it is not needed.

@@ -7,6 +7,7 @@
 #include "trainer/cuda/loaded_library.h"
 
 namespace ringmaster::trainer {
+
 absl::Status CublasLtApi::ToStatus(cublasStatus_t code, std::string_view call) const {
   if (code == CUBLAS_STATUS_SUCCESS) return absl::OkStatus();
   return absl::InternalError(

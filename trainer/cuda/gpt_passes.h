@@ -10,6 +10,7 @@
 #include "trainer/cuda/gemm_plans.h"
 #include "trainer/cuda/gpt_peers.h"
 #include "trainer/cuda/gpt_tensors.h"
+#include "trainer/cuda/pass_options.h"
 #include "trainer/cuda/step_profile.h"
 
 namespace ringmaster::trainer {
@@ -36,21 +37,9 @@ class GptPasses {
   // Of the micro-batch in the slot. The first stage reads the input, the others their entry; the last one leaves the logits, the
   // others their exit (GptTemporaries::branch).
   absl::Status Forward(int slot);
-  // Of the last stage. Of the first `used` rows: row losses, added up in the output; with `gradient`, the logits become their
-  // gradient.
-  struct LossOptions {
-    int64_t used = 0;
-    bool gradient = false;
-    float gradient_scale = 0;
-    bool accumulate = false;  // adds to the output
-  };
+  // Of the last stage. Row losses, added up in the output; with `gradient`, the logits become their gradient.
   absl::Status Loss(int slot, const LossOptions& options);
-  // From the logits' gradient, or the exit's, to all gradients, added to or written, and to the entry's; with `sum` they are summed
-  // over the data axis as soon as they are complete.
-  struct BackwardOptions {
-    bool accumulate = false;
-    bool sum = false;
-  };
+  // From the logits' gradient, or the exit's, to all gradients and to the entry's.
   absl::Status Backward(int slot, const BackwardOptions& options);
 
  private:
