@@ -204,9 +204,17 @@ std::vector<Prediction> SharedMemoryWays(const Call& call, const Layout& layout,
   const double others = layout.size() - 1, slice = bytes / layout.size();
   const double add = others * slice * constants.add_us_per_byte, copy = bytes * constants.copy_us_per_byte;
   const double chunks = std::max(1.0, bytes / static_cast<double>(layout.chunk_bytes));
-  const bool readable = constants.cross_memory_us_per_byte >= 0;
-  return {{.way = Way::kOneShot, .us = constants.flag_us + copy + others * bytes * constants.add_us_per_byte},
+  const bool readable = constants.cross_memory_us_per_byte >= 0, pair = layout.size() == 2;
+  const bool fits = bytes <= static_cast<double>(layout.post_bytes);
+  return {{.way = Way::kOneShot,
+           .us = constants.flag_us + copy + others * bytes * constants.add_us_per_byte,
+           .possible = fits,
+           .remark = fits ? "" : "the operand does not fit into a post"},
           {.way = Way::kTwoShot, .us = 2 * constants.flag_us * chunks + 2 * copy + add},
+          {.way = Way::kPairExchange,
+           .us = constants.flag_us * (1 + chunks) + copy + bytes * constants.add_us_per_byte,
+           .possible = pair,
+           .remark = pair ? "" : "for two ranks"},
           {.way = Way::kCrossMemory,
            .us = 2 * constants.flag_us + 2 * others * chunks * constants.cross_memory_us / layout.size() +
                  2 * others * slice * constants.cross_memory_us_per_byte + add,
@@ -228,6 +236,7 @@ const char* NameOf(Way way) {
     case Way::kChain: return "chain";
     case Way::kOneShot: return "one shot";
     case Way::kTwoShot: return "two shot";
+    case Way::kPairExchange: return "pair exchange";
     case Way::kCrossMemory: return "cross memory";
     case Way::kRegistered: return "registered";
   }

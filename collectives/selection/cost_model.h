@@ -30,7 +30,7 @@
 
 namespace ringmaster::selection {
 
-enum class Way { kDirect, kTwoStep, kStar, kChain, kOneShot, kTwoShot, kCrossMemory, kRegistered };
+enum class Way { kDirect, kTwoStep, kStar, kChain, kOneShot, kTwoShot, kPairExchange, kCrossMemory, kRegistered };
 
 const char* NameOf(Way way);
 
@@ -54,8 +54,9 @@ struct Layout {
   std::vector<int> hosts;      // by rank: which host; equal numbers are one host
   bool shared_memory = false;  // the communicator works in memory that all ranks share
   int64_t chunk_bytes = 128 << 10;
-  bool registered = false;    // the buffers lie in registered memory
-  double ranks_per_core = 1;  // on the host that has most
+  int64_t post_bytes = 4 << 10;  // shared memory: an operand that fits into a post
+  bool registered = false;       // the buffers lie in registered memory
+  double ranks_per_core = 1;     // on the host that has most
 
   int size() const { return static_cast<int>(hosts.size()); }
 };

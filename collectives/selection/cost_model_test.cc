@@ -73,6 +73,7 @@ TEST(CostModelTest, SharedMemoryChoosesByTheNumberOfRanksToo) {
   EXPECT_EQ(Best(AllReduce(64), two), Way::kOneShot);
   EXPECT_EQ(Best(AllReduce(64), eight), Way::kOneShot);
   EXPECT_EQ(Best(AllReduce(1 << 20), eight), Way::kTwoShot);
+  EXPECT_EQ(Best(AllReduce(1 << 20), two), Way::kPairExchange);
   EXPECT_GT(TimeOf(Way::kOneShot, AllReduce(1 << 20), eight), 3 * TimeOf(Way::kOneShot, AllReduce(1 << 20), two));
 }
 

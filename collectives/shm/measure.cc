@@ -1,5 +1,7 @@
 // What a group finds out about its machine when it forms, and how a call would run by that.
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <utility>
@@ -12,13 +14,17 @@
 #include "common/status_macros.h"
 
 namespace ringmaster {
+namespace {
+
+constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+constexpr int64_t kTrialBytes = int64_t{4} << 20;
+
+}  // namespace
 
 // Takes some hundreds of microseconds; all ranks go by the figures of rank 0, so that all choose alike. Ranks that share cores meet
 // by switches between them, thousands of times as long, which no number of meetings makes shorter.
 absl::Status ShmCommunicator::Measure(absl::Duration timeout) {
   const int meetings = sync_.share_cores() ? 4 : 64;
-  constexpr absl::Duration kFar = absl::Nanoseconds(200);
-  constexpr int64_t kFarBytes = int64_t{16} << 20;
   meeting_ = absl::InfiniteDuration();
   for (int round = 0; round < meetings; ++round) {
     const absl::Time begin = clock_.Now();
@@ -33,30 +39,65 @@ absl::Status ShmCommunicator::Measure(absl::Duration timeout) {
   }
   RM_RETURN_IF_ERROR(Broadcast(&constants_, sizeof(constants_), DataType::kU8, 0, timeout));
   meeting_ = absl::Microseconds(constants_.flag_us);
-  cross_memory_bytes_ = tuning_.cross_memory_bytes;
-  if (tuning_.cross_memory_bytes == ShmTuning::kMeasured) {
-    cross_memory_bytes_ = !sync_.share_cores() && meeting_ >= kFar ? kFarBytes : std::numeric_limits<int64_t>::max();
+  int64_t share_cores = sync_.share_cores();
+  RM_RETURN_IF_ERROR(Broadcast(&share_cores, 1, DataType::kI64, 0, timeout));
+  registered_bytes_ = share_cores ? kNever : tuning_.registered_bytes;
+  cross_memory_bytes_ = readable ? tuning_.cross_memory_bytes : kNever;
+  if (cross_memory_bytes_ == ShmTuning::kMeasured) {
+    cross_memory_bytes_ = kNever;
+    if (!share_cores) {
+      RM_ASSIGN_OR_RETURN(const bool faster, IsCrossMemoryFaster(timeout));
+      cross_memory_bytes_ = faster ? kTrialBytes : kNever;
+    }
   }
-  if (!readable) cross_memory_bytes_ = std::numeric_limits<int64_t>::max();
   return absl::OkStatus();
+}
+
+// Tries both ways; rank 0's figures decide.
+absl::StatusOr<bool> ShmCommunicator::IsCrossMemoryFaster(absl::Duration timeout) {
+  constexpr int kRounds = 3;
+  RM_ASSIGN_OR_RETURN(RegisteredBuffer buffer, AllocatePrivateBuffer(kTrialBytes));
+  std::memset(buffer.data(), 0, kTrialBytes);
+  std::array<absl::Duration, 2> least = {absl::InfiniteDuration(), absl::InfiniteDuration()};
+  for (int round = 0; round < kRounds; ++round) {
+    for (const bool cross : {false, true}) {
+      cross_memory_bytes_ = cross ? kTrialBytes : kNever;
+      RM_RETURN_IF_ERROR(Barrier(timeout));
+      const absl::Time begin = clock_.Now();
+      RM_RETURN_IF_ERROR(AllReduce(buffer.data(), buffer.data(), kTrialBytes / 4, DataType::kF32, Reduction::kSum, timeout));
+      absl::Duration& time = least[cross];
+      time = std::min(time, clock_.Now() - begin);
+    }
+  }
+  int64_t faster = least[true] < 0.95 * least[false];
+  RM_RETURN_IF_ERROR(Broadcast(&faster, 1, DataType::kI64, 0, timeout));
+  if (!faster) scratch_ = {};
+  return faster != 0;
 }
 
 std::string ShmCommunicator::Explain(const Call& call) const {
   const selection::Layout layout{.hosts = std::vector<int>(static_cast<size_t>(size())),
                                  .shared_memory = true,
                                  .chunk_bytes = static_cast<int64_t>(segment_.sizes().chunk_bytes),
+                                 .post_bytes = tuning_.one_shot_bytes,
                                  .registered = IsRegistered(call)};
+  const int64_t bytes = call.count * static_cast<int64_t>(BytesPerElement(call.type));
   const auto way = [&]() -> std::pair<selection::Way, const char*> {
     switch (Choose(call)) {
-      case Way::kOneShot: return {selection::Way::kOneShot, "one shot: the operand fits into a post"};
+      case Way::kOneShot:
+        if (layout.registered && call.operation == Operation::kAllReduce && bytes >= registered_bytes_) break;
+        return {selection::Way::kOneShot, "one shot: the operand fits into a post"};
       case Way::kCrossMemory:
         return {selection::Way::kCrossMemory,
-                "cross memory: caches are far from each other and the vector is larger than they are"};
+                "cross memory: peers' vectors are read by the kernel, which was faster when the group formed"};
+      case Way::kPairExchange:
+        if (layout.registered) break;
+        return {selection::Way::kPairExchange, "pair exchange: whole vectors through staging areas that stay in the cache"};
       case Way::kRings: return {selection::Way::kTwoShot, "rings: a part for each peer"};
-      default:
-        if (layout.registered) return {selection::Way::kRegistered, "registered: straight from inputs to results"};
-        return {selection::Way::kTwoShot, "two shot: through staging areas that stay in the cache"};
+      default: break;
     }
+    if (layout.registered) return {selection::Way::kRegistered, "registered: straight from inputs to results"};
+    return {selection::Way::kTwoShot, "two shot: through staging areas that stay in the cache"};
   }();
   return absl::StrCat("in shared memory, ", way.second, "; the ranks meet in ", absl::FormatDuration(meeting_), "\n",
                       selection::ExplainChoice(call, layout, constants_, way.first));

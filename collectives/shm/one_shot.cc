@@ -12,10 +12,13 @@ bool ShmCommunicator::SmallAllReduce(const Call& call) {
   const size_t bytes = static_cast<size_t>(call.count) * BytesPerElement(call.type);
   const uint64_t sequence = sync_.sequence();
   shm::Slot& mine = segment_.slot(sequence, rank());
-  const shm::PostedCall posted{.what = shm::PackWhat(call), .count = call.count};
+  const int64_t length = static_cast<int64_t>(bytes);
+  const shm::PostedCall posted{
+      .what = shm::PackWhat(call), .count = call.count, .where = length >= registered_bytes_ ? RegisteredOffsets(call) : kPrivate};
   mine.call = WithMessages(posted);
-  if (bytes > 0) std::memcpy(mine.data, call.send, bytes);
+  if (bytes > 0 && posted.where == kPrivate) std::memcpy(mine.data, call.send, bytes);
   sync_.Publish(mine.sequence, sequence);
+  bool all_private = posted.where == kPrivate;
   operands_.resize(static_cast<size_t>(size()));
   for (int peer = 0; peer < size(); ++peer) {
     operands_[static_cast<size_t>(peer)] = call.send;
@@ -25,7 +28,11 @@ bool ShmCommunicator::SmallAllReduce(const Call& call) {
       return false;
     if (!SeesTheSame(peer, posted)) [[unlikely]]
       return Mismatch(peer);
+    all_private = all_private && theirs.call.where == kPrivate;
     operands_[static_cast<size_t>(peer)] = theirs.data;
+  }
+  if (!all_private) {
+    return SameBuffersEverywhere(posted.where) ? RegisteredOperation(call, posted.where) : PrivateAllReduce(call);
   }
   void* const result = call.receive;
   ReduceInOrder(operands_, {&result, 1}, call.count, call.type, call.reduction);

@@ -15,7 +15,8 @@ using testing::Group;
 using testing::kLong;
 using testing::OnAllRanks;
 
-constexpr int64_t kCount = 50'003;  // of each part: several blocks, and no whole number of cache lines
+constexpr int64_t kLarge = 50'003;  // of each part: several blocks, and no whole number of cache lines
+constexpr int64_t kSmall = 201;     // fits into a post
 
 // Values that round, so that the order of addition shows.
 void Fill(float* data, int64_t count, int rank) {
@@ -28,8 +29,8 @@ absl::Status ExpectSame(const float* found, const std::vector<float>& expected, 
 }
 
 // Each operation with private buffers, then with `send` and `receive` (which may be the same memory).
-absl::Status CompareAll(Communicator& ranks, float* send, float* receive) {
-  const int64_t whole = kCount * ranks.size();
+absl::Status CompareAll(Communicator& ranks, int64_t count, float* send, float* receive) {
+  const int64_t whole = count * ranks.size();
   const bool in_place = send == receive;
   std::vector<float> input(whole), expected(whole);
   // Twice: neighbouring operations walk their slices in opposite directions.
@@ -41,19 +42,19 @@ absl::Status CompareAll(Communicator& ranks, float* send, float* receive) {
     if (status.ok()) status = ExpectSame(receive, expected, "all_reduce");
     if (!status.ok()) return status;
 
-    expected.resize(kCount);
-    status = ranks.ReduceScatter(input.data(), expected.data(), kCount, DataType::kF32, Reduction::kAverage, kLong);
+    expected.resize(count);
+    status = ranks.ReduceScatter(input.data(), expected.data(), count, DataType::kF32, Reduction::kAverage, kLong);
     std::memcpy(send, input.data(), whole * sizeof(float));
-    float* const part = in_place ? send + ranks.rank() * kCount : receive;
-    if (status.ok()) status = ranks.ReduceScatter(send, part, kCount, DataType::kF32, Reduction::kAverage, kLong);
+    float* const part = in_place ? send + ranks.rank() * count : receive;
+    if (status.ok()) status = ranks.ReduceScatter(send, part, count, DataType::kF32, Reduction::kAverage, kLong);
     if (status.ok()) status = ExpectSame(part, expected, "reduce_scatter");
     if (!status.ok()) return status;
 
     expected.resize(whole);
-    status = ranks.AllGather(input.data(), expected.data(), kCount, DataType::kF32, kLong);
-    float* const own = in_place ? receive + ranks.rank() * kCount : send;
-    std::memcpy(own, input.data(), kCount * sizeof(float));
-    if (status.ok()) status = ranks.AllGather(own, receive, kCount, DataType::kF32, kLong);
+    status = ranks.AllGather(input.data(), expected.data(), count, DataType::kF32, kLong);
+    float* const own = in_place ? receive + ranks.rank() * count : send;
+    std::memcpy(own, input.data(), count * sizeof(float));
+    if (status.ok()) status = ranks.AllGather(own, receive, count, DataType::kF32, kLong);
     if (status.ok()) status = ExpectSame(receive, expected, "all_gather");
     if (!status.ok()) return status;
   }
@@ -62,33 +63,42 @@ absl::Status CompareAll(Communicator& ranks, float* send, float* receive) {
 
 void OnEveryRank(int size, const std::function<absl::Status(Communicator&)>& body) {
   SCOPED_TRACE(absl::StrCat(size, " ranks"));
-  Group group = testing::MakeInProcessShmGroup(size, {});
+  // With a core for each: small vectors go straight from inputs to results too.
+  Group group = testing::MakeInProcessShmGroup(size, {.share_cores = false});
   for (const absl::Status& result : OnAllRanks(group, body)) EXPECT_OK(result);
 }
 
 TEST(RegisteredOperationsTest, GiveTheBitsOfPrivateBuffers) {
   for (const int size : {2, 3, 5}) {
     OnEveryRank(size, [](Communicator& ranks) -> absl::Status {
-      const int64_t bytes = kCount * ranks.size() * 4 + 4096;
+      const int64_t bytes = kLarge * ranks.size() * 4 + 4096;
       auto first = ranks.Register(bytes, kLong), second = ranks.Register(bytes, kLong);
       if (!first.ok() || !second.ok()) return absl::InternalError("no buffers");
       auto* const send = static_cast<float*>(first->data()) + 32;  // not at the beginning
       auto* const receive = static_cast<float*>(second->data()) + 16;
-      absl::Status status = CompareAll(ranks, send, receive);
-      return status.ok() ? CompareAll(ranks, send, send) : status;
+      for (const int64_t count : {kLarge, kSmall}) {
+        absl::Status status = CompareAll(ranks, count, send, receive);
+        if (status.ok()) status = CompareAll(ranks, count, send, send);
+        if (!status.ok()) return status;
+      }
+      return absl::OkStatus();
     });
   }
 }
 
 TEST(RegisteredOperationsTest, RanksWhoseBuffersLieElsewhereGetTheSameBits) {
-  OnEveryRank(3, [](Communicator& ranks) -> absl::Status {
-    auto buffer = ranks.Register(kCount * ranks.size() * 8 + 4096, kLong);
-    if (!buffer.ok()) return buffer.status();
-    auto* const data = static_cast<float*>(buffer->data());
-    std::vector<float> own(kCount * ranks.size());
-    if (ranks.rank() == 0) return CompareAll(ranks, own.data(), own.data());       // private
-    return CompareAll(ranks, data + 16 * ranks.rank(), data + 16 * ranks.rank());  // another offset on each
-  });
+  for (const int size : {2, 3})
+    OnEveryRank(size, [](Communicator& ranks) -> absl::Status {
+      auto buffer = ranks.Register(kLarge * ranks.size() * 8 + 4096, kLong);
+      if (!buffer.ok()) return buffer.status();
+      auto* const data = static_cast<float*>(buffer->data());
+      std::vector<float> own(kLarge * ranks.size());
+      for (const int64_t count : {kLarge, kSmall}) {
+        float* const mine = ranks.rank() == 0 ? own.data() : data + 16 * ranks.rank();  // private, or another offset on each
+        if (const absl::Status status = CompareAll(ranks, count, mine, mine); !status.ok()) return status;
+      }
+      return absl::OkStatus();
+    });
 }
 
 TEST(RegisteredOperationsTest, TooMuchIsRefusedOnAllRanksAndHarmsNobody) {

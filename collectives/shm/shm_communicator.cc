@@ -15,7 +15,6 @@ namespace ringmaster {
 namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
-constexpr uint64_t kPrivate = std::numeric_limits<uint64_t>::max();
 
 }  // namespace
 
@@ -90,14 +89,9 @@ bool ShmCommunicator::Dispatch(const Call& call) {
     state.receive.store(static_cast<char*>(call.receive), std::memory_order_relaxed);
   }
   if (!PostAndMeet(posted, nullptr, 0)) return false;
-  if (may_be_registered && posted.where != kPrivate) {
-    const auto same = [&](int peer) { return segment_.slot(sync_.sequence(), peer).call.where == posted.where; };
-    bool all = true;
-    for (int peer = 0; peer < size(); ++peer) all = all && same(peer);
-    if (all) return RegisteredOperation(call, posted.where);
-  }
+  if (may_be_registered && SameBuffersEverywhere(posted.where)) return RegisteredOperation(call, posted.where);
   switch (call.operation) {
-    case Operation::kAllReduce: return way == Way::kCrossMemory ? CrossMemoryAllReduce(call) : TwoShotReduce(call);
+    case Operation::kAllReduce: return way == Way::kCrossMemory ? CrossMemoryAllReduce(call) : PrivateAllReduce(call);
     case Operation::kReduce: return TwoShotReduce(call);
     case Operation::kReduceScatter:
     case Operation::kReduceScatterV: return ReduceParts(call);
@@ -106,6 +100,17 @@ bool ShmCommunicator::Dispatch(const Call& call) {
     case Operation::kBroadcast: return PublishParts(call);
     default: return ExchangeParts(call);
   }
+}
+
+// Through staging areas.
+bool ShmCommunicator::PrivateAllReduce(const Call& call) { return size() == 2 ? PairExchange(call) : TwoShotReduce(call); }
+
+// Whether all ranks, which have posted, have registered buffers at the same offsets.
+bool ShmCommunicator::SameBuffersEverywhere(uint64_t offsets) const {
+  if (offsets == kPrivate) return false;
+  bool same = true;
+  for (int peer = 0; peer < size(); ++peer) same = same && segment_.slot(sync_.sequence(), peer).call.where == offsets;
+  return same;
 }
 
 // By sizes that all ranks know alike.
@@ -117,7 +122,8 @@ ShmCommunicator::Way ShmCommunicator::Choose(const Call& call) const {
     case Operation::kBarrier: return Way::kOneShot;
     case Operation::kAllReduce:
       if (part <= tuning_.one_shot_bytes) return Way::kOneShot;
-      return part >= cross_memory_bytes_ ? Way::kCrossMemory : Way::kTwoShot;
+      if (part >= cross_memory_bytes_) return Way::kCrossMemory;
+      return size() == 2 ? Way::kPairExchange : Way::kTwoShot;
     case Operation::kReduce: return part <= tuning_.one_shot_bytes ? Way::kOneShot : Way::kTwoShot;
     case Operation::kAllGather:
     case Operation::kBroadcast: return part <= slot ? Way::kOneShot : Way::kTwoShot;

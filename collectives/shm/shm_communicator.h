@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -35,8 +36,11 @@ namespace ringmaster {
 // Equal on all ranks of a group.
 struct ShmTuning {
   int64_t one_shot_bytes = 4 << 10;  // all-reduce up to here in one shot, whatever the number of ranks
-  // Private all-reduce from here by cross memory. kMeasured: from 16 MiB where a line takes long from core to core (the caches of
-  // the ranks are far from each other), never where it does not or ranks share cores: staging areas in the cache are faster then.
+  // Registered all-reduce from here to one_shot_bytes straight from inputs to results: a second meeting costs less than the copies,
+  // but where ranks share cores.
+  int64_t registered_bytes = 512;
+  // Private all-reduce from here by cross memory. kMeasured: from 4 MiB where that is faster when the group forms, or never; never
+  // where ranks share cores.
   static constexpr int64_t kMeasured = -1;
   int64_t cross_memory_bytes = kMeasured;
   int64_t cross_memory_piece = 16 << 20;  // read from a peer at a time
@@ -67,8 +71,9 @@ class ShmCommunicator final : public Communicator {
   absl::Status ExchangePointToPoint(std::span<const Call> calls, absl::Duration timeout) override;
 
  private:
+  static constexpr uint64_t kPrivate = std::numeric_limits<uint64_t>::max();  // in place of the offsets of registered buffers
   static constexpr uint64_t kProbeWord = 0x52494e474d454d31;
-  enum class Way : uint8_t { kOneShot, kTwoShot, kCrossMemory, kRegistered, kRings };
+  enum class Way : uint8_t { kOneShot, kTwoShot, kPairExchange, kCrossMemory, kRegistered, kRings };
 
   // Bytes of the vector that begin at `begin`.
   struct Range {
@@ -81,6 +86,8 @@ class ShmCommunicator final : public Communicator {
   // shm_communicator.cc
   absl::Status Meet(absl::Duration timeout);
   bool Dispatch(const Call& call);
+  bool PrivateAllReduce(const Call& call);
+  bool SameBuffersEverywhere(uint64_t offsets) const;
   Way Choose(const Call& call) const;
   bool PostAndMeet(const shm::PostedCall& posted, const void* operand, size_t bytes);
   shm::PostedCall WithMessages(shm::PostedCall posted);
@@ -96,6 +103,9 @@ class ShmCommunicator final : public Communicator {
   bool SmallAllReduce(const Call& call);
   bool OneShot(const Call& call, const shm::PostedCall& posted);
 
+  // pair_exchange.cc
+  bool PairExchange(const Call& call);
+
   // two_shot.cc
   Range SliceOf(Range range, int rank) const;
   bool TwoShotReduce(const Call& call);
@@ -103,6 +113,7 @@ class ShmCommunicator final : public Communicator {
 
   // measure.cc
   absl::Status Measure(absl::Duration timeout);
+  absl::StatusOr<bool> IsCrossMemoryFaster(absl::Duration timeout);
 
   // direct_memory.cc
   void ProbeCrossMemory();
@@ -145,6 +156,7 @@ class ShmCommunicator final : public Communicator {
   shm::GroupSync sync_;
   shm::PeerWatch watch_;
   int64_t cross_memory_bytes_ = 0;  // as measured or told
+  int64_t registered_bytes_ = 0;    // as told, or more than one shot where ranks share cores
   absl::Duration meeting_;          // what it takes all ranks to meet, as rank 0 has measured it
   selection::Constants constants_;  // of the cost model, as rank 0 has measured them
   uint64_t chunks_done_ = 0;        // of all operations so far: equal on all ranks

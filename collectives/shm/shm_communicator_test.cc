@@ -36,7 +36,7 @@ TEST(ShmCommunicatorTest, ExplainsByTheCostModelWhichWayIsTakenAndWhyNotTheOther
   };
   EXPECT_THAT(group[0]->Explain(all_reduce(64)), ContainsRegex("one shot +[0-9.]+ us  chosen"));
   const std::string large = group[0]->Explain(all_reduce(1 << 20));
-  EXPECT_THAT(large, ContainsRegex("two shot +[0-9.]+ us  chosen"));
+  EXPECT_THAT(large, ContainsRegex("pair exchange +[0-9.]+ us  chosen"));
   EXPECT_THAT(large, ContainsRegex("registered +cannot +the buffers are not registered"));
   EXPECT_EQ(group[1]->Explain(all_reduce(1 << 20)), large) << "all ranks go by the same figures";
 }
