@@ -13,9 +13,8 @@
 namespace ringmaster {
 namespace {
 
-// What has arrived is added while it lies in the second-level cache. The one peer of a pair has all of that.
-constexpr size_t kLargestStage = 256 * 1024;
-constexpr size_t kLargestStageOfPair = 1024 * 1024;
+// The one peer of a pair has the whole second-level cache to be added in.
+constexpr uint32_t kStageOfPair = 1024 * 1024;
 
 // How long beyond its deadline a rank of a star waits for the root to say whom it has waited for.
 constexpr absl::Duration kWordOfRoot = absl::Milliseconds(50);
@@ -45,9 +44,10 @@ HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const C
       clock_(clock),
       options_(options),
       two_step_chunk_(options.chunk_bytes),
-      stage_bytes_(std::min(transport_->size() == 2 ? kLargestStageOfPair : kLargestStage, 2 * size_t{options.chunk_bytes})),
+      stage_bytes_(std::min(transport_->size() == 2 ? kStageOfPair : options.stage_bytes, 2 * options.chunk_bytes)),
       result_bytes_(2 * size_t{options.chunk_bytes}) {
   RM_CHECK(std::has_single_bit(options.chunk_bytes) && options.chunk_bytes >= 8) << "chunk_bytes " << options.chunk_bytes;
+  RM_CHECK(std::has_single_bit(options.stage_bytes) && options.stage_bytes >= 8) << "stage_bytes " << options.stage_bytes;
   const int ranks = transport_->size();
   sends_.resize(ranks);
   receives_.resize(ranks);

@@ -39,12 +39,14 @@ enum class ReductionOrder : uint8_t {
                // Averages, small vectors and groups of two stay canonical: there the order costs nothing
 };
 
-// Equal on all ranks of a group.
+// Equal on all ranks of a group but for stage_bytes.
 struct HostCommunicatorOptions {
   Algorithm algorithm = Algorithm::kAutomatic;
   ReductionOrder order = ReductionOrder::kCanonical;
   uint32_t chunk_bytes = 1 << 20;     // longest data frame; a power of two, at least 8
   uint32_t direct_bytes = 16 * 1024;  // vectors up to here are exchanged whole
+  // What is kept of each peer's contributions until those of all have come, in a group of more than two; a power of two.
+  uint32_t stage_bytes = 256 * 1024;
 };
 
 class HostCommunicator final : public Communicator {
