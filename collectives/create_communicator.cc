@@ -52,10 +52,11 @@ absl::StatusOr<std::unique_ptr<Communicator>> OverSharedMemory(const Communicato
   return ShmCommunicator::Create(std::move(memory), std::move(sockets), clock, std::move(shm), timeout);
 }
 
-// A quarter of the second-level cache: what has arrived is added while it lies there.
-uint32_t StageBytes() {
+// What has arrived is added while it lies in the second-level cache, of which a rank with a core of its own can use more.
+uint32_t StageBytes(bool shares_cores) {
+  constexpr long kLeast = 256 << 10, kMost = 1 << 20;
   const long cache = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  return std::bit_floor(static_cast<uint32_t>(std::clamp(cache / 4, 256L << 10, 1L << 20)));
+  return std::bit_floor(static_cast<uint32_t>(shares_cores ? kLeast : std::clamp(cache / 4, kLeast, kMost)));
 }
 
 absl::StatusOr<std::unique_ptr<Communicator>> OverStreams(const CommunicatorOptions& options, std::vector<TcpPeer> peers,
@@ -67,7 +68,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> OverStreams(const CommunicatorOpti
   RM_ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport,
                       MixedTransport::Create(rank, std::move(peers), {}, PatienceOverSockets(options), timeout, clock));
   HostCommunicatorOptions host_options = options.host;
-  host_options.stage_bytes = StageBytes();
+  host_options.stage_bytes = StageBytes(SharesCores(options.ranks_on_host));
   auto made = std::make_unique<HostCommunicator>(std::move(transport), clock, host_options);
   if (options.calibrate && made->size() > 1) {
     RM_ASSIGN_OR_RETURN(selection::Calibration calibration,
