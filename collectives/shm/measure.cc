@@ -82,23 +82,21 @@ std::string ShmCommunicator::Explain(const Call& call) const {
                                  .chunk_bytes = static_cast<int64_t>(segment_.sizes().chunk_bytes),
                                  .post_bytes = tuning_.one_shot_bytes,
                                  .registered = IsRegistered(call)};
-  const int64_t bytes = call.count * static_cast<int64_t>(BytesPerElement(call.type));
   const auto way = [&]() -> std::pair<selection::Way, const char*> {
-    switch (Choose(call)) {
-      case Way::kOneShot:
-        if (layout.registered && call.operation == Operation::kAllReduce && bytes >= registered_bytes_) break;
-        return {selection::Way::kOneShot, "one shot: the operand fits into a post"};
+    const Way chosen = Choose(call);
+    if (layout.registered && MayBeRegistered(call, chosen)) {
+      return {selection::Way::kRegistered, "registered: straight from inputs to results"};
+    }
+    switch (chosen) {
+      case Way::kOneShot: return {selection::Way::kOneShot, "one shot: the operand fits into a post"};
       case Way::kCrossMemory:
         return {selection::Way::kCrossMemory,
                 "cross memory: peers' vectors are read by the kernel, which was faster when the group formed"};
       case Way::kPairExchange:
-        if (layout.registered) break;
         return {selection::Way::kPairExchange, "pair exchange: whole vectors through staging areas that stay in the cache"};
       case Way::kRings: return {selection::Way::kTwoShot, "rings: a part for each peer"};
-      default: break;
+      default: return {selection::Way::kTwoShot, "two shot: through staging areas that stay in the cache"};
     }
-    if (layout.registered) return {selection::Way::kRegistered, "registered: straight from inputs to results"};
-    return {selection::Way::kTwoShot, "two shot: through staging areas that stay in the cache"};
   }();
   return absl::StrCat("in shared memory, ", way.second, "; the ranks meet in ", absl::FormatDuration(meeting_), "\n",
                       selection::ExplainChoice(call, layout, constants_, way.first));

@@ -12,13 +12,12 @@ bool ShmCommunicator::SmallAllReduce(const Call& call) {
   const size_t bytes = static_cast<size_t>(call.count) * BytesPerElement(call.type);
   const uint64_t sequence = sync_.sequence();
   shm::Slot& mine = segment_.slot(sequence, rank());
-  const int64_t length = static_cast<int64_t>(bytes);
-  const shm::PostedCall posted{
-      .what = shm::PackWhat(call), .count = call.count, .where = length >= registered_bytes_ ? RegisteredOffsets(call) : kPrivate};
+  const uint64_t where = MayBeRegistered(call, Way::kOneShot) ? RegisteredOffsets(call) : kPrivate;
+  const shm::PostedCall posted{.what = shm::PackWhat(call), .count = call.count, .where = where};
   mine.call = WithMessages(posted);
-  if (bytes > 0 && posted.where == kPrivate) std::memcpy(mine.data, call.send, bytes);
+  if (bytes > 0 && where == kPrivate) std::memcpy(mine.data, call.send, bytes);
   sync_.Publish(mine.sequence, sequence);
-  bool all_private = posted.where == kPrivate;
+  bool all_private = where == kPrivate;
   operands_.resize(static_cast<size_t>(size()));
   for (int peer = 0; peer < size(); ++peer) {
     operands_[static_cast<size_t>(peer)] = call.send;
@@ -32,7 +31,7 @@ bool ShmCommunicator::SmallAllReduce(const Call& call) {
     operands_[static_cast<size_t>(peer)] = theirs.data;
   }
   if (!all_private) {
-    return SameBuffersEverywhere(posted.where) ? RegisteredOperation(call, posted.where) : PrivateAllReduce(call);
+    return SameBuffersEverywhere(where) ? RegisteredOperation(call, where) : PrivateAllReduce(call);
   }
   void* const result = call.receive;
   ReduceInOrder(operands_, {&result, 1}, call.count, call.type, call.reduction);

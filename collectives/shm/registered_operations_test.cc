@@ -87,7 +87,7 @@ TEST(RegisteredOperationsTest, GiveTheBitsOfPrivateBuffers) {
 }
 
 TEST(RegisteredOperationsTest, RanksWhoseBuffersLieElsewhereGetTheSameBits) {
-  for (const int size : {2, 3})
+  for (const int size : {2, 3}) {
     OnEveryRank(size, [](Communicator& ranks) -> absl::Status {
       auto buffer = ranks.Register(kLarge * ranks.size() * 8 + 4096, kLong);
       if (!buffer.ok()) return buffer.status();
@@ -99,6 +99,7 @@ TEST(RegisteredOperationsTest, RanksWhoseBuffersLieElsewhereGetTheSameBits) {
       }
       return absl::OkStatus();
     });
+  }
 }
 
 TEST(RegisteredOperationsTest, TooMuchIsRefusedOnAllRanksAndHarmsNobody) {

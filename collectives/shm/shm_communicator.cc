@@ -80,8 +80,7 @@ bool ShmCommunicator::Dispatch(const Call& call) {
   shm::PostedCall posted = shm::Post(call);
   const Way way = Choose(call);
   if (way == Way::kOneShot) return OneShot(call, posted);
-  const bool may_be_registered = call.operation == Operation::kAllReduce || call.operation == Operation::kReduceScatter ||
-                                 call.operation == Operation::kAllGather;
+  const bool may_be_registered = MayBeRegistered(call, way);
   if (may_be_registered) posted.where = RegisteredOffsets(call);
   if (way == Way::kCrossMemory) {
     shm::RankState& state = segment_.state(rank());
@@ -205,6 +204,17 @@ void ShmCommunicator::RunAlone(const Call& call) const {
     ReduceInOrder({&operand, 1}, {&result, 1}, count, call.type, call.reduction);
   } else if (count > 0 && call.send != call.receive) {
     std::memcpy(call.receive, call.send, static_cast<size_t>(count) * BytesPerElement(call.type));
+  }
+}
+
+// Whether registered buffers change how the call runs.
+bool ShmCommunicator::MayBeRegistered(const Call& call, Way way) const {
+  switch (call.operation) {
+    case Operation::kAllReduce:
+      return way != Way::kOneShot || call.count * static_cast<int64_t>(BytesPerElement(call.type)) >= registered_bytes_;
+    case Operation::kReduceScatter:
+    case Operation::kAllGather: return way != Way::kOneShot;
+    default: return false;
   }
 }
 

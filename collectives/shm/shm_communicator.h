@@ -95,6 +95,7 @@ class ShmCommunicator final : public Communicator {
   bool Mismatch(int peer);
   void RunAlone(const Call& call) const;
   uint64_t RegisteredOffsets(const Call& call) const;
+  bool MayBeRegistered(const Call& call, Way way) const;
   bool IsRegistered(const Call& call) const;
   Range PartOf(const Call& call, int rank) const;  // of the vector that lies in rank order
   void Advance(uint64_t chunks);

@@ -41,5 +41,32 @@ TEST(ShmCommunicatorTest, ExplainsByTheCostModelWhichWayIsTakenAndWhyNotTheOther
   EXPECT_EQ(group[1]->Explain(all_reduce(1 << 20)), large) << "all ranks go by the same figures";
 }
 
+// What registered buffers change, by size and by whether ranks have cores of their own.
+TEST(ShmCommunicatorTest, RegisteredBuffersGoStraightFromTheSizeWhereThatIsFaster) {
+  for (const bool share_cores : {false, true}) {
+    testing::Group group =
+        testing::MakeInProcessShmGroup(2, {.tuning = {.cross_memory_bytes = 1 << 20}, .share_cores = share_cores});
+    const auto results = testing::OnAllRanks(group, [&](Communicator& ranks) -> absl::Status {
+      auto buffer = ranks.Register(4 << 20, testing::kLong);
+      if (!buffer.ok()) return buffer.status();
+      const auto way_of = [&](Operation operation, int64_t bytes) {
+        const std::string explained = ranks.Explain({.operation = operation,
+                                                     .type = DataType::kF32,
+                                                     .count = bytes / 4,
+                                                     .send = buffer->data(),
+                                                     .receive = buffer->data()});
+        return explained.substr(0, explained.find(':'));
+      };
+      EXPECT_EQ(way_of(Operation::kAllReduce, 508), "in shared memory, one shot");
+      EXPECT_EQ(way_of(Operation::kAllReduce, 512), share_cores ? "in shared memory, one shot" : "in shared memory, registered");
+      EXPECT_EQ(way_of(Operation::kAllReduce, 8192), "in shared memory, registered");
+      EXPECT_EQ(way_of(Operation::kAllReduce, 2 << 20), "in shared memory, registered") << "though private ones go by cross memory";
+      EXPECT_EQ(way_of(Operation::kBroadcast, 2 << 20), "in shared memory, two shot");
+      return absl::OkStatus();
+    });
+    for (const absl::Status& result : results) EXPECT_TRUE(result.ok()) << result;
+  }
+}
+
 }  // namespace
 }  // namespace ringmaster
