@@ -47,7 +47,7 @@ absl::StatusOr<SharedMapping> SharedMapping::Map(const FileDescriptor& file, siz
   SharedMapping mapping;
   mapping.reserved_bytes_ = bytes + kHugePage;
   void* const reserved = mmap(nullptr, mapping.reserved_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (reserved == MAP_FAILED) return Exhausted("address space for", bytes);
+  if (reserved == MAP_FAILED) return Exhausted("address space", bytes);
   mapping.reserved_ = reserved;
   const auto address = (reinterpret_cast<uintptr_t>(reserved) + kHugePage - 1) / kHugePage * kHugePage;
   void* const data = mmap(reinterpret_cast<void*>(address), bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file.get(), 0);
