@@ -97,6 +97,7 @@ absl::Status RunRank(const BenchOptions& options, const Surroundings& world) {
   if (options.transport == "shm") communicator.transport = TransportChoice::kShm;
   if (options.transport == "tcp") communicator.transport = TransportChoice::kTcp;
   if (options.order == "fastest") communicator.host.order = ReductionOrder::kFastest;
+  communicator.channels = options.channels;
   communicator.constants_directory = options.constants;
   FileRendezvous rendezvous(options.rendezvous, world.clock);
   RM_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> ranks, CreateCommunicator(communicator, rendezvous, kJoin, world.clock));
@@ -135,6 +136,8 @@ std::vector<Program> RankPrograms(const BenchOptions& options, const std::string
                                           options.buffers,
                                           "--order",
                                           options.order,
+                                          "--channels",
+                                          absl::StrCat(options.channels),
                                           "--sizes",
                                           options.sizes,
                                           "--ranks",

@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "collectives/channels/channels_communicator.h"
 #include "collectives/selection/calibrate.h"
 #include "collectives/shm/memory_exchange.h"
 #include "collectives/transport/mixed_transport.h"
@@ -25,6 +27,13 @@ double RanksPerCore(int ranks_on_host) {
 }
 
 bool SharesCores(int ranks_on_host) { return RanksPerCore(ranks_on_host) > 1; }
+
+int ChannelsOf(const CommunicatorOptions& options) {
+  constexpr double kMostByThemselves = 4;
+  if (options.channels != 0) return options.channels;
+  if (options.sleeps_at_once || !options.calibrate) return 1;
+  return static_cast<int>(std::clamp(1 / RanksPerCore(options.ranks_on_host), 1.0, kMostByThemselves));
+}
 
 // Waking a sleeping core costs about 36 us, so a core of our own is worth a longer wait than any transfer inside a step takes. With
 // more ranks than cores a spinning rank would keep the one it waits for from running.
@@ -59,29 +68,54 @@ uint32_t StageBytes(bool shares_cores) {
   return std::bit_floor(static_cast<uint32_t>(shares_cores ? kLeast : std::clamp(cache / 4, kLeast, kMost)));
 }
 
+// The ends of one channel: a socket of each peer.
+std::vector<TcpPeer> TakeChannel(std::vector<TcpPeer>& peers, size_t channel) {
+  std::vector<TcpPeer> taken;
+  for (TcpPeer& peer : peers) {
+    FileDescriptor none;
+    FileDescriptor& socket = channel == 0                          ? peer.socket
+                             : channel <= peer.more_sockets.size() ? peer.more_sockets[channel - 1]
+                                                                   : none;
+    taken.push_back({.socket = std::move(socket), .name = peer.name, .same_host = peer.same_host});
+  }
+  return taken;
+}
+
 absl::StatusOr<std::unique_ptr<Communicator>> OverStreams(const CommunicatorOptions& options, std::vector<TcpPeer> peers,
                                                           absl::Duration timeout, const Clock& clock) {
   const absl::Time deadline = clock.Now() + timeout;
   const int rank = options.mesh.rank;
   const auto neighbour = std::find_if(peers.begin(), peers.end(), [](const TcpPeer& peer) { return peer.same_host; });
-  const int host = std::min(rank, static_cast<int>(neighbour - peers.begin()));  // the lowest rank of this host
-  RM_ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport,
-                      MixedTransport::Create(rank, std::move(peers), {}, PatienceOverSockets(options), timeout, clock));
+  const int host = std::min(rank, static_cast<int>(neighbour - peers.begin()));             // the lowest rank of this host
+  const size_t channels = 1 + peers[rank == 0 ? peers.size() - 1 : 0].more_sockets.size();  // any peer's
+  const Patience patience = PatienceOverSockets(options);
   HostCommunicatorOptions host_options = options.host;
   host_options.stage_bytes = StageBytes(SharesCores(options.ranks_on_host));
-  auto made = std::make_unique<HostCommunicator>(std::move(transport), clock, host_options);
-  if (options.calibrate && made->size() > 1) {
-    RM_ASSIGN_OR_RETURN(selection::Calibration calibration,
-                        selection::Calibrate(*made,
-                                             {.host = host,
-                                              .ranks_per_core = RanksPerCore(options.ranks_on_host),
-                                              .cache_directory = options.constants_directory,
-                                              .machine = absl::StrCat(HostIdentity(), " ", options.mesh.listen_address, " ",
-                                                                      SharesCores(options.ranks_on_host))},
-                                             deadline - clock.Now(), clock));
-    made->Tune(std::move(calibration));
+  ChannelsCommunicator::Channels made;
+  for (size_t channel = 0; channel < channels; ++channel) {
+    RM_ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport,
+                        MixedTransport::Create(rank, TakeChannel(peers, channel), {}, patience, deadline - clock.Now(), clock));
+    made.push_back(std::make_unique<HostCommunicator>(std::move(transport), clock, host_options));
   }
-  return made;
+  std::optional<selection::Calibration> calibration;
+  if (options.calibrate && peers.size() > 1) {
+    RM_ASSIGN_OR_RETURN(calibration, selection::Calibrate(*made[0],
+                                                          {.host = host,
+                                                           .ranks_per_core = RanksPerCore(options.ranks_on_host),
+                                                           .cache_directory = options.constants_directory,
+                                                           .machine = absl::StrCat(HostIdentity(), " ", options.mesh.listen_address,
+                                                                                   " ", SharesCores(options.ranks_on_host))},
+                                                          deadline - clock.Now(), clock));
+  }
+  if (channels == 1) {
+    if (calibration.has_value()) made[0]->Tune(*std::move(calibration));
+    return std::move(made[0]);
+  }
+  auto together = std::make_unique<ChannelsCommunicator>(std::move(made), options.channel_part_bytes, patience.time, clock);
+  together->Start();
+  if (options.channels == 0) RM_RETURN_IF_ERROR(together->KeepFastest(deadline - clock.Now()));
+  if (calibration.has_value()) together->Tune(*calibration);
+  return together;
 }
 
 // A new group of some of this one's ranks: the same options, other numbers.
@@ -106,6 +140,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(const Communica
                                                                  absl::Duration timeout, const Clock& clock) {
   const absl::Time deadline = clock.Now() + timeout;
   TcpMeshOptions mesh = options.mesh;
+  mesh.channels = ChannelsOf(options);
   if (options.transport == TransportChoice::kTcp) {
     mesh.host_identity.clear();
   } else if (mesh.host_identity.empty()) {

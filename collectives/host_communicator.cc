@@ -81,11 +81,33 @@ absl::Status HostCommunicator::ExchangePointToPoint(std::span<const Call> calls,
   return End(RunToTheEnd(timeout));
 }
 
+absl::Status HostCommunicator::RunPart(const Part& part, absl::Duration timeout) {
+  RM_RETURN_IF_ERROR(Begin());
+  sequence_ = part.sequence - 1;
+  Prepare(part.call);
+  call_.count = part.whole_count;
+  call_.parts = static_cast<uint64_t>(part.index) << 32 | static_cast<uint64_t>(part.parts);
+  return End(RunToTheEnd(timeout));
+}
+
 void HostCommunicator::Abort(std::string_view reason) {
+  Break(absl::AbortedError(absl::string_view(reason.data(), reason.size())), {FrameTag::kAborted, rank()});
+}
+
+void HostCommunicator::BreakAs(const HostCommunicator& other) {
+  absl::Status status;
+  {
+    MutexLock lock(&other.mu_);
+    status = other.broken_;
+  }
+  Break(std::move(status), other.last_words_);
+}
+
+void HostCommunicator::Break(absl::Status status, LastWords words) {
   {
     MutexLock lock(&mu_);
     if (!broken_.ok()) return;
-    broken_ = absl::AbortedError(absl::string_view(reason.data(), reason.size()));
+    broken_ = std::move(status);
     aborted_.store(true);
     if (busy_) {
       transport_->Wake();
@@ -94,7 +116,7 @@ void HostCommunicator::Abort(std::string_view reason) {
     busy_ = true;
   }
   // Nobody is in an operation, and none can begin any more: the streams are between two frames and ours.
-  TellPeers(FrameTag::kAborted, rank());
+  TellPeers(std::move(words));
   MutexLock lock(&mu_);
   busy_ = false;
 }
@@ -117,7 +139,7 @@ absl::Status HostCommunicator::End(absl::Status status) {
     }
   }
   // Abort() came while the operation was ending: peers must still be told.
-  TellPeers(FrameTag::kAborted, rank());
+  TellPeers({FrameTag::kAborted, rank()});
   MutexLock lock(&mu_);
   busy_ = false;
   return broken_;
@@ -234,12 +256,12 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
   bool idle = false;
   while (true) {
     if (aborted_.load(std::memory_order_relaxed)) {
-      TellPeers(FrameTag::kAborted, rank());
+      TellPeers({FrameTag::kAborted, rank()});
       MutexLock lock(&mu_);
       return broken_;
     }
     if (failure_ != nullptr) {
-      TellPeers(failure_->tag, failure_->culprit, failure_->mismatch);
+      TellPeers(failure_->words);
       return std::move(failure_)->status;
     }
     if (Finished()) return absl::OkStatus();
@@ -251,7 +273,7 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
     const absl::Time now = clock_.Now();
     if (now >= deadline) {
       const absl::Status status = SilentStatus();
-      TellPeers(FrameTag::kPeerSilent, SilentRanks().front());
+      TellPeers({FrameTag::kPeerSilent, SilentRanks().front()});
       return status;
     }
     if (!idle) {

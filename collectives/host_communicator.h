@@ -63,6 +63,20 @@ class HostCommunicator final : public Communicator {
   // the first operation that counts: numbers of operations and messages begin anew.
   void Tune(selection::Calibration calibration);
 
+  // What one of several communicators of the same group does of an operation that they share (collectives/channels).
+  struct Part {
+    Call call;  // its own elements
+    int64_t whole_count = 0;
+    uint64_t sequence = 0;  // of the operation
+    int index = 0;
+    int parts = 1;
+  };
+  absl::Status RunPart(const Part& part, absl::Duration timeout);
+
+  // Between operations: breaks with the status that the last operation of `other`, a communicator of the same group, ended with,
+  // and tells peers the same.
+  void BreakAs(const HostCommunicator& other);
+
  protected:
   absl::Status Execute(const Call& call, absl::Duration timeout) override;
   absl::Status ExchangePointToPoint(std::span<const Call> calls, absl::Duration timeout) override;
@@ -100,11 +114,16 @@ class HostCommunicator final : public Communicator {
     }
   };
 
-  // Why the operation in progress fails, and what peers are told.
+  // What peers are told when an operation fails.
+  struct LastWords {
+    FrameTag tag = FrameTag::kAborted;
+    int culprit = 0;
+    std::string mismatch = {};  // kMismatch: the text
+  };
+
+  // Why the operation in progress fails.
   struct Failure {
-    FrameTag tag;
-    int culprit;
-    std::string mismatch;  // kMismatch: the text for the peers
+    LastWords words;
     absl::Status status;
   };
 
@@ -139,6 +158,7 @@ class HostCommunicator final : public Communicator {
   absl::Status RunToTheEnd(absl::Duration timeout);
   absl::Status Begin();
   absl::Status End(absl::Status status);
+  void Break(absl::Status status, LastWords words);
 
   // host_communicator_exchange.cc
   void PrepareExchange(std::span<const Call> calls);
@@ -185,7 +205,7 @@ class HostCommunicator final : public Communicator {
   // A peer that this rank kept waiting because it was kept waiting itself. False when this rank has nobody else to name.
   bool BlameWhoKeptUsWaiting(int accuser);
   std::string During() const;
-  void TellPeers(FrameTag tag, int culprit, std::string_view mismatch = {});
+  void TellPeers(LastWords words);
 
   const std::unique_ptr<Transport> transport_;
   const Clock& clock_;
@@ -228,11 +248,12 @@ class HostCommunicator final : public Communicator {
   int64_t staged_sent_ = 0;              // elements of plan_.reduce that have left the stage
   int64_t forwarded_ = 0;                // bytes of the index space that are final from plan_.forward_from
   std::unique_ptr<Failure> failure_;
+  LastWords last_words_;  // told already
   uint64_t sequence_ = 0;
   std::vector<uint64_t> sent_, received_;  // by peer: messages
 
   std::atomic<bool> aborted_{false};
-  Mutex mu_;
+  mutable Mutex mu_;
   bool busy_ ABSL_GUARDED_BY(mu_) = false;  // someone uses the transport
   absl::Status broken_ ABSL_GUARDED_BY(mu_);
 };

@@ -23,13 +23,13 @@ constexpr absl::Duration kFarewellToSilent = absl::Milliseconds(30);
 }  // namespace
 
 void HostCommunicator::FailWith(FrameTag tag, int culprit, absl::Status status) {
-  if (failure_ == nullptr) failure_ = std::make_unique<Failure>(Failure{tag, culprit, {}, std::move(status)});
+  if (failure_ == nullptr) failure_ = std::make_unique<Failure>(Failure{{tag, culprit}, std::move(status)});
 }
 
 void HostCommunicator::FailWithMismatch(int peer, const std::string& text, const std::string& teller) {
   if (failure_ != nullptr) return;
   FailWith(FrameTag::kMismatch, peer, absl::InvalidArgumentError(absl::StrCat(text, teller)));
-  failure_->mismatch = text.substr(0, kLongestMismatch);
+  failure_->words.mismatch = text.substr(0, kLongestMismatch);
 }
 
 void HostCommunicator::BlameMismatch(int peer, const WireCall& ours, const WireCall& theirs) {
@@ -204,7 +204,9 @@ bool HostCommunicator::BlameWhoKeptUsWaiting(int accuser) {
   return true;
 }
 
-void HostCommunicator::TellPeers(FrameTag tag, int culprit, std::string_view mismatch) {
+void HostCommunicator::TellPeers(LastWords last_words) {
+  last_words_ = std::move(last_words);
+  const auto& [tag, culprit, mismatch] = last_words_;
   const bool text = tag == FrameTag::kMismatch;
   const FrameHead head{tag, text ? static_cast<uint32_t>(mismatch.size()) : static_cast<uint32_t>(culprit)};
   std::string words(reinterpret_cast<const char*>(&head), sizeof(head));

@@ -102,7 +102,8 @@ TEST_P(SameBitsTest, OnEveryTransportWithEveryAlgorithmAndChunkSize) {
   std::vector<Shape> shapes;
   for (int index = 0; index < kShapes; ++index) shapes.push_back(RandomShape(random, size));
 
-  MemoryRendezvous rendezvous[] = {MemoryRendezvous(TestClock()), MemoryRendezvous(TestClock()), MemoryRendezvous(TestClock())};
+  MemoryRendezvous rendezvous[] = {MemoryRendezvous(TestClock()), MemoryRendezvous(TestClock()), MemoryRendezvous(TestClock()),
+                                   MemoryRendezvous(TestClock())};
   std::vector<std::pair<std::string, Group>> groups;
   groups.emplace_back("in process", InprocGroup(size, {}));
   groups.emplace_back("in process, ring", InprocGroup(size, {.algorithm = Algorithm::kRing, .chunk_bytes = 4096}));
@@ -115,6 +116,9 @@ TEST_P(SameBitsTest, OnEveryTransportWithEveryAlgorithmAndChunkSize) {
                                                      .host = {.algorithm = Algorithm::kRing, .chunk_bytes = 8192},
                                                      .calibrate = false},
                                                     rendezvous[1]));
+  groups.emplace_back(
+      "TCP, channels",
+      MakeCreatedGroup(size, {.transport = TransportChoice::kTcp, .channels = 3, .calibrate = false}, rendezvous[3]));
   groups.emplace_back("two ranks on a host", MakeCreatedGroup(size, {.ranks_on_host = 2, .calibrate = false}, rendezvous[2]));
   groups.emplace_back("shared memory", testing::MakeInProcessShmGroup(size, {}));
   groups.emplace_back("shared memory, small chunks",

@@ -19,24 +19,28 @@ const RealClock& TestClock() {
   return clock;
 }
 
-GroupFactory TcpGroup(std::string name, HostCommunicatorOptions host, std::string address, int64_t largest_count) {
-  return {std::move(name),
-          [=](int size) {
-            // Splits use it as long as the group lives.
-            static std::vector<std::unique_ptr<MemoryRendezvous>> all;
-            all.push_back(std::make_unique<MemoryRendezvous>(TestClock()));
-            return testing::MakeCreatedGroup(
-                size, {.transport = TransportChoice::kTcp, .listen_address = address, .host = host, .calibrate = false},
-                *all.back());
-          },
-          largest_count, /*splits=*/true};
+GroupFactory TcpGroup(std::string name, HostCommunicatorOptions host, std::string address, int64_t largest_count,
+                      int channels = 1) {
+  return {
+      std::move(name),
+      [=](int size) {
+        // Splits use it as long as the group lives.
+        static std::vector<std::unique_ptr<MemoryRendezvous>> all;
+        all.push_back(std::make_unique<MemoryRendezvous>(TestClock()));
+        return testing::MakeCreatedGroup(
+            size,
+            {.transport = TransportChoice::kTcp, .listen_address = address, .host = host, .channels = channels, .calibrate = false},
+            *all.back());
+      },
+      largest_count, /*splits=*/true};
 }
 
 INSTANTIATE_TEST_SUITE_P(Tcp, CommunicatorConformance,
                          ::testing::Values(TcpGroup("Automatic", {}, "127.0.0.1", testing::kLargestCount),
                                            TcpGroup("Ring", {.algorithm = Algorithm::kRing}, "127.0.0.1", testing::kSeveralChunks),
                                            TcpGroup("Star", {.algorithm = Algorithm::kStar}, "127.0.0.1", testing::kSeveralChunks),
-                                           TcpGroup("Ipv6", {.chunk_bytes = 32 * 1024}, "::1", testing::kSeveralChunks)),
+                                           TcpGroup("Ipv6", {.chunk_bytes = 32 * 1024}, "::1", testing::kSeveralChunks),
+                                           TcpGroup("Channels", {}, "127.0.0.1", testing::kSeveralChunks, /*channels=*/3)),
                          testing::GroupName);
 
 }  // namespace

@@ -213,7 +213,7 @@ TrainResult TrainCluster::RunRank(const TrainerIdentity& identity, int break_aft
                                                   .cancel_fd = cancel_fd},
                                          .ranks_on_host = 8};
     if (std::exchange(dies_at, -1) == kBeforeItConnects) {
-      RM_RETURN_IF_ERROR(rendezvous.Publish(absl::StrCat("collectives/world/", rank), "127.0.0.1 1 42 - - 1 local"));
+      RM_RETURN_IF_ERROR(rendezvous.Publish(absl::StrCat("collectives/world/", rank), "127.0.0.1 1 42 - - 1 1 local"));
       for (int other = 0; other < world_size; ++other) {
         RM_RETURN_IF_ERROR(rendezvous.Await(absl::StrCat("collectives/world/", other), timeout).status());
       }

@@ -19,6 +19,7 @@ struct BenchOptions {
   std::string transport = "auto";   // auto, shm, tcp; between GPUs what the ranks agree over
   std::string buffers = "private";  // private, registered
   std::string order = "canonical";  // canonical, fastest: of additions
+  int channels = 0;  // CommunicatorOptions::channels
   std::string sizes = "8:64M:4";    // FIRST:LAST[:FACTOR], or a list: 8,4K,1M
   int ranks = 2;
   double seconds = 0.2;  // of measuring, for each size and placement

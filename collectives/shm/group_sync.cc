@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/check.h"
+#include "common/pause.h"
 
 namespace ringmaster::shm {
 namespace {
@@ -24,14 +25,6 @@ constexpr int kLooks = 4000;
 uint64_t Bit(int rank) { return uint64_t{1} << rank; }
 
 bool Membarrier(int command) { return syscall(SYS_membarrier, command, 0, 0) == 0; }
-
-void Pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
 
 void CopyWords(std::string_view words, char (&to)[512]) {
   const size_t length = std::min(words.size(), sizeof(to) - 1);

@@ -49,26 +49,26 @@ absl::StatusOr<TcpEndpoint> ResolveEndpoint(const std::string& address, int port
   return endpoint;
 }
 
-// "address port secret identity local-name pid host", in this order because a host's name may hold anything.
+// "address port secret identity local-name pid channels host", in this order because a host's name may hold anything.
 std::string PublishedEndpoint::ToLine() const {
   return absl::StrCat(address, " ", port, " ", secret, " ", OrNothing(host_identity), " ", OrNothing(local_name), " ", pid, " ",
-                      host);
+                      channels, " ", host);
 }
 
 absl::StatusOr<PublishedEndpoint> PublishedEndpoint::Parse(const std::string& line, int rank) {
-  const std::vector<std::string> words = absl::StrSplit(line, absl::MaxSplits(' ', 6));
+  const std::vector<std::string> words = absl::StrSplit(line, absl::MaxSplits(' ', 7));
   PublishedEndpoint endpoint;
-  if (words.size() != 7 || words[4].size() > kLongestLocalName || !absl::SimpleAtoi(words[1], &endpoint.port) ||
+  if (words.size() != 8 || words[4].size() > kLongestLocalName || !absl::SimpleAtoi(words[1], &endpoint.port) ||
       endpoint.port < 1 || endpoint.port > 65535 || !absl::SimpleAtoi(words[2], &endpoint.secret) ||
-      !absl::SimpleAtoi(words[5], &endpoint.pid)) {
+      !absl::SimpleAtoi(words[5], &endpoint.pid) || !absl::SimpleAtoi(words[6], &endpoint.channels) || endpoint.channels < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("rank ", rank, " published \"", line,
-                     "\"; expected: address port secret identity local-name pid host. Is it the same version?"));
+                     "\"; expected: address port secret identity local-name pid channels host. Is it the same version?"));
   }
   endpoint.address = words[0];
   endpoint.host_identity = WordOf(words[3]);
   endpoint.local_name = WordOf(words[4]);
-  endpoint.host = words[6];
+  endpoint.host = words[7];
   return endpoint;
 }
 

@@ -28,6 +28,7 @@ struct PublishedEndpoint {
   std::string host_identity;  // both empty where the rank shares nothing with others
   std::string local_name;     // of an abstract Unix socket
   int64_t pid = 0;
+  int channels = 1;  // that it can use
   std::string host;  // may hold anything, spaces included
 
   std::string ToLine() const;

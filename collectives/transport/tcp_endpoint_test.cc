@@ -21,18 +21,20 @@ const PublishedEndpoint kShared = {.address = "10.0.0.7",
                                    .host_identity = "boot/4/12",
                                    .local_name = "0af3",
                                    .pid = 812,
+                                   .channels = 4,
                                    .host = "h2 in rack 3"};
 
 TEST(PublishedEndpoint, ALineComesBackAsItWas) {
-  EXPECT_EQ(kShared.ToLine(), "10.0.0.7 4100 77 boot/4/12 0af3 812 h2 in rack 3");
+  EXPECT_EQ(kShared.ToLine(), "10.0.0.7 4100 77 boot/4/12 0af3 812 4 h2 in rack 3");
   ASSERT_OK_AND_ASSIGN(const PublishedEndpoint parsed, PublishedEndpoint::Parse(kShared.ToLine(), 2));
   EXPECT_EQ(parsed.ToLine(), kShared.ToLine());
   EXPECT_EQ(parsed.host, "h2 in rack 3");
+  EXPECT_EQ(parsed.channels, 4);
 
   PublishedEndpoint alone = kShared;
   alone.host_identity.clear();
   alone.local_name.clear();
-  EXPECT_EQ(alone.ToLine(), "10.0.0.7 4100 77 - - 812 h2 in rack 3");
+  EXPECT_EQ(alone.ToLine(), "10.0.0.7 4100 77 - - 812 4 h2 in rack 3");
   ASSERT_OK_AND_ASSIGN(const PublishedEndpoint parsed_alone, PublishedEndpoint::Parse(alone.ToLine(), 2));
   EXPECT_EQ(parsed_alone.host_identity, "");
   EXPECT_EQ(parsed_alone.local_name, "");
@@ -40,13 +42,14 @@ TEST(PublishedEndpoint, ALineComesBackAsItWas) {
 
 TEST(PublishedEndpoint, GarbageIsRefusedAndSaysWhose) {
   for (const std::string& line :
-       {std::string(), std::string("hello"), std::string("10.0.0.7 4100 77 - - 812"), std::string("10.0.0.7 0 77 - - 812 h"),
-        std::string("10.0.0.7 65536 77 - - 812 h"), std::string("10.0.0.7 4100 -1 - - 812 h"),
-        std::string("10.0.0.7 4100 77 - - x h"), "10.0.0.7 4100 77 a " + std::string(65, 'n') + " 812 h"}) {
+       {std::string(), std::string("hello"), std::string("10.0.0.7 4100 77 - - 812 1"), std::string("10.0.0.7 0 77 - - 812 1 h"),
+        std::string("10.0.0.7 65536 77 - - 812 1 h"), std::string("10.0.0.7 4100 -1 - - 812 1 h"),
+        std::string("10.0.0.7 4100 77 - - x 1 h"), std::string("10.0.0.7 4100 77 - - 812 0 h"),
+        std::string("10.0.0.7 4100 77 - - 812 h h"), "10.0.0.7 4100 77 a " + std::string(65, 'n') + " 812 1 h"}) {
     EXPECT_THAT(PublishedEndpoint::Parse(line, 3), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("rank 3 published")))
         << line;
   }
-  EXPECT_OK(PublishedEndpoint::Parse("10.0.0.7 65535 77 a " + std::string(64, 'n') + " 812 h", 3).status());
+  EXPECT_OK(PublishedEndpoint::Parse("10.0.0.7 65535 77 a " + std::string(64, 'n') + " 812 1 h", 3).status());
 }
 
 TEST(PublishedEndpoint, OnlyWhoSharesTheHostCallsTheUnixSocket) {

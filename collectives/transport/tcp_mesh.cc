@@ -21,24 +21,16 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "collectives/transport/tcp_endpoint.h"
+#include "collectives/transport/tcp_hello.h"
 #include "collectives/transport/tcp_tuning.h"
 #include "common/status_macros.h"
 
 namespace ringmaster {
 namespace {
 
-// Strangers that connect and say nothing hold at most this many places; the oldest is dropped for a newcomer.
+// Strangers that connect and say nothing hold at most this many places beside those of the group; the oldest is dropped for a
+// newcomer.
 constexpr size_t kMaxPending = 256;
-
-struct Hello {
-  uint64_t magic;
-  uint64_t fingerprint;
-  uint64_t secret;  // of the side that this goes to
-  int32_t from;
-  int32_t to;
-};
-static_assert(sizeof(Hello) == 32);
-constexpr uint64_t kMagic = 0x31304c4c4f434d52;  // "RMCOLL01"
 
 // A rank's, and how it is known.
 struct Peer {
@@ -71,10 +63,7 @@ std::string KeyOf(const TcpMeshOptions& options, int rank) { return absl::StrCat
 struct Pending {
   FileDescriptor socket;
   int peer = -1;  // whom we called; -1 = somebody who called us
-  bool connected = false;
-  Hello hello{};  // what goes out (callers first), then what came in
-  size_t sent = 0;
-  size_t received = 0;
+  HelloTransfer out, in;
   bool refused = false;
 };
 
@@ -87,7 +76,9 @@ class Mesh {
   absl::StatusOr<std::vector<TcpPeer>> Connect(Rendezvous& rendezvous) {
     RM_RETURN_IF_ERROR(Listen(rendezvous));
     RM_RETURN_IF_ERROR(AwaitEndpoints(rendezvous));
-    for (int peer = 0; peer < options_.rank; ++peer) RM_RETURN_IF_ERROR(Call(peer));
+    for (int peer = 0; peer < options_.rank; ++peer) {
+      for (int channel = 0; channel < channels_; ++channel) RM_RETURN_IF_ERROR(Call(peer, channel));
+    }
     while (missing_ > 0) {
       RM_RETURN_IF_ERROR(WaitForEvents());
       AcceptCallers(listener_);
@@ -122,6 +113,7 @@ class Mesh {
                                          .host_identity = local_name.empty() ? "" : options_.host_identity,
                                          .local_name = local_name,
                                          .pid = options_.pid,
+                                         .channels = options_.channels,
                                          .host = options_.host};
     return rendezvous.Publish(KeyOf(options_, options_.rank), published.ToLine());
   }
@@ -145,6 +137,8 @@ class Mesh {
 
   absl::Status AwaitEndpoints(Rendezvous& rendezvous) {
     others_.resize(options_.size);
+    bool all_local = true;
+    channels_ = options_.channels;
     for (int peer = 0; peer < options_.size; ++peer) {
       if (peer == options_.rank) continue;
       const absl::StatusOr<std::string> value =
@@ -159,18 +153,24 @@ class Mesh {
       peers_[peer].name = NameOf(options_, peer, published.host, published.pid);
       peers_[peer].same_host = endpoint.is_local;
       others_[peer] = {.endpoint = endpoint, .secret = published.secret, .name = peers_[peer].name};
-      ++missing_;
+      channels_ = std::min(channels_, published.channels);
+      all_local &= endpoint.is_local;
     }
     peers_[options_.rank].name = NameOf(options_, options_.rank, options_.host, options_.pid);
+    if (all_local) channels_ = 1;  // one host is one to all of its ranks: all say so, or none
+    for (int peer = 0; peer < options_.size; ++peer) {
+      if (peer != options_.rank) peers_[peer].more_sockets.resize(static_cast<size_t>(channels_ - 1));
+    }
+    missing_ = (options_.size - 1) * channels_;
     return absl::OkStatus();
   }
 
-  absl::Status Call(int peer) {
+  absl::Status Call(int peer, int channel) {
     const Peer& other = others_[peer];
     const TcpEndpoint& endpoint = other.endpoint;
     Pending pending;
     pending.peer = peer;
-    pending.hello = {kMagic, fingerprint_, other.secret, options_.rank, peer};
+    pending.out.hello = HelloTo(peer, channel);
     pending.socket = FileDescriptor(socket(endpoint.address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!pending.socket.valid()) return SystemError("socket");
     if (connect(pending.socket.get(), reinterpret_cast<const sockaddr*>(&endpoint.address), endpoint.length) != 0 &&
@@ -181,10 +181,17 @@ class Mesh {
     return absl::OkStatus();
   }
 
+  FileDescriptor& SocketOf(int peer, int64_t channel) {
+    return channel == 0 ? peers_[peer].socket : peers_[peer].more_sockets[static_cast<size_t>(channel - 1)];
+  }
+
   std::string Absent() const {
     std::vector<std::string> absent;
     for (int peer = 0; peer < options_.size; ++peer) {
-      if (peer != options_.rank && !peers_[peer].socket.valid()) absent.push_back(peers_[peer].name);
+      const auto is_missing = [](const FileDescriptor& socket) { return !socket.valid(); };
+      const std::vector<FileDescriptor>& more = peers_[peer].more_sockets;
+      const bool whole = peers_[peer].socket.valid() && std::none_of(more.begin(), more.end(), is_missing);
+      if (peer != options_.rank && !whole) absent.push_back(peers_[peer].name);
     }
     return absl::StrJoin(absent, ", ");
   }
@@ -198,7 +205,7 @@ class Mesh {
     polled_.push_back({.fd = listener_.get(), .events = POLLIN, .revents = 0});
     polled_.push_back({.fd = local_listener_.get(), .events = POLLIN, .revents = 0});  // poll() skips it where there is none
     for (const Pending& pending : pending_) {
-      const bool sending = pending.peer >= 0 && pending.sent < sizeof(Hello);
+      const bool sending = pending.peer >= 0 && !pending.out.complete();
       polled_.push_back({.fd = pending.socket.get(), .events = static_cast<short>(sending ? POLLOUT : POLLIN), .revents = 0});
     }
     const timespec limit = absl::ToTimespec(Remaining());
@@ -214,7 +221,7 @@ class Mesh {
     while (true) {
       FileDescriptor socket(accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
       if (!socket.valid()) return;
-      if (pending_.size() >= kMaxPending) {
+      if (pending_.size() >= kMaxPending + static_cast<size_t>(missing_)) {
         const auto oldest = std::find_if(pending_.begin(), pending_.end(), [](const Pending& pending) { return pending.peer < 0; });
         if (oldest != pending_.end()) pending_.erase(oldest);
       }
@@ -222,80 +229,73 @@ class Mesh {
     }
   }
 
-  absl::Status Advance(Pending& pending) { return pending.peer >= 0 ? AdvanceCall(pending) : AdvanceCaller(pending); }
+  absl::Status Advance(Pending& pending) {
+    if (pending.peer >= 0) return AdvanceCall(pending);
+    AdvanceCaller(pending);
+    return absl::OkStatus();
+  }
 
   // We called: our Hello goes out, the peer's comes back.
   absl::Status AdvanceCall(Pending& pending) {
-    const std::string& name = others_[pending.peer].name;
-    if (!pending.connected) {
+    const int socket = pending.socket.get();
+    const Peer& other = others_[pending.peer];
+    if (pending.out.moved == 0) {
       int error = 0;
       socklen_t length = sizeof(error);
-      getsockopt(pending.socket.get(), SOL_SOCKET, SO_ERROR, &error, &length);
-      if (error != 0) return absl::UnavailableError(absl::StrCat("connecting to ", name, ": ", strerror(error)));
+      getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &length);
+      if (error != 0) return absl::UnavailableError(absl::StrCat("connecting to ", other.name, ": ", strerror(error)));
     }
-    while (pending.sent < sizeof(Hello)) {
-      const ssize_t sent = send(pending.socket.get(), reinterpret_cast<const char*>(&pending.hello) + pending.sent,
-                                sizeof(Hello) - pending.sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-      if (sent <= 0) {
-        if (errno == EAGAIN || errno == ENOTCONN || errno == EINTR) return absl::OkStatus();
-        return SystemError(absl::StrCat("connecting to ", name));
-      }
-      pending.connected = true;
-      pending.sent += static_cast<size_t>(sent);
+    switch (SendHello(socket, &pending.out)) {
+      case HelloProgress::kWaits: return absl::OkStatus();
+      case HelloProgress::kLost: return SystemError(absl::StrCat("connecting to ", other.name));
+      case HelloProgress::kComplete: break;
     }
-    if (!ReceiveHello(pending)) {
-      if (!pending.refused) return absl::OkStatus();
-      return absl::UnavailableError(absl::StrCat(name, " hung up on this rank, ", options_.rank, ", of epoch ", options_.epoch,
-                                                 ": it is of another epoch, or has given up"));
+    switch (ReceiveHello(socket, &pending.in)) {
+      case HelloProgress::kWaits: return absl::OkStatus();
+      case HelloProgress::kLost:
+        return absl::UnavailableError(absl::StrCat(other.name, " hung up on this rank, ", options_.rank, ", of epoch ",
+                                                   options_.epoch, ": it is of another epoch, or has given up"));
+      case HelloProgress::kComplete: break;
     }
-    if (!IsHelloOf(pending.hello, pending.peer)) {
-      return absl::UnavailableError(absl::StrCat("somebody else answers at the address of ", name));
+    const int64_t channel = pending.out.hello.channel;
+    if (!IsHelloOf(pending.in.hello, pending.peer) || pending.in.hello.channel != channel) {
+      return absl::UnavailableError(absl::StrCat("somebody else answers at the address of ", other.name));
     }
-    return Adopt(pending, pending.peer);
+    Adopt(pending, pending.peer, channel);
+    return absl::OkStatus();
   }
 
   // Somebody called: their Hello comes in, ours goes back. Whatever is wrong with it is their problem, not this group's.
-  absl::Status AdvanceCaller(Pending& pending) {
-    if (!ReceiveHello(pending)) return absl::OkStatus();
-    const int peer = pending.hello.from;
-    if (peer <= options_.rank || peer >= options_.size || !IsHelloOf(pending.hello, peer) || peers_[peer].socket.valid()) {
-      pending.refused = true;
-      return absl::OkStatus();
+  void AdvanceCaller(Pending& pending) {
+    const HelloProgress progress = ReceiveHello(pending.socket.get(), &pending.in);
+    if (progress == HelloProgress::kWaits) return;
+    const int peer = pending.in.hello.from;
+    const int64_t channel = pending.in.hello.channel;
+    pending.refused = true;
+    if (progress == HelloProgress::kLost || peer <= options_.rank || peer >= options_.size || !IsHelloOf(pending.in.hello, peer) ||
+        channel < 0 || channel >= channels_ || SocketOf(peer, channel).valid()) {
+      return;
     }
-    const Hello answer{kMagic, fingerprint_, others_[peer].secret, options_.rank, peer};
-    // A new socket has room for 32 bytes.
-    if (send(pending.socket.get(), &answer, sizeof(answer), MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(answer)) {
-      pending.refused = true;
-      return absl::OkStatus();
-    }
-    return Adopt(pending, peer);
+    pending.out.hello = HelloTo(peer, channel);
+    // A new socket has room for it.
+    if (SendHello(pending.socket.get(), &pending.out) != HelloProgress::kComplete) return;
+    pending.refused = false;
+    Adopt(pending, peer, channel);
+  }
+
+  Hello HelloTo(int peer, int64_t channel) const {
+    return {kHelloMagic, fingerprint_, others_[peer].secret, options_.rank, peer, channel};
   }
 
   bool IsHelloOf(const Hello& hello, int peer) const {
-    return hello.magic == kMagic && hello.fingerprint == fingerprint_ && hello.secret == secret_ && hello.from == peer &&
+    return hello.magic == kHelloMagic && hello.fingerprint == fingerprint_ && hello.secret == secret_ && hello.from == peer &&
            hello.to == options_.rank;
   }
 
-  // True when a whole Hello has arrived in pending.hello; sets pending.refused when it never will.
-  bool ReceiveHello(Pending& pending) {
-    if (pending.received == 0) pending.hello = {};
-    while (pending.received < sizeof(Hello)) {
-      const ssize_t received = recv(pending.socket.get(), reinterpret_cast<char*>(&pending.hello) + pending.received,
-                                    sizeof(Hello) - pending.received, MSG_DONTWAIT);
-      if (received <= 0) {
-        pending.refused = received == 0 || (errno != EAGAIN && errno != EINTR);
-        return false;
-      }
-      pending.received += static_cast<size_t>(received);
-    }
-    return true;
-  }
-
-  absl::Status Adopt(Pending& pending, int peer) {
+  void Adopt(Pending& pending, int peer, int64_t channel) {
     if (!peers_[peer].same_host) TuneTcpStream(pending.socket.get());
-    peers_[peer].socket = std::move(pending.socket);
+    SocketOf(peer, channel) = std::move(pending.socket);
     --missing_;
-    return absl::OkStatus();
   }
 
   absl::Duration Remaining() const { return deadline_ - clock_.Now(); }
@@ -309,7 +309,8 @@ class Mesh {
   FileDescriptor local_listener_;
   std::vector<Peer> others_;
   std::vector<TcpPeer> peers_;
-  int missing_ = 0;
+  int channels_ = 1;
+  int missing_ = 0;  // connections
   std::list<Pending> pending_;
   std::vector<pollfd> polled_;
 };
@@ -328,6 +329,9 @@ absl::StatusOr<std::vector<TcpPeer>> ConnectTcpMesh(const TcpMeshOptions& option
                                                     const Clock& clock) {
   if (options.size < 1 || options.rank < 0 || options.rank >= options.size) {
     return absl::InvalidArgumentError(absl::StrCat("rank is ", options.rank, ", group size ", options.size));
+  }
+  if (options.channels < 1 || options.channels > kMostChannels) {
+    return absl::InvalidArgumentError(absl::StrCat("channels is ", options.channels, "; 1 to ", kMostChannels, " are possible"));
   }
   return Mesh(options, clock, clock.Now() + timeout).Connect(rendezvous);
 }

@@ -85,13 +85,13 @@ bool IsHungUpOn(const FileDescriptor& socket) {
 }
 
 // The bytes of a Hello (docs/protocol.md, "Collectives").
-std::string HelloBytes(uint64_t magic, uint64_t fingerprint, uint64_t secret, int32_t from, int32_t to) {
+std::string HelloBytes(uint64_t magic, uint64_t fingerprint, uint64_t secret, int32_t from, int32_t to, int64_t channel = 0) {
   std::string bytes;
   const auto append = [&](const auto& value) { bytes.append(reinterpret_cast<const char*>(&value), sizeof(value)); };
-  append(magic), append(fingerprint), append(secret), append(from), append(to);
+  append(magic), append(fingerprint), append(secret), append(from), append(to), append(channel);
   return bytes;
 }
-constexpr uint64_t kMagic = 0x31304c4c4f434d52;
+constexpr uint64_t kMagic = 0x32304c4c4f434d52;
 
 // Holds its user's first Await until the test lets it go: that rank has published its address and calls nobody yet.
 class HeldRendezvous final : public Rendezvous {
@@ -150,7 +150,7 @@ class TcpMeshTest : public ::testing::Test {
 TEST_F(TcpMeshTest, GarbageIsHungUpOnAndTheGroupForms) {
   FormDespite([](const Published& rank0) {
     const FileDescriptor garbage = ConnectTo(rank0.port);
-    Say(garbage, "GET / HTTP/1.1\r\nHost: ringmaster\r\n\r\n");
+    Say(garbage, "GET / HTTP/1.1\r\nHost: ringmaster\r\nAccept: */*\r\n\r\n");
     EXPECT_TRUE(IsHungUpOn(garbage));
     const FileDescriptor half = ConnectTo(rank0.port);
     Say(half, "half");
@@ -188,8 +188,8 @@ TEST_F(TcpMeshTest, AHelloWithTheWrongFingerprintIsHungUpOn) {
 TEST_F(TcpMeshTest, ARankWithoutTheRightSecretIsHungUpOn) {
   FormDespite([&](const Published& rank0) {
     MemoryRendezvous elsewhere(clock_);
-    EXPECT_OK(
-        elsewhere.Publish("collectives/world/0", absl::StrCat("127.0.0.1 ", rank0.port, " ", rank0.secret + 1, " - - 100 host-0")));
+    EXPECT_OK(elsewhere.Publish("collectives/world/0",
+                                absl::StrCat("127.0.0.1 ", rank0.port, " ", rank0.secret + 1, " - - 100 1 host-0")));
     EXPECT_THAT(ConnectTcpMesh(Options(1, 2), elsewhere, kLong, clock_),
                 StatusIs(absl::StatusCode::kUnavailable, HasSubstr("hung up on this rank, 1")));
   });
@@ -224,7 +224,7 @@ class FalseRankZero : public TcpMeshTest {
     EXPECT_EQ(listen(listener.get(), 1), 0);
     EXPECT_EQ(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
     EXPECT_OK(
-        rendezvous_.Publish("collectives/world/0", absl::StrCat("127.0.0.1 ", ntohs(address.sin_port), " 42 - - 100 host-0")));
+        rendezvous_.Publish("collectives/world/0", absl::StrCat("127.0.0.1 ", ntohs(address.sin_port), " 42 - - 100 1 host-0")));
     std::thread impostor([&] { answer(FileDescriptor(accept(listener.get(), nullptr, nullptr))); });
     Peers one = Connect(Options(1, 2));
     impostor.join();
@@ -234,8 +234,8 @@ class FalseRankZero : public TcpMeshTest {
 
 TEST_F(FalseRankZero, IsNotBelievedWithoutOurSecret) {
   const Peers one = CallRankZeroWhere([](const FileDescriptor& caller) {
-    char hello[32];
-    EXPECT_EQ(recv(caller.get(), hello, sizeof(hello), MSG_WAITALL), 32);
+    char hello[40];
+    EXPECT_EQ(recv(caller.get(), hello, sizeof(hello), MSG_WAITALL), 40);
     Say(caller, std::string(hello, sizeof(hello)));  // the best that somebody can do who does not know it
     EXPECT_TRUE(IsHungUpOn(caller));
   });
@@ -255,14 +255,14 @@ TEST_F(FalseRankZero, ThatDoesNotListenIsNamed) {
     ASSERT_EQ(bind(closed.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
     ASSERT_EQ(getsockname(closed.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
     ASSERT_OK(
-        rendezvous_.Publish("collectives/world/0", absl::StrCat("127.0.0.1 ", ntohs(address.sin_port), " 42 - - 100 host-0")));
+        rendezvous_.Publish("collectives/world/0", absl::StrCat("127.0.0.1 ", ntohs(address.sin_port), " 42 - - 100 1 host-0")));
     EXPECT_THAT(Connect(Options(1, 2)), StatusIs(absl::StatusCode::kUnavailable, AllOf(HasSubstr("rank 0 (host host-0, pid 100)"),
                                                                                        HasSubstr("Connection refused"))));
   }
 }
 
 TEST_F(TcpMeshTest, TheDeadlineNamesWhoDidNotPublish) {
-  ASSERT_OK(rendezvous_.Publish("collectives/world/1", "127.0.0.1 1 42 - - 101 host-1"));
+  ASSERT_OK(rendezvous_.Publish("collectives/world/1", "127.0.0.1 1 42 - - 101 1 host-1"));
   EXPECT_THAT(Connect(Options(0, 3), absl::Milliseconds(30)),
               StatusIs(absl::StatusCode::kDeadlineExceeded, AllOf(HasSubstr("rank 2 did not come"), Not(HasSubstr("rank 1")))));
 }
@@ -271,7 +271,7 @@ TEST_F(TcpMeshTest, TheDeadlineNamesWhoDidNotCall) {
   HeldRendezvous held(rendezvous_);
   Peers zero, one;
   std::thread second([&] { one = ConnectTcpMesh(Options(1, 3), held, kLong, clock_); });
-  ASSERT_OK(rendezvous_.Publish("collectives/world/2", "127.0.0.1 1 42 - - 102 host-2"));
+  ASSERT_OK(rendezvous_.Publish("collectives/world/2", "127.0.0.1 1 42 - - 102 1 host-2"));
   PublishedBy(1);
   zero = Connect(Options(0, 3), absl::Milliseconds(200));
   EXPECT_THAT(zero, StatusIs(absl::StatusCode::kDeadlineExceeded,
@@ -294,7 +294,7 @@ TEST_F(TcpMeshTest, CancellingEndsTheWaitForCallersAndNamesThem) {
   CancelEvent cancel;
   TcpMeshOptions options = Options(0, 2);
   options.cancel_fd = cancel.fd();
-  ASSERT_OK(rendezvous_.Publish("collectives/world/1", "127.0.0.1 1 42 - - 101 host-1"));
+  ASSERT_OK(rendezvous_.Publish("collectives/world/1", "127.0.0.1 1 42 - - 101 1 host-1"));
   std::thread other([&] {
     PublishedBy(0);
     cancel.Set();
@@ -306,8 +306,8 @@ TEST_F(TcpMeshTest, CancellingEndsTheWaitForCallersAndNamesThem) {
 }
 
 TEST_F(TcpMeshTest, GarbageInTheRendezvousIsRefusedWithItsText) {
-  for (const char* value : {"", "hello", "127.0.0.1 0 42 - - 1 host", "127.0.0.1 99999 42 - - 1 host", "127.0.0.1 80 x - - 1 host",
-                            "nowhere 80 42 - - 1 host"}) {
+  for (const char* value : {"", "hello", "127.0.0.1 0 42 - - 1 1 host", "127.0.0.1 99999 42 - - 1 1 host",
+                            "127.0.0.1 80 x - - 1 1 host", "nowhere 80 42 - - 1 1 host"}) {
     MemoryRendezvous rendezvous(clock_);
     ASSERT_OK(rendezvous.Publish("collectives/world/1", value));
     EXPECT_THAT(ConnectTcpMesh(Options(0, 2), rendezvous, kLong, clock_),
@@ -323,6 +323,61 @@ TEST_F(TcpMeshTest, AnAddressThatIsNotOursIsRefused) {
   EXPECT_THAT(Connect(elsewhere), StatusIs(absl::StatusCode::kInvalidArgument,
                                            AllOf(HasSubstr("203.0.113.7"), HasSubstr("Is it an address of this host?"))));
   EXPECT_THAT(Connect(name), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("\"localhost\" is no numeric")));
+}
+
+// Every pair has as many connections as the rank that can use the fewest, and both ends count them alike.
+TEST_F(TcpMeshTest, AGroupHasTheChannelsOfItsLeastRank) {
+  constexpr int kRanks = 3;
+  std::vector<Peers> meshes(kRanks);
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < kRanks; ++rank) {
+    threads.emplace_back([&, rank] {
+      TcpMeshOptions options = Options(rank, kRanks);
+      options.channels = rank == 1 ? 3 : 16;
+      meshes[static_cast<size_t>(rank)] = Connect(options);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (size_t rank = 0; rank < kRanks; ++rank) {
+    ASSERT_OK(meshes[rank]);
+    for (size_t peer = 0; peer < rank; ++peer) {
+      const TcpPeer& here = (*meshes[rank])[peer];
+      const TcpPeer& there = (*meshes[peer])[rank];
+      ASSERT_EQ(here.more_sockets.size(), 2u);
+      ASSERT_EQ(there.more_sockets.size(), 2u);
+      for (size_t channel = 0; channel < 2; ++channel) {
+        Say(here.more_sockets[channel], std::string(1, static_cast<char>('a' + channel)));
+        pollfd ready{.fd = there.more_sockets[channel].get(), .events = POLLIN, .revents = 0};
+        ASSERT_EQ(poll(&ready, 1, 60'000), 1);
+        char byte = 0;
+        ASSERT_EQ(recv(there.more_sockets[channel].get(), &byte, 1, 0), 1);
+        EXPECT_EQ(byte, 'a' + static_cast<char>(channel));
+      }
+    }
+  }
+}
+
+TEST_F(TcpMeshTest, RanksOfOneHostHaveOneChannel) {
+  TcpMeshOptions zero = Options(0, 2), one = Options(1, 2);
+  zero.channels = one.channels = 4;
+  zero.host_identity = one.host_identity = "one-host";
+  Peers first;
+  std::thread other([&] { first = Connect(zero); });
+  const Peers second = Connect(one);
+  other.join();
+  ASSERT_OK(first);
+  ASSERT_OK(second);
+  EXPECT_TRUE((*first)[1].same_host);
+  EXPECT_TRUE((*first)[1].more_sockets.empty());
+  EXPECT_TRUE((*second)[0].more_sockets.empty());
+}
+
+TEST_F(TcpMeshTest, AsManyChannelsAsNobodyHasAreRefused) {
+  TcpMeshOptions none = Options(0, 2), many = Options(0, 2);
+  none.channels = 0;
+  many.channels = 17;
+  EXPECT_THAT(Connect(none), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("channels is 0; 1 to 16")));
+  EXPECT_THAT(Connect(many), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("channels is 17")));
 }
 
 TEST_F(TcpMeshTest, ARankOutsideItsGroupIsRefused) {
