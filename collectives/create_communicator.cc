@@ -29,7 +29,7 @@ double RanksPerCore(int ranks_on_host) {
 bool SharesCores(int ranks_on_host) { return RanksPerCore(ranks_on_host) > 1; }
 
 int ChannelsOf(const CommunicatorOptions& options) {
-  constexpr double kMostByThemselves = 4;
+  constexpr double kMostByThemselves = 8;
   if (options.channels != 0) return options.channels;
   if (options.sleeps_at_once || !options.calibrate) return 1;
   return static_cast<int>(std::clamp(1 / RanksPerCore(options.ranks_on_host), 1.0, kMostByThemselves));
@@ -37,9 +37,9 @@ int ChannelsOf(const CommunicatorOptions& options) {
 
 // Waking a sleeping core costs about 36 us, so a core of our own is worth a longer wait than any transfer inside a step takes. With
 // more ranks than cores a spinning rank would keep the one it waits for from running.
-Patience PatienceOverSockets(const CommunicatorOptions& options) {
+Patience PatienceOverSockets(const CommunicatorOptions& options, int channels) {
   if (options.sleeps_at_once) return {.time = absl::ZeroDuration(), .yield = false};
-  if (!SharesCores(options.ranks_on_host)) return {.time = absl::Milliseconds(1), .yield = false};
+  if (!SharesCores(options.ranks_on_host * channels)) return {.time = absl::Milliseconds(1), .yield = false};
   return {.time = absl::Microseconds(200), .yield = true};
 }
 
@@ -88,7 +88,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> OverStreams(const CommunicatorOpti
   const auto neighbour = std::find_if(peers.begin(), peers.end(), [](const TcpPeer& peer) { return peer.same_host; });
   const int host = std::min(rank, static_cast<int>(neighbour - peers.begin()));             // the lowest rank of this host
   const size_t channels = 1 + peers[rank == 0 ? peers.size() - 1 : 0].more_sockets.size();  // any peer's
-  const Patience patience = PatienceOverSockets(options);
+  const Patience patience = PatienceOverSockets(options, static_cast<int>(channels));
   HostCommunicatorOptions host_options = options.host;
   host_options.stage_bytes = StageBytes(SharesCores(options.ranks_on_host));
   ChannelsCommunicator::Channels made;

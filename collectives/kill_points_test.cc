@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "collectives/channels/channels_communicator.h"
 #include "collectives/host_communicator.h"
 #include "collectives/shm/memory_exchange.h"
 #include "collectives/shm/shm_communicator.h"
@@ -53,13 +54,13 @@ struct Board {
   std::array<char, 512> message;
 };
 
-// The victim's.
+// The victim's. All of its threads pass points.
 struct Fate {
   Board* board = nullptr;
-  int points = 0;  // still to be passed; 0: it lives
+  std::atomic<int> points{0};  // still to be passed; 0 and below: it lives
 
   void Pass() {
-    if (points == 0 || --points > 0) return;
+    if (points.load() <= 0 || points.fetch_sub(1) != 1) return;
     board->died.store(absl::ToUnixNanos(TestClock().Now()));
     kill(getpid(), SIGKILL);
   }
@@ -90,6 +91,7 @@ struct Way {
   ShmTuning shm = {};
   HostCommunicatorOptions host = {};
   int size = 3;
+  int channels = 1;  // over TCP
 
   int victim() const { return size - 1; }
 };
@@ -98,8 +100,9 @@ std::string NameOf(const Way& way, int rank) {
   return absl::StrCat("rank ", rank, rank == way.victim() ? " (the victim)" : " (a survivor)");
 }
 
-// By rank: connected to each peer.
-using Mesh = std::vector<std::vector<FileDescriptor>>;
+// By rank, then by channel: connected to each peer.
+using Ends = std::vector<std::vector<FileDescriptor>>;
+using Mesh = std::vector<Ends>;
 
 std::pair<FileDescriptor, FileDescriptor> ConnectedPair(bool unix_sockets) {
   if (unix_sockets) {
@@ -128,27 +131,37 @@ std::pair<FileDescriptor, FileDescriptor> ConnectedPair(bool unix_sockets) {
 
 Mesh MakeMesh(const Way& way) {
   const auto size = static_cast<size_t>(way.size);
+  const auto channels = static_cast<size_t>(way.channels);
   Mesh mesh(size);
-  for (auto& sockets : mesh) sockets.resize(size);
-  for (size_t rank = 0; rank < size; ++rank) {
-    for (size_t peer = 0; peer < rank; ++peer) std::tie(mesh[rank][peer], mesh[peer][rank]) = ConnectedPair(way.shared_memory);
+  for (Ends& ends : mesh) {
+    ends.resize(channels);
+    for (auto& sockets : ends) sockets.resize(size);
+  }
+  for (size_t channel = 0; channel < channels; ++channel) {
+    for (size_t rank = 0; rank < size; ++rank) {
+      for (size_t peer = 0; peer < rank; ++peer) {
+        std::tie(mesh[rank][channel][peer], mesh[peer][channel][rank]) = ConnectedPair(way.shared_memory);
+      }
+    }
   }
   return mesh;
 }
 
-absl::StatusOr<std::unique_ptr<Communicator>> Make(const Way& way, int rank, std::vector<FileDescriptor> sockets, Fate& fate) {
-  if (way.shared_memory) {
-    std::vector<int> numbers;
-    ShmCommunicatorOptions options{.sync = {.rank = rank, .names = {}, .share_cores = true}, .tuning = way.shm};
-    for (int peer = 0; peer < way.size; ++peer) {
-      options.sync.names.push_back(NameOf(way, peer));
-      numbers.push_back(sockets[static_cast<size_t>(peer)].get());
-    }
-    if (rank == way.victim()) options.sync.before_publish = [&fate] { fate.Pass(); };
-    RM_ASSIGN_OR_RETURN(shm::GroupMemory memory, shm::ExchangeMemory({.rank = rank}, numbers, kLong, TestClock()));
-    std::vector<FileDescriptor> owned(std::make_move_iterator(sockets.begin()), std::make_move_iterator(sockets.end()));
-    return ShmCommunicator::Create(std::move(memory), std::move(owned), TestClock(), std::move(options), kLong);
+absl::StatusOr<std::unique_ptr<Communicator>> OverSharedMemory(const Way& way, int rank, std::vector<FileDescriptor> sockets,
+                                                               Fate& fate) {
+  std::vector<int> numbers;
+  ShmCommunicatorOptions options{.sync = {.rank = rank, .names = {}, .share_cores = true}, .tuning = way.shm};
+  for (int peer = 0; peer < way.size; ++peer) {
+    options.sync.names.push_back(NameOf(way, peer));
+    numbers.push_back(sockets[static_cast<size_t>(peer)].get());
   }
+  if (rank == way.victim()) options.sync.before_publish = [&fate] { fate.Pass(); };
+  RM_ASSIGN_OR_RETURN(shm::GroupMemory memory, shm::ExchangeMemory({.rank = rank}, numbers, kLong, TestClock()));
+  return ShmCommunicator::Create(std::move(memory), std::move(sockets), TestClock(), std::move(options), kLong);
+}
+
+absl::StatusOr<std::unique_ptr<HostCommunicator>> OverTcp(const Way& way, int rank, std::vector<FileDescriptor> sockets,
+                                                          Fate& fate) {
   std::vector<TcpPeer> peers;
   for (int peer = 0; peer < way.size; ++peer) {
     peers.push_back({.socket = std::move(sockets[static_cast<size_t>(peer)]), .name = NameOf(way, peer)});
@@ -159,10 +172,23 @@ absl::StatusOr<std::unique_ptr<Communicator>> Make(const Way& way, int rank, std
   return std::make_unique<HostCommunicator>(std::move(transport), TestClock(), way.host);
 }
 
+absl::StatusOr<std::unique_ptr<Communicator>> Make(const Way& way, int rank, Ends ends, Fate& fate) {
+  if (way.shared_memory) return OverSharedMemory(way, rank, std::move(ends[0]), fate);
+  ChannelsCommunicator::Channels channels;
+  for (std::vector<FileDescriptor>& sockets : ends) {
+    RM_ASSIGN_OR_RETURN(channels.emplace_back(), OverTcp(way, rank, std::move(sockets), fate));
+  }
+  if (channels.size() == 1) return std::move(channels[0]);
+  auto together =
+      std::make_unique<ChannelsCommunicator>(std::move(channels), /*part_bytes=*/8192, absl::Microseconds(200), TestClock());
+  together->Start();
+  return together;
+}
+
 // Operates until the group is broken. The victim's fate begins to count when all have operated once.
-absl::Status RunUntilBroken(const Way& way, int rank, std::vector<FileDescriptor> sockets, Board& board, int point) {
+absl::Status RunUntilBroken(const Way& way, int rank, Ends ends, Board& board, int point) {
   Fate fate{.board = &board};
-  RM_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> ranks, Make(way, rank, std::move(sockets), fate));
+  RM_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> ranks, Make(way, rank, std::move(ends), fate));
   std::vector<float> memory(static_cast<size_t>(way.count) * static_cast<size_t>(way.size));
   std::vector<float> other(way.operation == Operation::kAllToAll ? memory.size() : 0);
   RegisteredBuffer registered;
@@ -201,7 +227,7 @@ class KillPointsTest : public ::testing::TestWithParam<Way> {
       children[rank] = fork();
       ASSERT_GE(children[rank], 0);
       if (children[rank] == 0) {
-        std::vector<FileDescriptor> mine = std::move(mesh[rank]);
+        Ends mine = std::move(mesh[rank]);
         mesh.clear();  // an end that another process still holds is not closed by a death
         const absl::Status status = RunUntilBroken(way, static_cast<int>(rank), std::move(mine), *board_, point);
         if (static_cast<int>(rank) == way.victim()) _exit(1);
@@ -211,7 +237,7 @@ class KillPointsTest : public ::testing::TestWithParam<Way> {
         _exit(0);
       }
     }
-    std::vector<FileDescriptor> mine = std::move(mesh[0]);
+    Ends mine = std::move(mesh[0]);
     mesh.clear();
     const absl::Status here = RunUntilBroken(way, 0, std::move(mine), *board_, point);
     const absl::Duration took = SinceDeath();
@@ -273,7 +299,9 @@ INSTANTIATE_TEST_SUITE_P(
                       Way{"TcpStar", false, 300'000, Operation::kAllReduce, false, {}, {.algorithm = Algorithm::kStar}},
                       Way{"TcpChain", false, 300'000, Operation::kAllReduce, false, {}, {.algorithm = Algorithm::kRing}},
                       Way{"TcpBroadcastChain", false, 300'000, Operation::kBroadcast},
-                      Way{"TcpAllToAll", false, 100'000, Operation::kAllToAll}),
+                      Way{"TcpAllToAll", false, 100'000, Operation::kAllToAll},
+                      Way{"TcpChannels", false, 300'000, Operation::kAllReduce, false, {}, {}, 3, 3},
+                      Way{"TcpPairOfChannels", false, 300'000, Operation::kAllReduce, false, {}, {}, 2, 4}),
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

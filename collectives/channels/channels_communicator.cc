@@ -15,7 +15,9 @@ constexpr int64_t kLineBytes = 64;
 
 // What channels are tried with.
 constexpr int64_t kTrialFloats = 64 << 10;
-constexpr int kTrialRounds = 4;  // the first one finds caches cold; of the others the least counts
+// For so long, in so many rounds; the least counts. On a slow network a few must do.
+constexpr absl::Duration kTrial = absl::Milliseconds(3);
+constexpr int kFewestRounds = 3, kMostRounds = 20;
 // More channels take cores from others: they must be worth it.
 constexpr double kWorth = 1.25;
 
@@ -51,32 +53,36 @@ ChannelsCommunicator::ChannelsCommunicator(Channels channels, int64_t part_bytes
 
 void ChannelsCommunicator::Start() { team_.Start(channels() - 1); }
 
-absl::StatusOr<double> ChannelsCommunicator::TimeWith(int channels, absl::Duration timeout) {
+absl::StatusOr<absl::Duration> ChannelsCommunicator::TimeWith(int channels, int rounds, absl::Duration timeout) {
   used_ = channels;
   std::vector<float> data(kTrialFloats, 1);
   absl::Duration least = absl::InfiniteDuration();
-  for (int round = 0; round < kTrialRounds; ++round) {
+  for (int round = 0; round < rounds; ++round) {
     const absl::Time begin = clock_.Now();
     RM_RETURN_IF_ERROR(AllReduce(data.data(), data.data(), kTrialFloats, DataType::kF32, Reduction::kMax, timeout));
-    if (round > 0) least = std::min(least, clock_.Now() - begin);
+    least = std::min(least, clock_.Now() - begin);
   }
-  return absl::ToDoubleMicroseconds(least);
+  return least;
 }
 
 absl::Status ChannelsCommunicator::KeepFastest(absl::Duration timeout) {
-  int32_t best = 1;
-  double least = 0;
-  for (int tried = 1; tried <= channels(); tried = tried < channels() ? std::min(2 * tried, channels()) : channels() + 1) {
-    RM_ASSIGN_OR_RETURN(const double took, TimeWith(tried, timeout));
-    if (tried > 1 && took * kWorth > least) continue;
-    best = tried;
+  RM_ASSIGN_OR_RETURN(absl::Duration least, TimeWith(1, kFewestRounds, timeout));
+  int kept = 1;
+  while (kept < channels()) {
+    // What rank 0 finds counts.
+    auto rounds = static_cast<int32_t>(std::clamp<int64_t>(kTrial / least, kFewestRounds, kMostRounds));
+    const int tried = std::min(2 * kept, channels());
+    RM_RETURN_IF_ERROR(Broadcast(&rounds, 1, DataType::kI32, /*root=*/0, timeout));
+    RM_ASSIGN_OR_RETURN(const absl::Duration took, TimeWith(tried, rounds, timeout));
+    uint8_t worth = took * kWorth <= least ? 1 : 0;
+    RM_RETURN_IF_ERROR(Broadcast(&worth, 1, DataType::kU8, /*root=*/0, timeout));
+    if (worth == 0) break;
+    kept = tried;
     least = took;
   }
-  RM_RETURN_IF_ERROR(Broadcast(&best, 1, DataType::kI32, /*root=*/0, timeout));
-  best = std::clamp(best, 1, channels());
   team_.Stop();
-  channels_.resize(static_cast<size_t>(best));
-  used_ = best;
+  channels_.resize(static_cast<size_t>(kept));
+  used_ = kept;
   Start();
   return absl::OkStatus();
 }

@@ -36,8 +36,8 @@ class ChannelsCommunicator final : public Communicator {
   // Starts the threads. Before the first operation.
   void Start();
 
-  // Collective. Keeps as many channels as a large all-reduce takes the least time with, and closes the others. Messages are
-  // numbered anew behind it only by Tune(). Errors: those of an operation, each of a dozen within `timeout`.
+  // Collective. Keeps as many channels as a large all-reduce takes the least time with, and closes the others: twice as many as
+  // long as that is worth it. Errors: those of an operation; `timeout` is for each of some dozens.
   absl::Status KeepFastest(absl::Duration timeout);
 
   // HostCommunicator::Tune on all channels.
@@ -55,7 +55,7 @@ class ChannelsCommunicator final : public Communicator {
 
  private:
   int PartsOf(const Call& call) const;
-  absl::StatusOr<double> TimeWith(int channels, absl::Duration timeout);
+  absl::StatusOr<absl::Duration> TimeWith(int channels, int rounds, absl::Duration timeout);
   absl::Status Broken() const;
   absl::Status End(const absl::Status& status, const HostCommunicator& channel);
 

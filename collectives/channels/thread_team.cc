@@ -6,8 +6,7 @@
 namespace ringmaster {
 namespace {
 
-constexpr int kMostParts = 255;
-constexpr int kBitsOfParts = 16;
+constexpr int kBitsOfParts = 8;
 
 // Looks between two looks at the clock.
 constexpr int kLooks = 64;
@@ -17,12 +16,12 @@ constexpr int kLooks = 64;
 void ThreadTeam::Start(int helpers) {
   RM_CHECK(helpers_.empty()) << "started twice";
   stopping_.store(false);
-  for (int helper = 0; helper < helpers; ++helper) helpers_.emplace_back([this] { Help(); });
+  for (int part = 1; part <= helpers; ++part) helpers_.emplace_back([this, part] { Help(part); });
 }
 
 void ThreadTeam::Stop() {
   stopping_.store(true);
-  ticket_.fetch_add(Ticket{1} << kBitsOfParts);
+  ticket_.store(NextJob());  // of no parts
   ticket_.notify_all();
   for (std::thread& helper : helpers_) helper.join();
   helpers_.clear();
@@ -32,31 +31,31 @@ void ThreadTeam::Run(int parts, absl::FunctionRef<void(int part)> work) {
   RM_CHECK(parts >= 1 && parts <= kMostParts) << parts << " parts";
   work_ = &work;
   ended_.store(0, std::memory_order_relaxed);
-  const Ticket job = (ticket_.load(std::memory_order_relaxed) >> kBitsOfParts) + 1;
-  ticket_.store(job << kBitsOfParts | static_cast<Ticket>(parts) << 8);
+  const Ticket ticket = NextJob() | static_cast<Ticket>(parts);
+  ticket_.store(ticket);
   ticket_.notify_all();
-  while (TakePart()) {
-  }
+  for (int part = 0; part < parts; ++part) Take(part, ticket);
   for (int ended = ended_.load(); ended != parts; ended = ended_.load()) AwaitChange(ended_, ended);
 }
 
-bool ThreadTeam::TakePart() {
-  Ticket ticket = ticket_.load();
-  while (NextOf(ticket) < PartsOf(ticket)) {
-    if (!ticket_.compare_exchange_weak(ticket, ticket + 1)) continue;
-    (*work_)(NextOf(ticket));
-    ended_.fetch_add(1);
-    ended_.notify_one();
-    return true;
-  }
-  return false;
+ThreadTeam::Ticket ThreadTeam::NextJob() const { return ((ticket_.load() >> kBitsOfParts) + 1) << kBitsOfParts; }
+
+// Tickets only grow: one that is behind what a part was last taken for is of a job that is over.
+void ThreadTeam::Take(int part, Ticket ticket) {
+  std::atomic<Ticket>& taken = seats_[static_cast<size_t>(part)].taken;
+  Ticket last = taken.load();
+  if (last >= ticket || !taken.compare_exchange_strong(last, ticket)) return;
+  (*work_)(part);
+  ended_.fetch_add(1);
+  ended_.notify_one();
 }
 
-void ThreadTeam::Help() {
+void ThreadTeam::Help(int part) {
   while (true) {
     const Ticket seen = ticket_.load();
     if (stopping_.load()) return;
-    if (!TakePart()) AwaitChange(ticket_, seen);
+    if (part < PartsOf(seen)) Take(part, seen);
+    AwaitChange(ticket_, seen);
   }
 }
 

@@ -1,9 +1,10 @@
-// Threads that help one: it has a job of numbered parts, each of which whoever is awake takes next. Helpers that have nothing to do
-// look for the next job for a while, then sleep; who brings a job does not wait for them to wake, but goes on with the parts that
-// nobody has taken.
+// Threads that help one: it has a job of numbered parts, and each helper takes the same part of every job, so that what the part
+// needs is in its core's cache. Helpers that have nothing to do look for the next job for a while, then sleep; who brings a job
+// does not wait for them to wake, but goes on with the parts that nobody has taken.
 #ifndef RINGMASTER_COLLECTIVES_CHANNELS_THREAD_TEAM_H_
 #define RINGMASTER_COLLECTIVES_CHANNELS_THREAD_TEAM_H_
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <thread>
@@ -26,18 +27,19 @@ class ThreadTeam {
   void Stop();
 
   // Calls work(0), .. work(parts - 1), each once, at the same time as far as there are threads, and returns when all have returned.
-  // Parts are begun in order, so a part may wait for one of another team as long as both teams have the same parts. At most 255.
-  // One thread at a time.
+  // A part may wait for the same part of another team: a thread that has several takes them in order. One thread at a time.
+  static constexpr int kMostParts = 16;
   void Run(int parts, absl::FunctionRef<void(int part)> work);
 
  private:
-  // The number of the job, then one byte each: how many parts it has, and the next one that nobody has taken.
+  // The number of the job, then a byte: how many parts it has.
   using Ticket = uint64_t;
-  static int PartsOf(Ticket ticket) { return static_cast<int>(ticket >> 8 & 0xff); }
-  static int NextOf(Ticket ticket) { return static_cast<int>(ticket & 0xff); }
+  static int PartsOf(Ticket ticket) { return static_cast<int>(ticket & 0xff); }
 
-  bool TakePart();
-  void Help();
+  Ticket NextJob() const;
+  // Runs the part, unless somebody has taken it or the job is over.
+  void Take(int part, Ticket ticket);
+  void Help(int part);
 
   // Looks until `value` is no longer `seen`, then sleeps.
   template <typename Value>
@@ -48,6 +50,10 @@ class ThreadTeam {
   std::vector<std::thread> helpers_;
   std::atomic<bool> stopping_{false};
   const absl::FunctionRef<void(int)>* work_ = nullptr;  // of the job: read by whoever has taken a part of it
+  struct alignas(128) Seat {
+    std::atomic<Ticket> taken{0};  // of the last job whose part was
+  };
+  std::array<Seat, kMostParts> seats_;  // by part
   alignas(128) std::atomic<Ticket> ticket_{0};
   alignas(128) std::atomic<int> ended_{0};  // parts of the job
 };
