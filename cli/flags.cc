@@ -239,7 +239,8 @@ void CommandLine::AddBench() {
   sub->add_option("--order", options.order, "of additions over streams: canonical, the same bits always; fastest, as they come")
       ->check(CLI::IsMember({"canonical", "fastest"}))
       ->capture_default_str();
-  sub->add_option("--channels", options.channels, "over streams: parts of a large vector that move at once; 0: what proves fastest")
+  sub->add_option("--channels", options.channels,
+                  "over streams: shares of a large vector that move at once; 0: what proves fastest")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   sub->add_option("--seconds", options.seconds, "of measuring each line")->check(CLI::Range(0.001, 60.0))->capture_default_str();

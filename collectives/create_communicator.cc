@@ -111,7 +111,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> OverStreams(const CommunicatorOpti
     if (calibration.has_value()) made[0]->Tune(*std::move(calibration));
     return std::move(made[0]);
   }
-  auto together = std::make_unique<ChannelsCommunicator>(std::move(made), options.channel_part_bytes, patience.time, clock);
+  auto together = std::make_unique<ChannelsCommunicator>(std::move(made), options.channel_share_bytes, patience.time, clock);
   together->Start();
   if (options.channels == 0) RM_RETURN_IF_ERROR(together->KeepFastest(deadline - clock.Now()));
   if (calibration.has_value()) together->Tune(*calibration);

@@ -29,11 +29,11 @@ struct CommunicatorOptions {
   int ranks_on_host = 1;        // that run at the same time; above the number of cores, ranks give way instead of spinning
   bool sleeps_at_once = false;  // over sockets: operations run in a thread beside those that compute, and do not take their cores
   HostCommunicatorOptions host = {};
-  // Over streams: parts that a large vector is cut into, each on connections and a thread of its own (collectives/channels). 0:
+  // Over streams: shares that a large vector is cut into, each on connections and a thread of its own (collectives/channels). 0:
   // what proves fastest when the group forms, of as many as there are cores for, and eight at most; none beyond the first where
   // sleeps_at_once, or without `calibrate`. Equal on all ranks; a group has as many as the rank that can have the fewest.
   int channels = 0;
-  int64_t channel_part_bytes = 8 * 1024;  // smaller parts are not worth a channel
+  int64_t channel_share_bytes = 8 * 1024;  // smaller shares are not worth a channel
   bool calibrate = true;  // over streams: measure links at creation and let the cost model choose; else `host` counts as it is
   // Where rank 0 keeps what was measured, for later groups of the same ranks on the same machines; empty: every group measures.
   std::string constants_directory = {};

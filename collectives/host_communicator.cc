@@ -81,12 +81,16 @@ absl::Status HostCommunicator::ExchangePointToPoint(std::span<const Call> calls,
   return End(RunToTheEnd(timeout));
 }
 
-absl::Status HostCommunicator::RunPart(const Part& part, absl::Duration timeout) {
+absl::Status HostCommunicator::RunShare(const Call& call, const Share& share, absl::Duration timeout) {
   RM_RETURN_IF_ERROR(Begin());
-  sequence_ = part.sequence - 1;
-  Prepare(part.call);
-  call_.count = part.whole_count;
-  call_.parts = static_cast<uint64_t>(part.index) << 32 | static_cast<uint64_t>(part.parts);
+  sequence_ = share.sequence - 1;
+  Call own = call;
+  own.count = share.count;
+  Prepare(own);
+  buffers_ = BuffersOf(call);
+  stride_ = {.planned = share.count, .whole = call.count, .begin = share.begin};
+  call_.count = call.count;
+  call_.parts = static_cast<uint64_t>(share.index) << 32 | static_cast<uint64_t>(share.shares);
   return End(RunToTheEnd(timeout));
 }
 
@@ -173,6 +177,7 @@ void HostCommunicator::Prepare(const Call& call) {
     call_.parts = HashOf(call.send_counts);
   }
   buffers_ = BuffersOf(call);
+  stride_ = {};
   MakePlan(call);
   const size_t accumulator = BytesPerElement(AccumulatorType(call.type, call.reduction));
   contribution_ = plan_.first_link ? element_ : accumulator;

@@ -63,15 +63,16 @@ class HostCommunicator final : public Communicator {
   // the first operation that counts: numbers of operations and messages begin anew.
   void Tune(selection::Calibration calibration);
 
-  // What one of several communicators of the same group does of an operation that they share (collectives/channels).
-  struct Part {
-    Call call;  // its own elements
-    int64_t whole_count = 0;
+  // The share of one of several communicators of the same group in an operation that is cut between them (collectives/channels): of
+  // every part of `call` (communicator.h) the same range. Not for V operations.
+  struct Share {
+    int64_t begin = 0;  // element of a part
+    int64_t count = 0;
     uint64_t sequence = 0;  // of the operation
-    int index = 0;
-    int parts = 1;
+    int index = 0;          // of `shares`
+    int shares = 1;
   };
-  absl::Status RunPart(const Part& part, absl::Duration timeout);
+  absl::Status RunShare(const Call& call, const Share& share, absl::Duration timeout);
 
   // Between operations: breaks with the status that the last operation of `other`, a communicator of the same group, ended with,
   // and tells peers the same.
@@ -144,6 +145,16 @@ class HostCommunicator final : public Communicator {
     int64_t count = -1;
     int32_t root = 0;
     bool operator==(const PlanKey&) const = default;
+  };
+
+  // What lies where: the plan of a share knows its own elements alone, one part behind the other.
+  struct Stride {
+    int64_t planned = 0;  // elements of a part in the plan; 0: positions are as in the buffers
+    int64_t whole = 0;    // in the buffers
+    int64_t begin = 0;    // of the share
+    int64_t InBuffers(int64_t position) const {
+      return planned == 0 ? position : position / planned * whole + begin + position % planned;
+    }
   };
 
   static size_t Bytes(int64_t count) { return static_cast<size_t>(count); }
@@ -225,6 +236,7 @@ class HostCommunicator final : public Communicator {
   std::vector<WireCall> calls_to_, calls_from_;                     // kAllToAllV: by peer
   std::vector<std::vector<WireCall>> messages_to_, messages_from_;  // of an exchange, by peer
   Buffers buffers_;
+  Stride stride_;
   size_t element_ = 1;       // bytes of an element
   size_t contribution_ = 1;  // bytes of an element of what is reduced here, as it arrives
   size_t staged_ = 1;        // bytes of an element of what is staged here

@@ -27,6 +27,7 @@ void HostCommunicator::PrepareExchange(std::span<const Call> calls) {
   overwrites_input_ = false;
   element_ = contribution_ = staged_ = 1;
   buffers_ = {};  // positions are addresses
+  stride_ = {};
   plan_key_ = {};
   plan::Exchange({.rank = rank(), .size = size()}, &plan_);
   for (int peer = 0; peer < size(); ++peer) {

@@ -15,12 +15,12 @@ constexpr size_t kTurnBytes = size_t{1} << 20;
 
 // Positions may begin in front of the buffer (BuffersOf) or be addresses (PrepareExchange).
 const char* HostCommunicator::InputAt(int64_t position) const {
-  const int64_t offset = (position - buffers_.send_begin) * static_cast<int64_t>(element_);
+  const int64_t offset = (stride_.InBuffers(position) - buffers_.send_begin) * static_cast<int64_t>(element_);
   return reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(buffers_.send) + static_cast<uintptr_t>(offset));
 }
 
 char* HostCommunicator::ResultAt(int64_t position) const {
-  const int64_t offset = (position - buffers_.receive_begin) * static_cast<int64_t>(element_);
+  const int64_t offset = (stride_.InBuffers(position) - buffers_.receive_begin) * static_cast<int64_t>(element_);
   return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(buffers_.receive) + static_cast<uintptr_t>(offset));
 }
 

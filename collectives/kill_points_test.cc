@@ -180,7 +180,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> Make(const Way& way, int rank, End
   }
   if (channels.size() == 1) return std::move(channels[0]);
   auto together =
-      std::make_unique<ChannelsCommunicator>(std::move(channels), /*part_bytes=*/8192, absl::Microseconds(200), TestClock());
+      std::make_unique<ChannelsCommunicator>(std::move(channels), /*share_bytes=*/8192, absl::Microseconds(200), TestClock());
   together->Start();
   return together;
 }

@@ -10,7 +10,7 @@
 namespace ringmaster {
 namespace {
 
-// Parts begin on lines of the cache.
+// Shares begin on lines of the cache.
 constexpr int64_t kLineBytes = 64;
 
 // What channels are tried with.
@@ -21,34 +21,27 @@ constexpr int kFewestRounds = 3, kMostRounds = 20;
 // More channels take cores from others: they must be worth it.
 constexpr double kWorth = 1.25;
 
-// Every element of the result comes of one element of each rank, at the same place.
-bool CanBeCut(Operation operation) {
-  return operation == Operation::kAllReduce || operation == Operation::kReduce || operation == Operation::kBroadcast;
-}
+// Every part of the call is cut alike.
+bool CanBeCut(const Call& call) { return !IsPointToPoint(call.operation) && call.send_counts.empty(); }
 
-Call CutOut(const Call& whole, int part, int parts) {
-  const auto element = static_cast<int64_t>(BytesPerElement(whole.type));
-  const int64_t line = kLineBytes / element;
-  const int64_t each = (whole.count / parts + line - 1) / line * line;
-  const int64_t begin = std::min(whole.count, part * each);
-  const int64_t end = part == parts - 1 ? whole.count : std::min(whole.count, begin + each);
-  Call call = whole;
-  call.count = end - begin;
-  if (call.send != nullptr) call.send = static_cast<const char*>(call.send) + begin * element;
-  if (call.receive != nullptr) call.receive = static_cast<char*>(call.receive) + begin * element;
-  return call;
+HostCommunicator::Share ShareOf(const Call& call, int index, int shares) {
+  const int64_t line = kLineBytes / static_cast<int64_t>(BytesPerElement(call.type));
+  const int64_t each = (call.count / shares + line - 1) / line * line;
+  const int64_t begin = std::min(call.count, index * each);
+  const int64_t end = index == shares - 1 ? call.count : std::min(call.count, begin + each);
+  return {.begin = begin, .count = end - begin, .index = index, .shares = shares};
 }
 
 }  // namespace
 
-ChannelsCommunicator::ChannelsCommunicator(Channels channels, int64_t part_bytes, absl::Duration patience, const Clock& clock)
+ChannelsCommunicator::ChannelsCommunicator(Channels channels, int64_t share_bytes, absl::Duration patience, const Clock& clock)
     : channels_(std::move(channels)),
       used_(static_cast<int>(channels_.size())),
-      part_bytes_(part_bytes),
+      share_bytes_(share_bytes),
       clock_(clock),
       team_(patience, clock),
       statuses_(channels_.size()) {
-  RM_CHECK(!channels_.empty() && part_bytes > 0) << channels_.size() << " channels, parts of " << part_bytes << " bytes";
+  RM_CHECK(!channels_.empty() && share_bytes > 0) << channels_.size() << " channels, shares of " << share_bytes << " bytes";
 }
 
 void ChannelsCommunicator::Start() { team_.Start(channels() - 1); }
@@ -101,17 +94,19 @@ void ChannelsCommunicator::Abort(std::string_view reason) {
   for (const auto& channel : channels_) channel->Abort(reason);
 }
 
-int ChannelsCommunicator::PartsOf(const Call& call) const {
-  if (!CanBeCut(call.operation)) return 1;
-  const int64_t parts = call.count / std::max<int64_t>(1, part_bytes_ / static_cast<int64_t>(BytesPerElement(call.type)));
-  return static_cast<int>(std::clamp<int64_t>(parts, 1, used_));
+int ChannelsCommunicator::SharesOf(const Call& call) const {
+  if (!CanBeCut(call)) return 1;
+  const int64_t shares = call.count / std::max<int64_t>(1, share_bytes_ / static_cast<int64_t>(BytesPerElement(call.type)));
+  return static_cast<int>(std::clamp<int64_t>(shares, 1, used_));
 }
 
 std::string ChannelsCommunicator::Explain(const Call& call) const {
-  const int parts = PartsOf(call);
-  if (parts == 1) return channels_[0]->Explain(call);
-  return absl::StrCat(Describe(call), ": in ", parts, " parts at the same time, each on a channel of its own; a part is\n",
-                      channels_[0]->Explain(CutOut(call, 0, parts)));
+  const int shares = SharesOf(call);
+  if (shares == 1) return channels_[0]->Explain(call);
+  Call share = call;
+  share.count = ShareOf(call, 0, shares).count;
+  return absl::StrCat(Describe(call), ": in ", shares, " shares at the same time, each on a channel of its own; a share is\n",
+                      channels_[0]->Explain(share));
 }
 
 absl::Status ChannelsCommunicator::Broken() const {
@@ -122,16 +117,16 @@ absl::Status ChannelsCommunicator::Broken() const {
 absl::Status ChannelsCommunicator::Execute(const Call& call, absl::Duration timeout) {
   RM_RETURN_IF_ERROR(Broken());
   ++sequence_;
-  const int parts = PartsOf(call);
-  if (parts == 1) return End(channels_[0]->Run(call, timeout), *channels_[0]);
-  team_.Run(parts, [&](int part) {
-    const HostCommunicator::Part cut{
-        .call = CutOut(call, part, parts), .whole_count = call.count, .sequence = sequence_, .index = part, .parts = parts};
-    statuses_[part] = channels_[part]->RunPart(cut, timeout);
+  const int shares = SharesOf(call);
+  if (shares == 1) return End(channels_[0]->Run(call, timeout), *channels_[0]);
+  team_.Run(shares, [&](int index) {
+    HostCommunicator::Share share = ShareOf(call, index, shares);
+    share.sequence = sequence_;
+    statuses_[index] = channels_[index]->RunShare(call, share, timeout);
   });
   // All channels have ended by themselves. The first one knows best: a peer in another operation is not on the others.
-  for (int part = 0; part < parts; ++part) {
-    if (!statuses_[part].ok()) return End(statuses_[part], *channels_[part]);
+  for (int index = 0; index < shares; ++index) {
+    if (!statuses_[index].ok()) return End(statuses_[index], *channels_[index]);
   }
   return absl::OkStatus();
 }

@@ -1,6 +1,6 @@
 // A communicator of several channels: each is a whole communicator of the same ranks, with connections and a thread of its own.
-// Large vectors are cut into a part for each channel, and all parts are sent, received and added at the same time: one stream of
-// TCP is as fast as one core copies. Everything else, and all that is small, uses the first channel.
+// Large vectors are cut into a share for each channel, and all shares are sent, received and added at the same time: one stream of
+// TCP is as fast as one core copies. What is small, V operations, sends and receives use the first channel alone.
 //
 // Results are the same bits as on one channel. Where an operation fails, whatever channel it failed on, the peers hear of it on
 // all.
@@ -28,9 +28,9 @@ class ChannelsCommunicator final : public Communicator {
  public:
   using Channels = std::vector<std::unique_ptr<HostCommunicator>>;
 
-  // `channels`: at least one; on every rank as many, in the same order. `part_bytes`, the same on all ranks: the smallest part that
-  // is worth a channel. `patience`: how long a channel's thread that has nothing to do looks for more before it sleeps.
-  ChannelsCommunicator(Channels channels, int64_t part_bytes, absl::Duration patience, const Clock& clock);
+  // `channels`: at least one; on every rank as many, in the same order. `share_bytes`, the same on all ranks: the smallest share
+  // that is worth a channel. `patience`: how long a channel's thread that has nothing to do looks for more before it sleeps.
+  ChannelsCommunicator(Channels channels, int64_t share_bytes, absl::Duration patience, const Clock& clock);
   ~ChannelsCommunicator() override = default;
 
   // Starts the threads. Before the first operation.
@@ -54,14 +54,14 @@ class ChannelsCommunicator final : public Communicator {
   absl::Status ExchangePointToPoint(std::span<const Call> calls, absl::Duration timeout) override;
 
  private:
-  int PartsOf(const Call& call) const;
+  int SharesOf(const Call& call) const;
   absl::StatusOr<absl::Duration> TimeWith(int channels, int rounds, absl::Duration timeout);
   absl::Status Broken() const;
   absl::Status End(const absl::Status& status, const HostCommunicator& channel);
 
   Channels channels_;
   int used_;  // of them
-  const int64_t part_bytes_;
+  const int64_t share_bytes_;
   const Clock& clock_;
   ThreadTeam team_;
   std::vector<absl::Status> statuses_;  // of the operation in progress, by channel

@@ -32,7 +32,7 @@ Group MakeCreatedGroup(int size, const CreatedGroupOptions& options, Rendezvous&
       communicator.ranks_on_host = 1000;  // they share the cores
       communicator.host = options.host;
       communicator.channels = options.channels;
-      communicator.channel_part_bytes = 64;
+      communicator.channel_share_bytes = 64;
       communicator.calibrate = options.calibrate;
       auto made = CreateCommunicator(communicator, rendezvous, kLong, clock);
       if (statuses != nullptr) {

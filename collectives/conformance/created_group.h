@@ -17,7 +17,7 @@ struct CreatedGroupOptions {
   int ranks_on_host = 1000;  // ranks 0 .. ranks_on_host - 1 claim to share a host, the next ones the next host
   std::string listen_address = "127.0.0.1";
   HostCommunicatorOptions host = {};
-  int channels = 1;  // see CommunicatorOptions; they have parts of 64 bytes
+  int channels = 1;  // see CommunicatorOptions; they have shares of 64 bytes
   bool calibrate = true;
 };
 
