@@ -14,10 +14,10 @@ namespace {
 constexpr int64_t kLineBytes = 64;
 
 // What channels are tried with.
-constexpr int64_t kTrialFloats = 64 << 10;
+constexpr int64_t kTrialFloats = 256 << 10;
 // For so long, in so many rounds; the least counts. On a slow network a few must do.
 constexpr absl::Duration kTrial = absl::Milliseconds(3);
-constexpr int kFewestRounds = 3, kMostRounds = 20;
+constexpr int kFewestRounds = 2, kMostRounds = 20;
 // More channels take cores from others: they must be worth it.
 constexpr double kWorth = 1.25;
 
