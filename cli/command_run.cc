@@ -12,10 +12,10 @@
 #include "cli/signals.h"
 #include "cli/spec/local_checks.h"
 #include "cli/spec/spec_parser.h"
-#include "cli/usable_cores.h"
 #include "common/log.h"
 #include "common/mutex.h"
 #include "common/status_macros.h"
+#include "common/usable_cores.h"
 #include "coordinator/coordinator.h"
 #include "worker/worker.h"
 

@@ -22,8 +22,8 @@
 #include "cli/capture_output.h"
 #include "cli/job_text.h"
 #include "cli/local_address.h"
-#include "cli/usable_cores.h"
 #include "common/file_descriptor.h"
+#include "common/usable_cores.h"
 
 namespace ringmaster::cli {
 namespace {

@@ -1,6 +1,5 @@
 #include "collectives/create_communicator.h"
 
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,36 +14,43 @@
 #include "collectives/shm/memory_exchange.h"
 #include "collectives/transport/mixed_transport.h"
 #include "common/status_macros.h"
+#include "common/usable_cores.h"
 
 namespace ringmaster {
 namespace {
 
-double RanksPerCore(int ranks_on_host) {
-  cpu_set_t usable;
-  CPU_ZERO(&usable);
-  const int cores = sched_getaffinity(0, sizeof(usable), &usable) == 0 ? CPU_COUNT(&usable) : 1;
-  return static_cast<double>(ranks_on_host) / cores;
-}
+// What this rank may use of its host.
+class Cores {
+ public:
+  explicit Cores(const CommunicatorOptions& options) : options_(options), usable_(ringmaster::UsableCores()) {}
 
-bool SharesCores(int ranks_on_host) { return RanksPerCore(ranks_on_host) > 1; }
+  double ranks_per_core(int ranks) const { return static_cast<double>(ranks) / usable_; }
+  bool AreShared(int ranks) const { return ranks > usable_; }
 
-int ChannelsOf(const CommunicatorOptions& options) {
-  constexpr double kMostByThemselves = 8;
-  if (options.channels != 0) return options.channels;
-  if (options.sleeps_at_once || !options.calibrate) return 1;
-  return static_cast<int>(std::clamp(1 / RanksPerCore(options.ranks_on_host), 1.0, kMostByThemselves));
-}
+  // How many shares a rank cuts large vectors into.
+  int Shares(int ranks) const {
+    constexpr int kMostByThemselves = 8;
+    if (options_.channels != 0) return options_.channels;
+    if (options_.sleeps_at_once || !options_.calibrate) return 1;
+    return std::clamp(usable_ / std::max(1, ranks * options_.threads_per_rank), 1, kMostByThemselves);
+  }
+
+ private:
+  const CommunicatorOptions& options_;
+  const int usable_;
+};
 
 // Waking a sleeping core costs about 36 us, so a core of our own is worth a longer wait than any transfer inside a step takes. With
-// more ranks than cores a spinning rank would keep the one it waits for from running.
-Patience PatienceOverSockets(const CommunicatorOptions& options, int channels) {
+// more threads than cores a spinning one would keep the one it waits for from running.
+Patience PatienceOverSockets(const CommunicatorOptions& options, const Cores& cores, int channels) {
   if (options.sleeps_at_once) return {.time = absl::ZeroDuration(), .yield = false};
-  if (!SharesCores(options.ranks_on_host * channels)) return {.time = absl::Milliseconds(1), .yield = false};
+  if (!cores.AreShared(options.ranks_on_host * channels)) return {.time = absl::Milliseconds(1), .yield = false};
   return {.time = absl::Microseconds(200), .yield = true};
 }
 
-absl::StatusOr<std::unique_ptr<Communicator>> OverSharedMemory(const CommunicatorOptions& options, std::vector<TcpPeer> peers,
-                                                               absl::Duration timeout, const Clock& clock) {
+absl::StatusOr<std::unique_ptr<Communicator>> OverSharedMemory(const CommunicatorOptions& options, const Cores& cores,
+                                                               std::vector<TcpPeer> peers, absl::Duration timeout,
+                                                               const Clock& clock) {
   std::vector<int> numbers;
   std::vector<FileDescriptor> sockets;
   ShmCommunicatorOptions shm;
@@ -55,7 +61,9 @@ absl::StatusOr<std::unique_ptr<Communicator>> OverSharedMemory(const Communicato
     shm.sync.names.push_back(peer.name);
     sockets.push_back(std::move(peer.socket));
   }
-  shm.sync.share_cores = SharesCores(std::max(options.ranks_on_host, options.mesh.size));
+  const int ranks = std::max(options.ranks_on_host, options.mesh.size);
+  shm.sync.share_cores = cores.AreShared(ranks);
+  shm.helpers = cores.Shares(ranks) - 1;
   if (shm.sync.share_cores) shm.sync.patience = absl::Microseconds(30);
   RM_ASSIGN_OR_RETURN(shm::GroupMemory memory, shm::ExchangeMemory({.rank = options.mesh.rank}, numbers, timeout, clock));
   return ShmCommunicator::Create(std::move(memory), std::move(sockets), clock, std::move(shm), timeout);
@@ -81,16 +89,16 @@ std::vector<TcpPeer> TakeChannel(std::vector<TcpPeer>& peers, size_t channel) {
   return taken;
 }
 
-absl::StatusOr<std::unique_ptr<Communicator>> OverStreams(const CommunicatorOptions& options, std::vector<TcpPeer> peers,
-                                                          absl::Duration timeout, const Clock& clock) {
+absl::StatusOr<std::unique_ptr<Communicator>> OverStreams(const CommunicatorOptions& options, const Cores& cores,
+                                                          std::vector<TcpPeer> peers, absl::Duration timeout, const Clock& clock) {
   const absl::Time deadline = clock.Now() + timeout;
   const int rank = options.mesh.rank;
   const auto neighbour = std::find_if(peers.begin(), peers.end(), [](const TcpPeer& peer) { return peer.same_host; });
   const int host = std::min(rank, static_cast<int>(neighbour - peers.begin()));             // the lowest rank of this host
   const size_t channels = 1 + peers[rank == 0 ? peers.size() - 1 : 0].more_sockets.size();  // any peer's
-  const Patience patience = PatienceOverSockets(options, static_cast<int>(channels));
+  const Patience patience = PatienceOverSockets(options, cores, static_cast<int>(channels));
   HostCommunicatorOptions host_options = options.host;
-  host_options.stage_bytes = StageBytes(SharesCores(options.ranks_on_host));
+  host_options.stage_bytes = StageBytes(cores.AreShared(options.ranks_on_host));
   ChannelsCommunicator::Channels made;
   for (size_t channel = 0; channel < channels; ++channel) {
     RM_ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport,
@@ -101,10 +109,10 @@ absl::StatusOr<std::unique_ptr<Communicator>> OverStreams(const CommunicatorOpti
   if (options.calibrate && peers.size() > 1) {
     RM_ASSIGN_OR_RETURN(calibration, selection::Calibrate(*made[0],
                                                           {.host = host,
-                                                           .ranks_per_core = RanksPerCore(options.ranks_on_host),
+                                                           .ranks_per_core = cores.ranks_per_core(options.ranks_on_host),
                                                            .cache_directory = options.constants_directory,
                                                            .machine = absl::StrCat(HostIdentity(), " ", options.mesh.listen_address,
-                                                                                   " ", SharesCores(options.ranks_on_host))},
+                                                                                   " ", cores.AreShared(options.ranks_on_host))},
                                                           deadline - clock.Now(), clock));
   }
   if (channels == 1) {
@@ -140,7 +148,8 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(const Communica
                                                                  absl::Duration timeout, const Clock& clock) {
   const absl::Time deadline = clock.Now() + timeout;
   TcpMeshOptions mesh = options.mesh;
-  mesh.channels = ChannelsOf(options);
+  const Cores cores(options);
+  mesh.channels = cores.Shares(options.ranks_on_host);
   if (options.transport == TransportChoice::kTcp) {
     mesh.host_identity.clear();
   } else if (mesh.host_identity.empty()) {
@@ -155,14 +164,14 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(const Communica
   std::unique_ptr<Communicator> made;
   const bool fits = mesh.size <= shm::kMaxRanks;
   if (mesh.size > 1 && remote == peers.end() && fits) {
-    RM_ASSIGN_OR_RETURN(made, OverSharedMemory(options, std::move(peers), deadline - clock.Now(), clock));
+    RM_ASSIGN_OR_RETURN(made, OverSharedMemory(options, cores, std::move(peers), deadline - clock.Now(), clock));
   } else if (mesh.size > 1 && options.transport == TransportChoice::kShm) {
     return absl::FailedPreconditionError(absl::StrCat(
         "shared memory was asked for, and ",
         fits ? absl::StrCat(remote->name, " does not share this host's network namespace")
              : absl::StrCat(mesh.size, " ranks are more than the ", shm::kMaxRanks, " that one host's group can have")));
   } else {
-    RM_ASSIGN_OR_RETURN(made, OverStreams(options, std::move(peers), deadline - clock.Now(), clock));
+    RM_ASSIGN_OR_RETURN(made, OverStreams(options, cores, std::move(peers), deadline - clock.Now(), clock));
   }
   made->set_regroup(RegroupWith(options, rendezvous, clock));
   return made;

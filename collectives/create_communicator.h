@@ -27,11 +27,13 @@ struct CommunicatorOptions {
   TcpMeshOptions mesh;  // host_identity: filled in, unless it is given or the choice is TCP; channels: filled in
   TransportChoice transport = TransportChoice::kAuto;
   int ranks_on_host = 1;        // that run at the same time; above the number of cores, ranks give way instead of spinning
+  int threads_per_rank = 1;     // that compute: cores beyond are to spare
   bool sleeps_at_once = false;  // over sockets: operations run in a thread beside those that compute, and do not take their cores
   HostCommunicatorOptions host = {};
-  // Over streams: shares that a large vector is cut into, each on connections and a thread of its own (collectives/channels). 0:
-  // what proves fastest when the group forms, of as many as there are cores for, and eight at most; none beyond the first where
-  // sleeps_at_once, or without `calibrate`. Equal on all ranks; a group has as many as the rank that can have the fewest.
+  // Shares that a large vector is cut into, each with a thread of its own and, over streams, connections of its own
+  // (collectives/channels). 0: as many as this rank has cores for, eight at most, and over streams only as many as prove faster
+  // when the group forms; one where sleeps_at_once, or without `calibrate`. Equal on all ranks; over streams a group has as many as
+  // the rank that can have the fewest.
   int channels = 0;
   int64_t channel_share_bytes = 8 * 1024;  // smaller shares are not worth a channel
   bool calibrate = true;  // over streams: measure links at creation and let the cost model choose; else `host` counts as it is

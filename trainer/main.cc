@@ -170,6 +170,7 @@ int Train(Nccl& nccl) {
                                                   .listen_address = member.address,
                                                   .cancel_fd = cancel_fd},
                                          .ranks_on_host = LocalRanks(),
+                                         .threads_per_rank = member.threads,
                                          .sleeps_at_once = LocalRanks() < world_size};
     auto communicator = CreateCommunicator(options, rendezvous, timeout, clock);
     if (!communicator.ok() || world_size == 1) return communicator;

@@ -16,7 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "collectives/channels/thread_team.h"
+#include "collectives/thread_team.h"
 #include "collectives/communicator.h"
 #include "collectives/host_communicator.h"
 #include "common/clock.h"

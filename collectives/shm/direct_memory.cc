@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <vector>
 
@@ -152,20 +153,26 @@ bool ShmCommunicator::RegisteredOperation(const Call& call, uint64_t offsets) {
       const int peer = (rank() + step) % size();
       const Range part = PartOf(call, peer);
       const char* const from = heap(peer) + of_send + (in_place ? part.begin : 0);
-      if (part.bytes > 0 && from != receive + part.begin) std::memcpy(receive + part.begin, from, part.bytes);
+      if (from != receive + part.begin) CopyInShares(receive + part.begin, from, part.bytes);
     }
   } else {
     const bool all_receive = call.operation == Operation::kAllReduce;
     const Range mine = all_receive ? SliceOf({0, static_cast<size_t>(call.count) * element}, rank()) : PartOf(call, rank());
-    InBlocks(mine.bytes, sync_.sequence() % 2 == 1, [&](size_t begin, size_t bytes) {
-      operands_.clear();
-      results_.clear();
-      for (int peer = 0; peer < size(); ++peer) {
-        operands_.push_back(heap(peer) + of_send + mine.begin + begin);
-        if (all_receive) results_.push_back(heap(peer) + of_receive + mine.begin + begin);
-      }
-      if (!all_receive) results_.push_back(static_cast<char*>(call.receive) + begin);
-      ReduceInOrder(operands_, results_, static_cast<int64_t>(bytes / element), call.type, call.reduction);
+    const bool backward = sync_.sequence() % 2 == 1;
+    InShares(mine.bytes, [&](Range share) {
+      std::array<const void*, shm::kMaxRanks> operands;
+      std::array<void*, shm::kMaxRanks> results;
+      const size_t ranks = static_cast<size_t>(size());
+      InBlocks(share.bytes, backward, [&](size_t block, size_t bytes) {
+        const size_t begin = share.begin + block;
+        for (size_t peer = 0; peer < ranks; ++peer) {
+          operands[peer] = memory_.heaps[peer] + of_send + mine.begin + begin;
+          results[peer] = memory_.heaps[peer] + of_receive + mine.begin + begin;
+        }
+        if (!all_receive) results[0] = static_cast<char*>(call.receive) + begin;
+        ReduceInOrder(std::span(operands).first(ranks), std::span(results).first(all_receive ? ranks : 1),
+                      static_cast<int64_t>(bytes / element), call.type, call.reduction);
+      });
     });
   }
   Advance(1);  // this rank touches no buffer of others any more

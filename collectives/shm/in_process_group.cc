@@ -56,7 +56,8 @@ Group MakeInProcessShmGroup(int size, const InProcessShmOptions& options) {
                                                    .names = names,
                                                    .share_cores = options.share_cores,
                                                    .patience = options.patience},
-                                          .tuning = options.tuning};
+                                          .tuning = options.tuning,
+                                          .helpers = options.helpers};
       auto made = ShmCommunicator::Create(std::move(view), std::move(sockets[rank]), clock, std::move(communicator), kLong);
       RM_CHECK(made.ok()) << made.status().ToString();
       group[rank] = *std::move(made);

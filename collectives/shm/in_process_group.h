@@ -12,6 +12,7 @@ namespace ringmaster::testing {
 struct InProcessShmOptions {
   shm::Segment::Sizes sizes = {};
   ShmTuning tuning = {};
+  int helpers = 0;
   size_t heap_limit = size_t{64} << 20;
   absl::Duration patience = absl::Microseconds(50);
   bool share_cores = true;

@@ -3,9 +3,7 @@
 // Thakur, Rabenseifner and Gropp 2005, "Optimization of collective communication operations in MPICH").
 #include <algorithm>
 #include <array>
-#include <cstring>
 
-#include "collectives/reduce.h"
 #include "collectives/shm/shm_communicator.h"
 
 namespace ringmaster {
@@ -13,8 +11,7 @@ namespace ringmaster {
 bool ShmCommunicator::PairExchange(const Call& call) {
   const char* const send = static_cast<const char*>(call.send);
   char* const receive = static_cast<char*>(call.receive);
-  const size_t element = BytesPerElement(call.type);
-  const size_t total = static_cast<size_t>(call.count) * element;
+  const size_t total = static_cast<size_t>(call.count) * BytesPerElement(call.type);
   const size_t chunk_bytes = segment_.sizes().chunk_bytes;
   const uint64_t chunks = (total + chunk_bytes - 1) / chunk_bytes, slots = segment_.sizes().chunks;
   const int peer = 1 - rank();
@@ -28,7 +25,7 @@ bool ShmCommunicator::PairExchange(const Call& call) {
     const uint64_t number = chunks_done_ + chunk;
     if (number >= slots && !sync_.Await(theirs.consumed, number - slots + 1, peer)) return false;
     const Range own = range(chunk);
-    std::memcpy(segment_.staging(rank(), number), send + own.begin, own.bytes);
+    CopyInShares(segment_.staging(rank(), number), send + own.begin, own.bytes);
     sync_.Publish(mine.staged, number + 1);
     return true;
   };
@@ -42,7 +39,7 @@ bool ShmCommunicator::PairExchange(const Call& call) {
     operands[static_cast<size_t>(rank())] = send + part.begin;
     operands[static_cast<size_t>(peer)] = segment_.staging(peer, number);
     void* const result = receive + part.begin;
-    ReduceInOrder(operands, {&result, 1}, static_cast<int64_t>(part.bytes / element), call.type, call.reduction);
+    ReduceInShares(operands, {&result, 1}, part.bytes, call);
     sync_.Publish(mine.consumed, number + 1);
   }
   Advance(chunks);

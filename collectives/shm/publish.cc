@@ -1,6 +1,5 @@
 // Operations in which a rank has the same bytes for all others: all-gather and broadcast, chunk by chunk through staging areas.
 #include <algorithm>
-#include <cstring>
 
 #include "collectives/shm/shm_communicator.h"
 
@@ -19,7 +18,7 @@ bool ShmCommunicator::PublishParts(const Call& call) {
   for (int peer = 0; peer < size(); ++peer) longest = std::max(longest, part(peer).bytes);
   const uint64_t chunks = (longest + chunk_bytes - 1) / chunk_bytes;
   const Range own = part(rank());
-  if (own.bytes > 0 && receive + own.begin != send) std::memcpy(receive + own.begin, send, own.bytes);
+  if (receive + own.begin != send) CopyInShares(receive + own.begin, send, own.bytes);
   const auto length = [&](const Range& range, uint64_t chunk) {
     const size_t begin = std::min(range.bytes, static_cast<size_t>(chunk) * chunk_bytes);
     return std::min(chunk_bytes, range.bytes - begin);
@@ -33,7 +32,7 @@ bool ShmCommunicator::PublishParts(const Call& call) {
       if (peer == rank()) continue;
       if (!sync_.Await(segment_.state(peer).consumed, number - segment_.sizes().chunks + 1, peer)) return false;
     }
-    std::memcpy(segment_.staging(rank(), number), send + static_cast<size_t>(chunk) * chunk_bytes, bytes);
+    CopyInShares(segment_.staging(rank(), number), send + static_cast<size_t>(chunk) * chunk_bytes, bytes);
     sync_.Publish(mine.staged, number + 1);
     return true;
   };
@@ -47,7 +46,7 @@ bool ShmCommunicator::PublishParts(const Call& call) {
       const size_t bytes = length(range, chunk);
       if (bytes == 0) continue;
       if (!sync_.Await(segment_.state(peer).staged, number + 1, peer)) return false;
-      std::memcpy(receive + range.begin + static_cast<size_t>(chunk) * chunk_bytes, segment_.staging(peer, number), bytes);
+      CopyInShares(receive + range.begin + static_cast<size_t>(chunk) * chunk_bytes, segment_.staging(peer, number), bytes);
     }
     sync_.Publish(mine.consumed, number + 1);
   }

@@ -62,10 +62,12 @@ absl::Status CompareAll(Communicator& ranks, int64_t count, float* send, float* 
 }
 
 void OnEveryRank(int size, const std::function<absl::Status(Communicator&)>& body) {
-  SCOPED_TRACE(absl::StrCat(size, " ranks"));
-  // With a core for each: small vectors go straight from inputs to results too.
-  Group group = testing::MakeInProcessShmGroup(size, {.share_cores = false});
-  for (const absl::Status& result : OnAllRanks(group, body)) EXPECT_OK(result);
+  for (const int helpers : {0, 3}) {
+    SCOPED_TRACE(absl::StrCat(size, " ranks, each with ", helpers, " helpers"));
+    // With a core for each: small vectors go straight from inputs to results too.
+    Group group = testing::MakeInProcessShmGroup(size, {.helpers = helpers, .share_cores = false});
+    for (const absl::Status& result : OnAllRanks(group, body)) EXPECT_OK(result);
+  }
 }
 
 TEST(RegisteredOperationsTest, GiveTheBitsOfPrivateBuffers) {

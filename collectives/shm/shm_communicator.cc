@@ -16,12 +16,16 @@ namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
 
+// Waking a sleeping core takes longer than most operations.
+constexpr absl::Duration kPatienceOfHelpers = absl::Milliseconds(1);
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Communicator>> ShmCommunicator::Create(shm::GroupMemory memory, std::vector<FileDescriptor> sockets,
                                                                       const Clock& clock, ShmCommunicatorOptions options,
                                                                       absl::Duration timeout) {
   std::unique_ptr<ShmCommunicator> made(new ShmCommunicator(std::move(memory), std::move(sockets), clock, std::move(options)));
+  made->team_.Start(made->helpers_);
   RM_RETURN_IF_ERROR(made->Meet(timeout));
   return made;
 }
@@ -34,6 +38,8 @@ ShmCommunicator::ShmCommunicator(shm::GroupMemory memory, std::vector<FileDescri
       clock_(clock),
       sync_(segment_, clock, std::move(options.sync)),
       watch_(std::move(sockets)),
+      helpers_(std::clamp(options.helpers, 0, ThreadTeam::kMostParts - 1)),
+      team_(kPatienceOfHelpers, clock),
       writes_(static_cast<size_t>(sync_.size())),
       reads_(static_cast<size_t>(sync_.size())),
       sent_(static_cast<size_t>(sync_.size())),

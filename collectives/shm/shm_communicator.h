@@ -22,12 +22,14 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "collectives/communicator.h"
 #include "collectives/selection/cost_model.h"
 #include "collectives/shm/group_memory.h"
 #include "collectives/shm/group_sync.h"
 #include "collectives/shm/peer_watch.h"
+#include "collectives/thread_team.h"
 #include "common/clock.h"
 #include "common/file_descriptor.h"
 
@@ -49,6 +51,8 @@ struct ShmTuning {
 struct ShmCommunicatorOptions {
   shm::GroupSyncOptions sync;
   ShmTuning tuning = {};
+  // Threads that copy and add beside the caller's, on cores that nobody else needs; ranks may have different numbers of them.
+  int helpers = 0;
 };
 
 class ShmCommunicator final : public Communicator {
@@ -99,6 +103,11 @@ class ShmCommunicator final : public Communicator {
   bool IsRegistered(const Call& call) const;
   Range PartOf(const Call& call, int rank) const;  // of the vector that lies in rank order
   void Advance(uint64_t chunks);
+
+  // in_shares.cc
+  void InShares(size_t bytes, absl::FunctionRef<void(Range share)> work);
+  void CopyInShares(char* to, const char* from, size_t bytes);
+  void ReduceInShares(std::span<const void* const> operands, std::span<void* const> results, size_t bytes, const Call& call);
 
   // one_shot.cc
   bool SmallAllReduce(const Call& call);
@@ -156,6 +165,8 @@ class ShmCommunicator final : public Communicator {
   const Clock& clock_;
   shm::GroupSync sync_;
   shm::PeerWatch watch_;
+  const int helpers_;
+  ThreadTeam team_;
   int64_t cross_memory_bytes_ = 0;  // as measured or told
   int64_t registered_bytes_ = 0;    // as told, or more than one shot where ranks share cores
   absl::Duration meeting_;          // what it takes all ranks to meet, as rank 0 has measured it

@@ -23,6 +23,7 @@ INSTANTIATE_TEST_SUITE_P(
                                {.sizes = {.slot_bytes = 128, .chunk_bytes = 1024, .ring_bytes = 256},
                                 .tuning = {.one_shot_bytes = 8, .cross_memory_bytes = INT64_MAX}},
                                testing::kSeveralChunks),
+                      ShmGroup("Helpers", {.helpers = 3}, testing::kSeveralChunks),
                       ShmGroup("CrossMemory",
                                {.tuning = {.one_shot_bytes = 8, .cross_memory_bytes = 16, .cross_memory_piece = 4096},
                                 .share_cores = false},

@@ -2,9 +2,7 @@
 // reduces its own slice of the chunk from all staging areas into its own one, and takes the other slices from there. Direct
 // reduce-scatter, then direct all-gather (Patarasuk and Yuan 2009), with the steps of neighbouring chunks overlapping.
 #include <algorithm>
-#include <cstring>
 
-#include "collectives/reduce.h"
 #include "collectives/shm/shm_communicator.h"
 
 namespace ringmaster {
@@ -40,10 +38,11 @@ bool ShmCommunicator::TwoShotReduce(const Call& call) {
     }
     const Range whole = range(chunk);
     char* const staging = segment_.staging(rank(), number);
-    for (int peer = 0; peer < size(); ++peer) {
-      const Range slice = SliceOf(whole, peer);
-      if (peer != rank() && slice.bytes > 0) std::memcpy(staging + (slice.begin - whole.begin), send + slice.begin, slice.bytes);
-    }
+    // All but this rank's own slice.
+    const Range own = SliceOf(whole, rank());
+    const size_t before = own.begin - whole.begin, behind = before + own.bytes;
+    CopyInShares(staging, send + whole.begin, before);
+    CopyInShares(staging + behind, send + whole.begin + behind, whole.bytes - behind);
     sync_.Publish(mine.staged, number + 1);
     return true;
   };
@@ -55,7 +54,7 @@ bool ShmCommunicator::TwoShotReduce(const Call& call) {
       if (!sync_.Await(segment_.state(peer).reduced, number + 1, peer)) return false;
       const Range slice = SliceOf(whole, peer);
       if (receives && slice.bytes > 0) {
-        std::memcpy(receive + slice.begin, segment_.staging(peer, number) + (slice.begin - whole.begin), slice.bytes);
+        CopyInShares(receive + slice.begin, segment_.staging(peer, number) + (slice.begin - whole.begin), slice.bytes);
       }
     }
     sync_.Publish(mine.consumed, number + 1);
@@ -88,7 +87,7 @@ bool ShmCommunicator::ReduceChunk(const Call& call, Range slice, uint64_t chunk,
   results_.clear();
   results_.push_back(segment_.staging(rank(), chunk) + (slice.begin - chunk_begin));
   if (receives) results_.push_back(static_cast<char*>(call.receive) + slice.begin);
-  ReduceInOrder(operands_, results_, static_cast<int64_t>(slice.bytes / BytesPerElement(call.type)), call.type, call.reduction);
+  ReduceInShares(operands_, results_, slice.bytes, call);
   sync_.Publish(segment_.state(rank()).reduced, chunk + 1);
   return true;
 }

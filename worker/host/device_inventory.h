@@ -3,7 +3,6 @@
 #define RINGMASTER_WORKER_HOST_DEVICE_INVENTORY_H_
 
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,11 +15,6 @@ struct DeviceInventory {
 
 // membership: /proc/self/cgroup; mount: /sys/fs/cgroup.
 DeviceInventory ReadDeviceInventory(const std::filesystem::path& membership, const std::filesystem::path& mount);
-
-// CPU time per time that the control group allows (v2 cpu.max, v1 cpu.cfs_quota_us), e.g. 1.5. Nothing: unlimited.
-std::optional<double> ReadCpuQuota(const std::filesystem::path& membership, const std::filesystem::path& mount);
-
-int UsableCores(int cpus, std::optional<double> quota);
 
 inline std::string CpuDeviceName(int slot) { return "cpu" + std::to_string(slot); }
 

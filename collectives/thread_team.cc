@@ -1,4 +1,4 @@
-#include "collectives/channels/thread_team.h"
+#include "collectives/thread_team.h"
 
 #include "common/check.h"
 #include "common/pause.h"

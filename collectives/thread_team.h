@@ -1,8 +1,8 @@
 // Threads that help one: it has a job of numbered parts, and each helper takes the same part of every job, so that what the part
 // needs is in its core's cache. Helpers that have nothing to do look for the next job for a while, then sleep; who brings a job
 // does not wait for them to wake, but goes on with the parts that nobody has taken.
-#ifndef RINGMASTER_COLLECTIVES_CHANNELS_THREAD_TEAM_H_
-#define RINGMASTER_COLLECTIVES_CHANNELS_THREAD_TEAM_H_
+#ifndef RINGMASTER_COLLECTIVES_THREAD_TEAM_H_
+#define RINGMASTER_COLLECTIVES_THREAD_TEAM_H_
 
 #include <array>
 #include <atomic>
@@ -60,4 +60,4 @@ class ThreadTeam {
 
 }  // namespace ringmaster
 
-#endif  // RINGMASTER_COLLECTIVES_CHANNELS_THREAD_TEAM_H_
+#endif  // RINGMASTER_COLLECTIVES_THREAD_TEAM_H_

@@ -1,4 +1,4 @@
-#include "collectives/channels/thread_team.h"
+#include "collectives/thread_team.h"
 
 #include <gtest/gtest.h>
 
