@@ -16,8 +16,8 @@ constexpr int64_t kLineBytes = 64;
 // What channels are tried with.
 constexpr int64_t kTrialFloats = 256 << 10;
 // For so long, in so many rounds; the least counts. On a slow network a few must do.
-constexpr absl::Duration kTrial = absl::Milliseconds(3);
-constexpr int kFewestRounds = 2, kMostRounds = 20;
+constexpr absl::Duration kTrial = absl::Milliseconds(2);
+constexpr int kFewestRounds = 2, kMostRounds = 15;
 // More channels take cores from others: they must be worth it.
 constexpr double kWorth = 1.25;
 
@@ -61,17 +61,20 @@ absl::StatusOr<absl::Duration> ChannelsCommunicator::TimeWith(int channels, int 
 absl::Status ChannelsCommunicator::KeepFastest(absl::Duration timeout) {
   RM_ASSIGN_OR_RETURN(absl::Duration least, TimeWith(1, kFewestRounds, timeout));
   int kept = 1;
-  while (kept < channels()) {
+  for (int tried = 1; tried < channels();) {
     // What rank 0 finds counts.
     auto rounds = static_cast<int32_t>(std::clamp<int64_t>(kTrial / least, kFewestRounds, kMostRounds));
-    const int tried = std::min(2 * kept, channels());
+    tried = std::min(2 * tried, channels());
     RM_RETURN_IF_ERROR(Broadcast(&rounds, 1, DataType::kI32, /*root=*/0, timeout));
     RM_ASSIGN_OR_RETURN(const absl::Duration took, TimeWith(tried, rounds, timeout));
     uint8_t worth = took * kWorth <= least ? 1 : 0;
     RM_RETURN_IF_ERROR(Broadcast(&worth, 1, DataType::kU8, /*root=*/0, timeout));
-    if (worth == 0) break;
-    kept = tried;
-    least = took;
+    if (worth != 0) {
+      kept = tried;
+      least = took;
+    } else if (rounds == kFewestRounds) {  // the network carries no more
+      break;
+    }
   }
   team_.Stop();
   channels_.resize(static_cast<size_t>(kept));

@@ -16,9 +16,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "collectives/thread_team.h"
 #include "collectives/communicator.h"
 #include "collectives/host_communicator.h"
+#include "collectives/thread_team.h"
 #include "common/clock.h"
 #include "common/mutex.h"
 
