@@ -44,6 +44,14 @@ class TemporaryDirectory {
   bool made_ = false;
 };
 
+Algorithm AlgorithmOf(const std::string& name) {
+  if (name == "direct") return Algorithm::kDirect;
+  if (name == "ring") return Algorithm::kRing;
+  if (name == "two_step") return Algorithm::kTwoStep;
+  if (name == "star") return Algorithm::kStar;
+  return Algorithm::kAutomatic;
+}
+
 // The index-th of the cores that this process may use, counted round.
 void PinTo(int index) {
   cpu_set_t usable, chosen;
@@ -97,6 +105,7 @@ absl::Status RunRank(const BenchOptions& options, const Surroundings& world) {
   if (options.transport == "shm") communicator.transport = TransportChoice::kShm;
   if (options.transport == "tcp") communicator.transport = TransportChoice::kTcp;
   if (options.order == "fastest") communicator.host.order = ReductionOrder::kFastest;
+  communicator.host.algorithm = AlgorithmOf(options.algorithm);
   communicator.channels = options.channels;
   communicator.constants_directory = options.constants;
   FileRendezvous rendezvous(options.rendezvous, world.clock);
@@ -136,6 +145,8 @@ std::vector<Program> RankPrograms(const BenchOptions& options, const std::string
                                           options.buffers,
                                           "--order",
                                           options.order,
+                                          "--algorithm",
+                                          options.algorithm,
                                           "--channels",
                                           absl::StrCat(options.channels),
                                           "--sizes",

@@ -239,6 +239,9 @@ void CommandLine::AddBench() {
   sub->add_option("--order", options.order, "of additions over streams: canonical, the same bits always; fastest, as they come")
       ->check(CLI::IsMember({"canonical", "fastest"}))
       ->capture_default_str();
+  sub->add_option("--algorithm", options.algorithm, "of an all-reduce over streams: automatic, direct, ring, two_step or star")
+      ->check(CLI::IsMember({"automatic", "direct", "ring", "two_step", "star"}))
+      ->capture_default_str();
   sub->add_option("--channels", options.channels,
                   "over streams: shares of a large vector that move at once; 0: what proves fastest")
       ->check(CLI::NonNegativeNumber)

@@ -64,12 +64,13 @@ class Traffic {
     return layout_.ranks_per_core * static_cast<double>(between_hosts_.size()) / layout_.size();
   }
 
-  // Ranks with cores of their own handle messages while others travel.
+  // With a core of its own, the busiest rank's behind the first one, which is in the latency; else those of all ranks of a core.
   double MessagesUs() const {
-    if (layout_.ranks_per_core <= 1) return 0;
+    const double busiest = *std::max_element(ends_.begin(), ends_.end());
+    if (layout_.ranks_per_core <= 1) return kMessageUs * std::max(0.0, busiest - 1);
     const double all = std::accumulate(ends_.begin(), ends_.end(), 0.0);
     const double each = all / static_cast<double>(ends_.size());
-    return kMessageUs * std::max(layout_.ranks_per_core * each, *std::max_element(ends_.begin(), ends_.end()));
+    return kMessageUs * std::max(layout_.ranks_per_core * each, busiest);
   }
 
   const Layout& layout_;

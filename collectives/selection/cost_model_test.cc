@@ -95,12 +95,21 @@ TEST(CostModelTest, AnExplanationNamesEachWayOnceCheapestFirst) {
   EXPECT_EQ(ExplainChoice(AllReduce(4), {.hosts = {0, 1}}, {.network = {.latency_us = 10, .us_per_byte = 0.01}}),
             "all_reduce(count 1, f32, sum), 2 ranks on 2 hosts\n"
             "  direct               10.0 us  chosen\n"
-            "  two step             20.0 us  2.0 times the least\n"
             "  star                 20.0 us  2.0 times the least\n"
-            "  chain                20.1 us  2.0 times the least\n");
-  EXPECT_THAT(ExplainChoice(AllReduce(4), {.hosts = {0, 1}}, {}, Way::kChain), HasSubstr("us  1.0 times the least\n  two step"));
+            "  chain                20.1 us  2.0 times the least\n"
+            "  two step             25.0 us  2.5 times the least\n");
+  EXPECT_THAT(ExplainChoice(AllReduce(4), {.hosts = {0, 1}}, {}, Way::kChain), HasSubstr("us  1.0 times the least\n  star"));
   const Call barrier;
   EXPECT_THAT(ExplainChoice(barrier, {.hosts = {0, 1}}, {}), HasSubstr("there is one algorithm"));
+}
+
+// As measured on eight cores: two steps have twice as many messages, which count where a rank has seven peers.
+TEST(CostModelTest, EightRanksWithCoresOfTheirOwnSendSmallVectorsWhole) {
+  const Constants loopback{.network = {.latency_us = 4, .us_per_byte = 2.1e-4}, .add_us_per_byte = 3e-5};
+  const Layout layout{.hosts = {0, 1, 2, 3, 4, 5, 6, 7}};
+  EXPECT_EQ(Best(AllReduce(4 << 10), layout, loopback), Way::kDirect);
+  EXPECT_EQ(Best(AllReduce(16 << 10), layout, loopback), Way::kDirect);
+  EXPECT_EQ(Best(AllReduce(64 << 10), layout, loopback), Way::kTwoStep);
 }
 
 TEST(CostModelTest, ManyRanksACoreSendFewMessages) {
