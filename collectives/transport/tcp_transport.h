@@ -15,9 +15,9 @@
 namespace ringmaster {
 
 struct TcpPeer {
-  FileDescriptor socket;   // connected; not used for this rank itself
-  std::string name;        // "rank 3 (host h2, pid 812)"
-  bool same_host = false;  // then the socket is a Unix socket
+  FileDescriptor socket;                          // connected; not used for this rank itself
+  std::string name;                               // "rank 3 (host h2, pid 812)"
+  bool same_host = false;                         // then the socket is a Unix socket
   std::vector<FileDescriptor> more_sockets = {};  // for further transports between the same ranks (tcp_mesh.h, channels)
 };
 
