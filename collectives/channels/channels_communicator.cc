@@ -122,10 +122,13 @@ absl::Status ChannelsCommunicator::Execute(const Call& call, absl::Duration time
   ++sequence_;
   const int shares = SharesOf(call);
   if (shares == 1) return End(channels_[0]->Run(call, timeout), *channels_[0]);
+  const absl::Time deadline = clock_.Now() + timeout;
   team_.Run(shares, [&](int index) {
     HostCommunicator::Share share = ShareOf(call, index, shares);
     share.sequence = sequence_;
-    statuses_[index] = channels_[index]->RunShare(call, share, timeout);
+    // One thread may have to run several, one behind the other.
+    const absl::Duration left = index == 0 ? timeout : std::max(deadline - clock_.Now(), absl::ZeroDuration());
+    statuses_[index] = channels_[index]->RunShare(call, share, left);
   });
   // All channels have ended by themselves. The first one knows best: a peer in another operation is not on the others.
   for (int index = 0; index < shares; ++index) {

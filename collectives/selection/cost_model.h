@@ -14,8 +14,9 @@
 //   cross memory  2 s + system calls + 2 (p-1)/p n / (rate of process_vm_readv) + (p-1)/p n g
 //   registered    2 s + (p-1)/p n g + n m
 //
-// A message between hosts takes 5 us of the processors of both: what a rank does for those behind the first adds up, and where ranks
-// share cores, what all of them do, over the cores that there are; a star has the fewest. Where they have many streams each, as two steps have, their bytes cost more: the cache does not hold them.
+// A message between hosts takes 5 us of the processors of both: what a rank does for those behind the first adds up, and where
+// ranks share cores, what all of them do, over the cores that there are; a star has the fewest. Where they have many streams each,
+// as two steps have, their bytes cost more: the cache does not hold them.
 //
 // Broadcasts and rooted reductions are the obvious parts of these.
 #ifndef RINGMASTER_COLLECTIVES_SELECTION_COST_MODEL_H_
