@@ -95,7 +95,13 @@ absl::Status HostCommunicator::RunShare(const Call& call, const Share& share, ab
 }
 
 void HostCommunicator::Abort(std::string_view reason) {
-  Break(absl::AbortedError(absl::string_view(reason.data(), reason.size())), {FrameTag::kAborted, rank()});
+  Break(absl::AbortedError(absl::string_view(reason.data(), reason.size())), {FrameTag::kAborted, rank()},
+        /*until_heard=*/true);
+}
+
+void HostCommunicator::AbortToo(std::string_view reason) {
+  Break(absl::AbortedError(absl::string_view(reason.data(), reason.size())), {FrameTag::kAborted, rank()},
+        /*until_heard=*/false);
 }
 
 void HostCommunicator::BreakAs(const HostCommunicator& other) {
@@ -104,10 +110,10 @@ void HostCommunicator::BreakAs(const HostCommunicator& other) {
     MutexLock lock(&other.mu_);
     status = other.broken_;
   }
-  Break(std::move(status), other.last_words_);
+  Break(std::move(status), other.last_words_, /*until_heard=*/false);
 }
 
-void HostCommunicator::Break(absl::Status status, LastWords words) {
+void HostCommunicator::Break(absl::Status status, LastWords words, bool until_heard) {
   {
     MutexLock lock(&mu_);
     if (!broken_.ok()) return;
@@ -120,7 +126,7 @@ void HostCommunicator::Break(absl::Status status, LastWords words) {
     busy_ = true;
   }
   // Nobody is in an operation, and none can begin any more: the streams are between two frames and ours.
-  TellPeers(std::move(words));
+  TellPeers(std::move(words), until_heard);
   MutexLock lock(&mu_);
   busy_ = false;
 }

@@ -78,6 +78,9 @@ class HostCommunicator final : public Communicator {
   // and tells peers the same.
   void BreakAs(const HostCommunicator& other);
 
+  // Abort() where another communicator of the same group waits until peers have heard of it.
+  void AbortToo(std::string_view reason);
+
  protected:
   absl::Status Execute(const Call& call, absl::Duration timeout) override;
   absl::Status ExchangePointToPoint(std::span<const Call> calls, absl::Duration timeout) override;
@@ -169,7 +172,7 @@ class HostCommunicator final : public Communicator {
   absl::Status RunToTheEnd(absl::Duration timeout);
   absl::Status Begin();
   absl::Status End(absl::Status status);
-  void Break(absl::Status status, LastWords words);
+  void Break(absl::Status status, LastWords words, bool until_heard);
 
   // host_communicator_exchange.cc
   void PrepareExchange(std::span<const Call> calls);
@@ -216,7 +219,7 @@ class HostCommunicator final : public Communicator {
   // A peer that this rank kept waiting because it was kept waiting itself. False when this rank has nobody else to name.
   bool BlameWhoKeptUsWaiting(int accuser);
   std::string During() const;
-  void TellPeers(LastWords words);
+  void TellPeers(LastWords words, bool until_heard = true);
 
   const std::unique_ptr<Transport> transport_;
   const Clock& clock_;

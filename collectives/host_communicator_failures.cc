@@ -204,7 +204,8 @@ bool HostCommunicator::BlameWhoKeptUsWaiting(int accuser) {
   return true;
 }
 
-void HostCommunicator::TellPeers(LastWords last_words) {
+// `until_heard`: waits until the words have reached the peers, who may not take what lies before them.
+void HostCommunicator::TellPeers(LastWords last_words, bool until_heard) {
   last_words_ = std::move(last_words);
   const auto& [tag, culprit, mismatch] = last_words_;
   const bool text = tag == FrameTag::kMismatch;
@@ -257,6 +258,12 @@ void HostCommunicator::TellPeers(LastWords last_words) {
     }
     if (next == absl::InfiniteFuture()) break;
     transport_->Wait(interests_, next - clock_.Now());
+  }
+  if (!until_heard) {
+    for (int peer = 0; peer < size(); ++peer) {
+      if (peer != rank()) transport_->CloseSending(peer);
+    }
+    return;
   }
   // Who does not take our data would not see us close behind it either. The end of a peer is an event; none tells of delivery.
   const auto undelivered = [&](int peer) {

@@ -94,7 +94,8 @@ void ChannelsCommunicator::Abort(std::string_view reason) {
     if (!broken_.ok()) return;
     broken_ = absl::AbortedError(absl::string_view(reason.data(), reason.size()));
   }
-  for (const auto& channel : channels_) channel->Abort(reason);
+  for (size_t index = 1; index < channels_.size(); ++index) channels_[index]->AbortToo(reason);
+  channels_[0]->Abort(reason);
 }
 
 int ChannelsCommunicator::SharesOf(const Call& call) const {
