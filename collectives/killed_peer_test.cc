@@ -76,8 +76,13 @@ class PipeRendezvous final : public Rendezvous {
   std::array<std::array<Pipe, kSize>, kSize> pipes_;  // [from][to]
 };
 
-absl::StatusOr<std::unique_ptr<Communicator>> Join(int rank, TransportChoice transport, PipeRendezvous& rendezvous,
-                                                   const Clock& clock) {
+struct Way {
+  const char* name;
+  TransportChoice transport;
+  int channels = 1;
+};
+
+absl::StatusOr<std::unique_ptr<Communicator>> Join(int rank, const Way& way, PipeRendezvous& rendezvous, const Clock& clock) {
   rendezvous.SetRank(rank);
   const CommunicatorOptions options{.mesh = {.rank = rank,
                                              .size = kSize,
@@ -87,8 +92,9 @@ absl::StatusOr<std::unique_ptr<Communicator>> Join(int rank, TransportChoice tra
                                              .host = "here",
                                              .pid = getpid(),
                                              .listen_address = "127.0.0.1"},
-                                    .transport = transport,
-                                    .ranks_on_host = 1000};
+                                    .transport = way.transport,
+                                    .ranks_on_host = 1000,
+                                    .channels = way.channels};
   return CreateCommunicator(options, rendezvous, kLong, clock);
 }
 
@@ -100,7 +106,7 @@ absl::Status RunUntilBroken(Communicator& ranks, int64_t count, absl::Duration t
   return status;
 }
 
-class KilledPeerTest : public ::testing::TestWithParam<TransportChoice> {
+class KilledPeerTest : public ::testing::TestWithParam<Way> {
  protected:
   // Ranks 1 and 2 run in processes of their own; `strike` happens to rank 2's, and the statuses of rank 0 (here) and of rank 1 come
   // back.
@@ -193,8 +199,10 @@ TEST_P(KilledPeerTest, AtWhateverMomentAPeerDiesSurvivorsNameIt) {
   RecordProperty("longest", absl::FormatDuration(longest));  // for people: it is the machine's as much as ours
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, KilledPeerTest, ::testing::Values(TransportChoice::kShm, TransportChoice::kTcp),
-                         [](const auto& info) { return info.param == TransportChoice::kShm ? "Shm" : "Tcp"; });
+INSTANTIATE_TEST_SUITE_P(Transports, KilledPeerTest,
+                         ::testing::Values(Way{"Shm", TransportChoice::kShm}, Way{"Tcp", TransportChoice::kTcp},
+                                           Way{"Channels", TransportChoice::kTcp, 8}),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
 }  // namespace ringmaster
