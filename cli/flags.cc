@@ -244,7 +244,7 @@ void CommandLine::AddBench() {
       ->capture_default_str();
   sub->add_option("--channels", options.channels,
                   "over streams: shares of a large vector that move at once; 0: what proves fastest")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0, 16))
       ->capture_default_str();
   sub->add_option("--seconds", options.seconds, "of measuring each line")->check(CLI::Range(0.001, 60.0))->capture_default_str();
   sub->add_flag("!--no-pin", options.pin, "leave the ranks' cores to the system");

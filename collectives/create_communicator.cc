@@ -1,5 +1,6 @@
 #include "collectives/create_communicator.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,6 +40,14 @@ class Cores {
   const CommunicatorOptions& options_;
   const int usable_;
 };
+
+// The connections of a group that chooses for itself take a quarter of the descriptors that this process may have.
+int ChannelsWithinDescriptors(int ranks) {
+  rlimit descriptors{};
+  if (getrlimit(RLIMIT_NOFILE, &descriptors) != 0) return 1;
+  const auto channels = descriptors.rlim_cur / 4 / static_cast<rlim_t>(std::max(1, ranks));
+  return static_cast<int>(std::clamp<rlim_t>(channels, 1, kMostChannels));
+}
 
 // Waking a sleeping core costs about 36 us, so a core of our own is worth a longer wait than any transfer inside a step takes. With
 // more threads than cores a spinning one would keep the one it waits for from running.
@@ -150,6 +159,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(const Communica
   TcpMeshOptions mesh = options.mesh;
   const Cores cores(options);
   mesh.channels = cores.Shares(options.ranks_on_host);
+  if (options.channels == 0) mesh.channels = std::min(mesh.channels, ChannelsWithinDescriptors(mesh.size));
   if (options.transport == TransportChoice::kTcp) {
     mesh.host_identity.clear();
   } else if (mesh.host_identity.empty()) {
