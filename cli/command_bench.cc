@@ -49,6 +49,7 @@ Algorithm AlgorithmOf(const std::string& name) {
   if (name == "ring") return Algorithm::kRing;
   if (name == "two_step") return Algorithm::kTwoStep;
   if (name == "star") return Algorithm::kStar;
+  if (name == "bruck") return Algorithm::kBruck;
   return Algorithm::kAutomatic;
 }
 

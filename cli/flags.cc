@@ -239,8 +239,9 @@ void CommandLine::AddBench() {
   sub->add_option("--order", options.order, "of additions over streams: canonical, the same bits always; fastest, as they come")
       ->check(CLI::IsMember({"canonical", "fastest"}))
       ->capture_default_str();
-  sub->add_option("--algorithm", options.algorithm, "of an all-reduce over streams: automatic, direct, ring, two_step or star")
-      ->check(CLI::IsMember({"automatic", "direct", "ring", "two_step", "star"}))
+  sub->add_option("--algorithm", options.algorithm,
+                  "of an all-reduce over streams: automatic, direct, ring, two_step, star or bruck")
+      ->check(CLI::IsMember({"automatic", "direct", "ring", "two_step", "star", "bruck"}))
       ->capture_default_str();
   sub->add_option("--channels", options.channels,
                   "over streams: shares of a large vector that move at once; 0: what proves fastest")
@@ -294,17 +295,14 @@ void CommandLine::AddBenchCheckpoint(CLI::App& bench) {
   sub->add_option("--rounds", options.rounds, "of both")->check(CLI::Range(1, 100))->capture_default_str();
 }
 
-// For "rnu": the nearest command; for "--rankz": the nearest option of the command that was named.
+// For "rnu": the nearest command; for "--rankz": the nearest option of the commands that were named.
 std::string CommandLine::Suggestion(int argc, const char* const* argv) const {
-  std::vector<std::string> names;
-  for (const CLI::App* sub : app_.get_subcommands({})) names.push_back(sub->get_name());
-  const CLI::App* chosen = nullptr;
+  std::vector<const CLI::App*> chosen = {&app_};
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word.starts_with("--")) {
       std::vector<std::string> options;
-      for (const CLI::App* app : {&app_, chosen}) {
-        if (app == nullptr) continue;
+      for (const CLI::App* app : chosen) {
         for (const CLI::Option* option : app->get_options()) {
           for (const std::string& name : option->get_lnames()) options.push_back("--" + name);
         }
@@ -313,14 +311,15 @@ std::string CommandLine::Suggestion(int argc, const char* const* argv) const {
       if (std::find(options.begin(), options.end(), name) != options.end()) continue;
       const std::string nearest = NearestName(name, options);
       return absl::StrCat("; unknown option ", name, nearest.empty() ? "" : absl::StrCat(", did you mean ", nearest, "?"));
-    } else if (chosen == nullptr) {
-      if (std::find(names.begin(), names.end(), word) != names.end()) {
-        chosen = app_.get_subcommand(word);
-        continue;
-      }
-      const std::string nearest = NearestName(word, names);
-      if (!nearest.empty()) return absl::StrCat("; did you mean ", nearest, "?");
     }
+    std::vector<std::string> names;
+    for (const CLI::App* sub : chosen.back()->get_subcommands({})) names.push_back(sub->get_name());
+    if (std::find(names.begin(), names.end(), word) != names.end()) {
+      chosen.push_back(chosen.back()->get_subcommand(word));
+      continue;
+    }
+    const std::string nearest = NearestName(word, names);
+    if (!nearest.empty()) return absl::StrCat("; did you mean ", nearest, "?");
   }
   return "";
 }

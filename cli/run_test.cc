@@ -18,8 +18,10 @@ namespace ringmaster::cli {
 namespace {
 
 using Json = nlohmann::json;
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr char kMlp[] = R"(name: tiny
 parallel: {data: 2}
@@ -162,6 +164,10 @@ TEST_F(RunTest, BadUsageIs2WithASuggestion) {
   EXPECT_THAT(stderr_, HasSubstr("did you mean run?"));
   EXPECT_EQ(Run({"run", "job.yaml", "--dry-rnu"}), 2);
   EXPECT_THAT(stderr_, HasSubstr("did you mean --dry-run?"));
+  EXPECT_EQ(Run({"bench", "collectives", "--rnaks", "2"}), 2);
+  EXPECT_THAT(stderr_, HasSubstr("did you mean --ranks?"));
+  EXPECT_EQ(Run({"bench", "collectives", "--channels", "17"}), 2);
+  EXPECT_THAT(stderr_, AllOf(HasSubstr("--channels"), HasSubstr("range"), Not(HasSubstr("unknown option"))));
   EXPECT_EQ(Run({}), 2);
 }
 

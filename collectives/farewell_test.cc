@@ -19,6 +19,7 @@ namespace {
 using testing::Group;
 using ::testing::HasSubstr;
 using testing::kLong;
+using ::testing::Not;
 using testing::OnAllRanks;
 using testing::StatusIs;
 
@@ -59,6 +60,52 @@ TEST(FarewellTest, WhoSeesItsPeerEndWaitsForNoAcknowledgement) {
     EXPECT_THAT(results[rank], StatusIs(absl::StatusCode::kUnavailable, HasSubstr("rank 2 (this process) closed"))) << rank;
   }
   EXPECT_EQ(resets, 0) << "somebody has waited until the end of its farewell";
+}
+
+// The Calls of an operation in which not all ranks talk to each other are for those that fail in it.
+TEST(FarewellTest, WhoAbortsBetweenOperationsDoesNotSpeakOfTheLastOne) {
+  for (const Algorithm algorithm : {Algorithm::kStar, Algorithm::kBruck}) {
+    SCOPED_TRACE(static_cast<int>(algorithm));
+    constexpr int kAborts = 1;
+    const RealClock clock;
+    Group group;
+    for (auto& transport : CreateInprocTransports(/*size=*/4)) {
+      group.push_back(
+          std::make_unique<HostCommunicator>(std::move(transport), clock, HostCommunicatorOptions{.algorithm = algorithm}));
+    }
+    for (const absl::Status& status : OnAllRanks(group, [](Communicator& ranks) {
+           float value = 1;
+           return ranks.AllReduce(&value, &value, 1, DataType::kF32, Reduction::kSum, kLong);
+         })) {
+      EXPECT_OK(status);
+    }
+    group[kAborts]->Abort("done with it");
+    const auto results = OnAllRanks(group, [](Communicator& ranks) { return ranks.Barrier(kLong); });
+    for (const int rank : {0, 2, 3}) {
+      EXPECT_THAT(results[rank], StatusIs(absl::StatusCode::kUnavailable, HasSubstr("rank 1 (this process) aborted its group")));
+    }
+  }
+}
+
+// Rank 3 has not called. Rank 0 waits for rank 2, which waits for rank 3: it is not rank 2 whom rank 0 names.
+TEST(FarewellTest, WhoWaitsForARankThatWaitsItselfNamesTheOneThatDidNotCall) {
+  const RealClock clock;
+  Group group;
+  for (auto& transport : CreateInprocTransports(/*size=*/6)) {
+    group.push_back(
+        std::make_unique<HostCommunicator>(std::move(transport), clock, HostCommunicatorOptions{.algorithm = Algorithm::kBruck}));
+  }
+  const auto results = OnAllRanks(group, [](Communicator& ranks) {
+    float value = 1;
+    if (ranks.rank() == 3) return absl::OkStatus();
+    // Rank 0 is the first to lose its patience.
+    const absl::Duration timeout = absl::Milliseconds(ranks.rank() == 0 ? 200 : 210);
+    return ranks.AllReduce(&value, &value, 1, DataType::kF32, Reduction::kSum, timeout);
+  });
+  for (const int rank : {0, 1, 2, 4, 5}) {
+    EXPECT_THAT(results[rank], StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("rank 3 (this process)"))) << rank;
+    EXPECT_THAT(results[rank].message(), Not(HasSubstr("waited for rank 2"))) << rank;
+  }
 }
 
 TEST(FarewellTest, WhoClosesWithoutAWordIsBlamedForWhatAnotherSaysOfIt) {

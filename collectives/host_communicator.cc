@@ -16,8 +16,8 @@ namespace {
 // The one peer of a pair has the whole second-level cache to be added in.
 constexpr uint32_t kStageOfPair = 1024 * 1024;
 
-// How long beyond its deadline a rank of a star waits for the root to say whom it has waited for.
-constexpr absl::Duration kWordOfRoot = absl::Milliseconds(50);
+// How long beyond its deadline a rank waits for partners to say whom they have waited for.
+constexpr absl::Duration kWordOfOthers = absl::Milliseconds(50);
 
 // Where chunks are passed on from rank to rank, all ranks but the first wait for the first chunk.
 constexpr uint32_t kLargestRingChunk = 128 * 1024;
@@ -232,6 +232,7 @@ void HostCommunicator::MakePlan(const Call& call) {
       if (key.algorithm == Algorithm::kRing) return plan::RingAllReduce(layout, &plan_);
       if (key.algorithm == Algorithm::kDirect) return plan::DirectAllReduce(layout, &plan_);
       if (key.algorithm == Algorithm::kStar) return plan::StarAllReduce(layout, &plan_);
+      if (key.algorithm == Algorithm::kBruck) return plan::BruckAllReduce(layout, &plan_);
       return plan::TwoStepAllReduce(layout, &plan_);
     case Operation::kReduce:
       if (key.algorithm == Algorithm::kDirect) return plan::DirectReduce(layout, call.root, &plan_);
@@ -253,6 +254,7 @@ void HostCommunicator::MakePlan(const Call& call) {
 }
 
 absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
+  StartGathering();
   StartStreams();
   // The first bytes leave before anything else is done; to look for a peer's costs a system call, too.
   for (int step = 1; step < size(); ++step) PumpSend((rank() + step) % size());
@@ -261,8 +263,7 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
   ReduceArrived();  // a group of one has all its operands already
   began_ = clock_.Now();
   timeout_ = timeout;
-  // Of a star the root alone knows who has not come; if it has nothing to say either, it is the root.
-  const absl::Time deadline = began_ + timeout + (plan_.through_root && rank() != 0 ? kWordOfRoot : absl::ZeroDuration());
+  const absl::Time deadline = began_ + timeout;
   const Patience patience = transport_->patience();
   absl::Time idle_since = absl::InfinitePast();
   bool idle = false;
@@ -276,14 +277,18 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
       TellPeers(failure_->words);
       return std::move(failure_)->status;
     }
-    if (Finished()) return absl::OkStatus();
+    if (Finished()) {
+      if (plan_.partners_only) ForgetUnsentCalls();
+      return absl::OkStatus();
+    }
     if (moved) {
       idle = false;
       moved = PumpAll();
       continue;
     }
     const absl::Time now = clock_.Now();
-    if (now >= deadline) {
+    const absl::Time end = OthersMayKnowWhoIsSilent() ? deadline + kWordOfOthers : deadline;
+    if (now >= end) {
       const absl::Status status = SilentStatus();
       TellPeers({FrameTag::kPeerSilent, SilentRanks().front()});
       return status;
@@ -294,8 +299,8 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
     }
     if (now - idle_since < patience.time) {
       if (patience.yield) sched_yield();
-    } else {
-      transport_->Wait(interests_, deadline - now);
+    } else if (!ReleaseCalls()) {
+      transport_->Wait(interests_, end - now);
       LookForEnds();
       if (failure_ != nullptr) continue;
     }

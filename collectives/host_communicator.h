@@ -30,6 +30,7 @@ enum class Algorithm : uint8_t {
   kRing,
   kTwoStep,
   kStar,
+  kBruck,
 };
 
 // In which order contributions are added.
@@ -179,6 +180,9 @@ class HostCommunicator final : public Communicator {
 
   // host_communicator_streams.cc
   void StartStreams();
+  void StartGathering();
+  void ForgetUnsentCalls();
+  bool ReleaseCalls();  // true when some were held back
   void CopyOwnPart();
   bool PumpAll();  // true when a byte moved
   bool PumpSend(int peer);
@@ -190,6 +194,7 @@ class HostCommunicator final : public Communicator {
   void AcceptPayload(int peer, size_t bytes);
   bool Finished() const;
   bool Available(const plan::Segment& segment) const;
+  bool Gathered(int64_t end) const;
   size_t ReceiveWindow(int peer) const;
   size_t FrameBytes(const plan::Segment& segment) const;
   const char* InputAt(int64_t position) const;
@@ -201,6 +206,7 @@ class HostCommunicator final : public Communicator {
   void ReduceArrived();
   void ReduceInRankOrder();
   void ReduceAsTheyCome();
+  void ReduceGathered();
   bool MayReduceAsTheyCome(Reduction reduction) const;
 
   // host_communicator_failures.cc
@@ -213,6 +219,7 @@ class HostCommunicator final : public Communicator {
   size_t BytesToCome(int peer) const;
   void HeardFailure(int peer, FrameHead head, std::string_view following);
   bool ReceiveMismatch(int peer);  // true when a byte moved or the operation has failed
+  bool OthersMayKnowWhoIsSilent() const;
   std::vector<int> SilentRanks() const;
   std::string NamesOf(std::span<const int> peers) const;
   absl::Status SilentStatus() const;
@@ -225,7 +232,8 @@ class HostCommunicator final : public Communicator {
   const Clock& clock_;
   HostCommunicatorOptions options_;        // Tune() sets direct_bytes
   size_t star_bytes_ = 0;                  // all-reduces above direct_bytes up to here go through rank 0
-  Algorithm large_ = Algorithm::kTwoStep;  // those above
+  Algorithm small_ = Algorithm::kDirect;   // those up to direct_bytes
+  Algorithm large_ = Algorithm::kTwoStep;  // those above all
   int64_t two_step_chunk_;                 // bytes, at most options_.chunk_bytes
   std::optional<selection::Calibration> calibration_;
   const size_t stage_bytes_;   // per peer: contributions that arrived and are not yet added
@@ -253,6 +261,8 @@ class HostCommunicator final : public Communicator {
       stages_;  // by peer, a ring of stage_bytes_; this rank's own, of result_bytes_: what it has reduced for others
   std::vector<int64_t> contributed_;  // by peer: bytes of plan_.reduce that arrived
   std::vector<const void*> operands_;
+  std::vector<char> gathered_;           // plan_.gather_from
+  bool holds_calls_ = false;             // a Call waits for the data with which it will go
   std::vector<std::string> mismatches_;  // by peer: the text of a kMismatch so far
   int64_t reduced_ = 0;                  // elements of plan_.reduce
   bool overwrites_input_ = false;        // the plan does, and the operation is in place:

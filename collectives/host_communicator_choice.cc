@@ -13,6 +13,7 @@ selection::Way WayOf(Algorithm algorithm) {
     case Algorithm::kRing: return selection::Way::kChain;
     case Algorithm::kTwoStep: return selection::Way::kTwoStep;
     case Algorithm::kStar: return selection::Way::kStar;
+    case Algorithm::kBruck: return selection::Way::kBruck;
     default: return selection::Way::kDirect;
   }
 }
@@ -30,6 +31,9 @@ Algorithm HostCommunicator::Choose(const Call& call) const {
       if (asked == Algorithm::kTwoStep) return small ? Algorithm::kDirect : asked;
       // Of nothing a star would send nothing, and compare no calls.
       if (asked == Algorithm::kStar) return bytes > 0 ? asked : Algorithm::kDirect;
+      if (asked == Algorithm::kBruck || (small && small_ == Algorithm::kBruck)) {
+        return bytes > 0 && bytes <= options_.chunk_bytes / Bytes(size()) ? Algorithm::kBruck : Algorithm::kDirect;
+      }
       if (small) return Algorithm::kDirect;
       return bytes <= star_bytes_ ? Algorithm::kStar : large_;
     case Operation::kReduce:
@@ -48,6 +52,7 @@ void HostCommunicator::Tune(selection::Calibration calibration) {
   options_.direct_bytes = static_cast<uint32_t>(choice.direct_bytes);
   star_bytes_ = static_cast<size_t>(choice.star_bytes);
   two_step_chunk_ = choice.chunk_bytes;
+  small_ = choice.small == selection::Way::kBruck ? Algorithm::kBruck : Algorithm::kDirect;
   large_ = choice.large == selection::Way::kChain    ? Algorithm::kRing
            : choice.large == selection::Way::kDirect ? Algorithm::kDirect
                                                      : Algorithm::kTwoStep;

@@ -102,9 +102,15 @@ void HostCommunicator::ExamineRemainder(int peer, std::string_view bytes) {
   while (boundary + sizeof(FrameHead) <= bytes.size()) {
     FrameHead head;
     std::memcpy(&head, bytes.data() + boundary, sizeof(head));
-    // What went wrong in its next operation is no business of this one.
-    if (head.tag == FrameTag::kCall && !exchange_ && boundary >= BytesToCome(peer)) return;
+    const bool follows = !exchange_ && boundary >= BytesToCome(peer);
     boundary += sizeof(head);
+    // What went wrong in its next operation is no business of this one. A peer that is no partner may have failed in this one.
+    if (head.tag == FrameTag::kCall && follows) {
+      WireCall theirs;
+      if (boundary + sizeof(theirs) > bytes.size()) return;
+      std::memcpy(&theirs, bytes.data() + boundary, sizeof(theirs));
+      if (theirs.sequence != call_.sequence) return;
+    }
     const bool ordinary = (head.tag == FrameTag::kData && head.value <= options_.chunk_bytes) ||
                           (head.tag == FrameTag::kCall && head.value == sizeof(WireCall));
     if (!ordinary) {
@@ -114,8 +120,8 @@ void HostCommunicator::ExamineRemainder(int peer, std::string_view bytes) {
     }
     boundary += head.value + (head.tag == FrameTag::kData ? kDataPadding : 0);
   }
-  const bool waits_for_room = exchange_ && !sends_[peer].complete;
-  if (bytes.size() < BytesToCome(peer) || waits_for_room) BlameClosed(peer);
+  const bool needed_us = !sends_[peer].complete && (exchange_ || plan_.from[peer].empty());
+  if (bytes.size() < BytesToCome(peer) || needed_us) BlameClosed(peer);
 }
 
 // Takes the rest of the text of a mismatch. Its sender closes behind it.
@@ -168,13 +174,25 @@ void HostCommunicator::HeardFailure(int peer, FrameHead head, std::string_view f
   }
 }
 
+// Of partners that have all called, one waits for somebody else: of a star the root, which knows who that is.
+bool HostCommunicator::OthersMayKnowWhoIsSilent() const {
+  const bool is_root = plan_.gather_from.empty() && rank() == 0;
+  if (!plan_.partners_only || is_root) return false;
+  for (int peer = 0; peer < size(); ++peer) {
+    if (peer != rank() && !receives_[peer].complete && !receives_[peer].called) return false;
+  }
+  return true;
+}
+
 // Those that did not call at all; if there are none, those whose bytes are outstanding (they may wait for each other).
 std::vector<int> HostCommunicator::SilentRanks() const {
   std::vector<int> absent, behind;
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
-    if (!receives_[peer].complete && !receives_[peer].called) absent.push_back(peer);
-    if (!(receives_[peer].complete && sends_[peer].complete)) behind.push_back(peer);
+    const Stream &send = sends_[peer], &receive = receives_[peer];
+    const bool lacks_what_we_lack = !plan_.gather_from.empty() && receive.complete && send.between_frames();
+    if (!receive.complete && !receive.called) absent.push_back(peer);
+    if (!(receive.complete && send.complete) && !lacks_what_we_lack) behind.push_back(peer);
   }
   return absent.empty() ? behind : absent;
 }
@@ -206,6 +224,7 @@ bool HostCommunicator::BlameWhoKeptUsWaiting(int accuser) {
 
 // `until_heard`: waits until the words have reached the peers, who may not take what lies before them.
 void HostCommunicator::TellPeers(LastWords last_words, bool until_heard) {
+  ReleaseCalls();
   last_words_ = std::move(last_words);
   const auto& [tag, culprit, mismatch] = last_words_;
   const bool text = tag == FrameTag::kMismatch;

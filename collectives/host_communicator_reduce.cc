@@ -14,13 +14,16 @@ constexpr int64_t kSmallestReduction = 4096;
 
 // A rank that reduces the contributions of all into its own result, once for the whole group.
 bool HostCommunicator::MayReduceAsTheyCome(Reduction reduction) const {
-  return options_.order == ReductionOrder::kFastest && size() > 2 && plan_.operands.size() == static_cast<size_t>(size()) &&
-         !plan_.overwrites_input && !plan_.stage_result && reduction != Reduction::kAverage;
+  return options_.order == ReductionOrder::kFastest && size() > 2 && plan_.gather_from.empty() &&
+         plan_.operands.size() == static_cast<size_t>(size()) && !plan_.overwrites_input && !plan_.stage_result &&
+         reduction != Reduction::kAverage;
 }
 
 void HostCommunicator::ReduceArrived() {
   if (plan_.operands.empty()) return;
-  if (as_they_come_) {
+  if (!plan_.gather_from.empty()) {
+    ReduceGathered();
+  } else if (as_they_come_) {
     ReduceAsTheyCome();
   } else {
     ReduceInRankOrder();
@@ -52,6 +55,19 @@ void HostCommunicator::ReduceAsTheyCome() {
     complete = std::min(complete, added);
   }
   reduced_ = complete;
+}
+
+void HostCommunicator::ReduceGathered() {
+  const int64_t total = plan_.reduce.size();
+  if (reduced_ == total || !Gathered(total * size())) return;
+  operands_.clear();
+  for (const int operand : plan_.operands) {
+    const int behind_us = (operand - rank() + size()) % size();
+    operands_.push_back(gathered_.data() + Bytes(behind_us * total) * element_);
+  }
+  void* const result = ResultAt(0);
+  ReduceInOrder(operands_, {&result, 1}, total, call_.type, call_.reduction);
+  reduced_ = total;
 }
 
 void HostCommunicator::ReduceInRankOrder() {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "collectives/host_communicator.h"
 
@@ -55,17 +56,40 @@ void HostCommunicator::StartStreams() {
     Stream& receive = receives_[peer];
     send.Restart();
     receive.Restart();
-    // A collective opens every stream, an exchange those with messages, a star those of its root.
-    const bool opens_all = !exchange_ && !plan_.through_root;
+    // A collective opens every stream or those of its partners, an exchange those with messages.
+    const bool opens_all = !exchange_ && !plan_.partners_only;
     send.complete = !opens_all && plan_.to[peer].empty();
     receive.complete = !opens_all && plan_.from[peer].empty();
     send.opens = !exchange_;
     receive.opens = !exchange_ && !receive.complete;
     if (!receive.complete) LoadNextReceive(peer);
-    // Should we fail before its turn comes (which in a star may be never), the peer sees that it was in this operation: it may be
-    // in the one before.
+    // Should we fail before its turn comes (which, of one that is no partner, is never), the peer sees that it was in this
+    // operation: it may be in the one before.
     if (!send.complete || send.opens) LoadNextSend(peer);
   }
+}
+
+void HostCommunicator::StartGathering() {
+  holds_calls_ = !plan_.gather_from.empty();
+  if (!holds_calls_) return;
+  const size_t own = Bytes(plan_.reduce.size()) * element_;
+  if (gathered_.size() < own * Bytes(size())) gathered_.resize(own * Bytes(size()));
+  std::memcpy(gathered_.data(), InputAt(0), own);
+}
+
+// Those to ranks that are no partners: the next frame may be of another operation.
+void HostCommunicator::ForgetUnsentCalls() {
+  for (Stream& send : sends_) send.NewFrame();
+}
+
+// A Call that goes with data saves a message. Who has waited long for that data, or fails, says what it called all the same: its
+// partners must know that it is in this operation.
+bool HostCommunicator::ReleaseCalls() {
+  if (!std::exchange(holds_calls_, false)) return false;
+  for (int peer = 0; peer < size(); ++peer) {
+    if (sends_[peer].opens && sends_[peer].between_frames()) LoadNextSend(peer);
+  }
+  return true;
 }
 
 void HostCommunicator::CopyOwnPart() {
@@ -101,9 +125,20 @@ bool HostCommunicator::Available(const Segment& segment) const {
   switch (segment.kind) {
     case Segment::Kind::kReduced:
     case Segment::Kind::kStaged: return reduced_ >= segment.range.end - plan_.reduce.begin;
+    case Segment::Kind::kGathered: return Gathered(segment.range.end);
     case Segment::Kind::kForwarded: return forwarded_ >= segment.range.end * static_cast<int64_t>(element_);
     default: return true;
   }
+}
+
+// All operands up to this position are here.
+bool HostCommunicator::Gathered(int64_t end) const {
+  for (const int peer : plan_.gather_from) {
+    if (plan_.from[peer].front().range.begin >= end) break;
+    const int64_t elements = plan_.from[peer].back().range.end - plan_.from[peer].front().range.begin;
+    if (contributed_[peer] < elements * static_cast<int64_t>(element_)) return false;
+  }
+  return true;
 }
 
 // Prepares the next frames of a stream: a Call, a data frame when all of it is there (a frame that has begun can always be
@@ -112,7 +147,7 @@ bool HostCommunicator::LoadNextSend(int peer) {
   Stream& stream = sends_[peer];
   const std::vector<Segment>& segments = plan_.to[peer];
   const bool data = stream.next_segment < segments.size() && Available(segments[stream.next_segment]);
-  if (!data && !stream.opens) return false;
+  if (!data && (!stream.opens || (holds_calls_ && !stream.complete))) return false;
   stream.NewFrame();
   if (stream.opens || (data && segments[stream.next_segment].opens_message)) {
     const FrameHead head{FrameTag::kCall, sizeof(WireCall)};
@@ -134,6 +169,7 @@ bool HostCommunicator::LoadNextSend(int peer) {
       stream.staged_end = segment.range.end - plan_.reduce.begin;
       break;
     }
+    case Segment::Kind::kGathered: stream.payload = gathered_.data() + Bytes(segment.range.begin) * element_; break;
     default: stream.payload = ResultAt(segment.range.begin);
   }
   const FrameHead head{FrameTag::kData, static_cast<uint32_t>(stream.payload_bytes)};
@@ -191,7 +227,11 @@ void HostCommunicator::LoadNextReceive(int peer) {
   stream.payload_bytes = FrameBytes(segment);
   if (stream.payload_bytes == 0) return;
   stream.prefix_bytes += kDataHeadBytes;
-  if (segment.kind != Segment::Kind::kContribution) stream.payload = ResultAt(segment.range.begin);
+  if (segment.kind == Segment::Kind::kOperands) {
+    stream.payload = gathered_.data() + Bytes(segment.range.begin) * element_;
+  } else if (segment.kind != Segment::Kind::kContribution) {
+    stream.payload = ResultAt(segment.range.begin);
+  }
 }
 
 // Bytes of the current payload that may arrive now.
@@ -215,7 +255,7 @@ bool HostCommunicator::PumpReceive(int peer) {
     }
     if (stream.complete) {
       // What comes from the peer of an exchange now may be its next message.
-      const bool only_end = exchange_ || sends_[peer].complete;
+      const bool only_end = exchange_ || sends_[peer].complete || plan_.from[peer].empty();
       if (only_end) {  // it may be in its next operation already: its bytes are not ours to take, but its end is news
         interests_[peer].end = !stream.end_known && !(exchange_ && sends_[peer].complete);
         break;
@@ -297,7 +337,7 @@ void HostCommunicator::AcceptPayload(int peer, size_t bytes) {
   Stream& stream = receives_[peer];
   const Segment& segment = plan_.from[peer][stream.next_segment];
   stream.payload_done += bytes;
-  if (segment.kind == Segment::Kind::kContribution) {
+  if (segment.kind == Segment::Kind::kContribution || segment.kind == Segment::Kind::kOperands) {
     contributed_[peer] += static_cast<int64_t>(bytes);
     ReduceArrived();
   } else if (peer == plan_.forward_from) {

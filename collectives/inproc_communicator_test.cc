@@ -37,6 +37,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(InprocGroup("Automatic", {}, 512 * 1024, testing::kLargestCount),
                       InprocGroup("Ring", {.algorithm = Algorithm::kRing, .chunk_bytes = 4096}, 10'000, testing::kSeveralChunks),
                       InprocGroup("Star", {.algorithm = Algorithm::kStar, .chunk_bytes = 4096}, 10'000, testing::kSeveralChunks),
+                      InprocGroup("Bruck", {.algorithm = Algorithm::kBruck}, 10'000, testing::kLargestCount),
                       InprocGroup("SmallChunks", {.chunk_bytes = 1024, .direct_bytes = 64}, 3001, 5000)),
     testing::GroupName);
 

@@ -48,10 +48,13 @@ const RealClock& TestClock() {
 
 // What the processes of a trial see together.
 struct Board {
+  struct Survivor {
+    int64_t took;  // from the death until it knew
+    int code;      // its status
+    std::array<char, 512> message;
+  };
   std::atomic<int64_t> died;  // the victim, in nanoseconds of the clock
-  int64_t took;               // rank 1, from there until it knew
-  int code;                   // its status
-  std::array<char, 512> message;
+  std::array<Survivor, 8> survivors;
 };
 
 // The victim's. All of its threads pass points.
@@ -231,9 +234,10 @@ class KillPointsTest : public ::testing::TestWithParam<Way> {
         mesh.clear();  // an end that another process still holds is not closed by a death
         const absl::Status status = RunUntilBroken(way, static_cast<int>(rank), std::move(mine), *board_, point);
         if (static_cast<int>(rank) == way.victim()) _exit(1);
-        board_->took = absl::ToInt64Nanoseconds(SinceDeath());
-        board_->code = static_cast<int>(status.code());
-        std::strncpy(board_->message.data(), std::string(status.message()).c_str(), board_->message.size() - 1);
+        Board::Survivor& survivor = board_->survivors[rank];
+        survivor.took = absl::ToInt64Nanoseconds(SinceDeath());
+        survivor.code = static_cast<int>(status.code());
+        std::strncpy(survivor.message.data(), std::string(status.message()).c_str(), survivor.message.size() - 1);
         _exit(0);
       }
     }
@@ -250,10 +254,12 @@ class KillPointsTest : public ::testing::TestWithParam<Way> {
     }
     const auto names_it = StatusIs(absl::StatusCode::kUnavailable, HasSubstr(absl::StrCat(NameOf(way, way.victim()), " closed")));
     EXPECT_THAT(here, names_it);
-    if (way.size > 2) {
-      EXPECT_THAT(absl::Status(static_cast<absl::StatusCode>(board_->code), board_->message.data()), names_it);
+    longest_ = std::max(longest_, took);
+    for (int rank = 1; rank < way.victim(); ++rank) {
+      const Board::Survivor& there = board_->survivors[static_cast<size_t>(rank)];
+      EXPECT_THAT(absl::Status(static_cast<absl::StatusCode>(there.code), there.message.data()), names_it) << "rank " << rank;
+      longest_ = std::max(longest_, absl::Nanoseconds(there.took));
     }
-    longest_ = std::max({longest_, took, absl::Nanoseconds(board_->took)});
   }
 
   absl::Duration longest_;
@@ -297,6 +303,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Way{"ShmReduceRings", true, 100'000, Operation::kReduceScatter}, Way{"TcpDirect", false, 10},
                       Way{"TcpTwoStep", false, 300'000},
                       Way{"TcpStar", false, 300'000, Operation::kAllReduce, false, {}, {.algorithm = Algorithm::kStar}},
+                      Way{"TcpBruck", false, 1000, Operation::kAllReduce, false, {}, {.algorithm = Algorithm::kBruck}, 6},
                       Way{"TcpChain", false, 300'000, Operation::kAllReduce, false, {}, {.algorithm = Algorithm::kRing}},
                       Way{"TcpBroadcastChain", false, 300'000, Operation::kBroadcast},
                       Way{"TcpAllToAll", false, 100'000, Operation::kAllToAll},

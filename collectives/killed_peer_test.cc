@@ -26,8 +26,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::StatusIs;
 
-constexpr int kSize = 3;
-constexpr int kVictim = 2;
+constexpr int kMostRanks = 6;
 constexpr absl::Duration kLong = absl::Seconds(60);
 
 struct Pipe {
@@ -56,10 +55,12 @@ void WriteMessage(const FileDescriptor& pipe, const std::string& text) {
 // Pipes between processes that were forked after its making. The mesh publishes one key per rank, which ends in the rank.
 class PipeRendezvous final : public Rendezvous {
  public:
+  explicit PipeRendezvous(int size) : size_(size) {}
+
   void SetRank(int rank) { rank_ = rank; }
 
   absl::Status Publish(const std::string&, const std::string& value) override {
-    for (int peer = 0; peer < kSize; ++peer) WriteMessage(pipes_[rank_][peer].write, value);
+    for (int peer = 0; peer < size_; ++peer) WriteMessage(pipes_[rank_][peer].write, value);
     return absl::OkStatus();
   }
 
@@ -72,20 +73,25 @@ class PipeRendezvous final : public Rendezvous {
   }
 
  private:
+  const int size_;
   int rank_ = 0;
-  std::array<std::array<Pipe, kSize>, kSize> pipes_;  // [from][to]
+  std::array<std::array<Pipe, kMostRanks>, kMostRanks> pipes_;  // [from][to]
 };
 
 struct Way {
   const char* name;
   TransportChoice transport;
   int channels = 1;
+  HostCommunicatorOptions host = {};
+  int size = 3;
+
+  int victim() const { return size - 1; }
 };
 
 absl::StatusOr<std::unique_ptr<Communicator>> Join(int rank, const Way& way, PipeRendezvous& rendezvous, const Clock& clock) {
   rendezvous.SetRank(rank);
   const CommunicatorOptions options{.mesh = {.rank = rank,
-                                             .size = kSize,
+                                             .size = way.size,
                                              .group = "world",
                                              .job = "killed",
                                              .epoch = 1,
@@ -94,6 +100,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> Join(int rank, const Way& way, Pip
                                              .listen_address = "127.0.0.1"},
                                     .transport = way.transport,
                                     .ranks_on_host = 1000,
+                                    .host = way.host,
                                     .channels = way.channels};
   return CreateCommunicator(options, rendezvous, kLong, clock);
 }
@@ -108,13 +115,13 @@ absl::Status RunUntilBroken(Communicator& ranks, int64_t count, absl::Duration t
 
 class KilledPeerTest : public ::testing::TestWithParam<Way> {
  protected:
-  // Ranks 1 and 2 run in processes of their own; `strike` happens to rank 2's, and the statuses of rank 0 (here) and of rank 1 come
-  // back.
+  // All ranks but 0 run in processes of their own; `strike` happens to the victim's, and the statuses of rank 0 (here) and of rank
+  // 1 come back.
   void Run(const std::function<void(pid_t)>& strike, int64_t count, absl::Duration timeout) {
     Pipe told;
-    PipeRendezvous rendezvous;
+    PipeRendezvous rendezvous(GetParam().size);
     const RealClock clock;
-    for (int rank = 1; rank < kSize; ++rank) {
+    for (int rank = 1; rank < GetParam().size; ++rank) {
       const pid_t child = fork();
       ASSERT_GE(child, 0);
       if (child == 0) {
@@ -132,7 +139,7 @@ class KilledPeerTest : public ::testing::TestWithParam<Way> {
       ASSERT_OK((*ranks)->AllReduce(data.data(), data.data(), count, DataType::kF32, Reduction::kMax, kLong));
     }
     const absl::Time struck = clock.Now();
-    strike(children_[kVictim]);
+    strike(children_[GetParam().victim()]);
     here_ = RunUntilBroken(**ranks, count, timeout);
     took_ = clock.Now() - struck;
     there_ = ReadMessage(told.read, kLong);
@@ -149,9 +156,11 @@ class KilledPeerTest : public ::testing::TestWithParam<Way> {
     }
   }
 
-  std::string VictimsName() const { return absl::StrCat("rank 2 (host here, pid ", children_[kVictim], ")"); }
+  std::string VictimsName() const {
+    return absl::StrCat("rank ", GetParam().victim(), " (host here, pid ", children_[GetParam().victim()], ")");
+  }
 
-  std::array<pid_t, kSize> children_{};
+  std::array<pid_t, kMostRanks> children_{};
   absl::Status here_;
   absl::Duration took_;  // from the strike until rank 0 knew
   std::string there_;
@@ -201,7 +210,8 @@ TEST_P(KilledPeerTest, AtWhateverMomentAPeerDiesSurvivorsNameIt) {
 
 INSTANTIATE_TEST_SUITE_P(Transports, KilledPeerTest,
                          ::testing::Values(Way{"Shm", TransportChoice::kShm}, Way{"Tcp", TransportChoice::kTcp},
-                                           Way{"Channels", TransportChoice::kTcp, 8}),
+                                           Way{"Channels", TransportChoice::kTcp, 8},
+                                           Way{"Bruck", TransportChoice::kTcp, 1, {.algorithm = Algorithm::kBruck}, 6}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

@@ -108,5 +108,9 @@ TEST(NoAllocationTest, NoOperationOfTheRingAllocates) {
   ExpectNoAllocation(TransportChoice::kTcp, {.algorithm = Algorithm::kRing, .chunk_bytes = 8192});
 }
 
+TEST(NoAllocationTest, NoOperationThatGathersAllocates) {
+  ExpectNoAllocation(TransportChoice::kTcp, {.algorithm = Algorithm::kBruck});
+}
+
 }  // namespace
 }  // namespace ringmaster

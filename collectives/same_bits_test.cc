@@ -108,6 +108,7 @@ TEST_P(SameBitsTest, OnEveryTransportWithEveryAlgorithmAndChunkSize) {
   groups.emplace_back("in process", InprocGroup(size, {}));
   groups.emplace_back("in process, ring", InprocGroup(size, {.algorithm = Algorithm::kRing, .chunk_bytes = 4096}));
   groups.emplace_back("in process, two steps", InprocGroup(size, {.algorithm = Algorithm::kTwoStep, .chunk_bytes = 1024}));
+  groups.emplace_back("in process, Bruck", InprocGroup(size, {.algorithm = Algorithm::kBruck}));
   groups.emplace_back("in process, star", InprocGroup(size, {.algorithm = Algorithm::kStar, .chunk_bytes = 2048}));
   groups.emplace_back("in process, whole vectors", InprocGroup(size, {.algorithm = Algorithm::kDirect, .chunk_bytes = 2048}));
   groups.emplace_back("TCP", MakeCreatedGroup(size, {.transport = TransportChoice::kTcp, .calibrate = false}, rendezvous[0]));

@@ -39,6 +39,7 @@ INSTANTIATE_TEST_SUITE_P(Tcp, CommunicatorConformance,
                          ::testing::Values(TcpGroup("Automatic", {}, "127.0.0.1", testing::kLargestCount),
                                            TcpGroup("Ring", {.algorithm = Algorithm::kRing}, "127.0.0.1", testing::kSeveralChunks),
                                            TcpGroup("Star", {.algorithm = Algorithm::kStar}, "127.0.0.1", testing::kSeveralChunks),
+                                           TcpGroup("Bruck", {.algorithm = Algorithm::kBruck}, "127.0.0.1", testing::kLargestCount),
                                            TcpGroup("Ipv6", {.chunk_bytes = 32 * 1024}, "::1", testing::kSeveralChunks),
                                            TcpGroup("Channels", {}, "127.0.0.1", testing::kSeveralChunks, /*channels=*/3)),
                          testing::GroupName);

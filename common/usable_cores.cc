@@ -10,6 +10,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "common/control_group.h"
 
 namespace ringmaster {
 namespace {
@@ -33,23 +34,14 @@ std::string FirstLine(const std::filesystem::path& path) {
 }  // namespace
 
 std::optional<double> ReadCpuQuota(const std::filesystem::path& membership, const std::filesystem::path& mount) {
-  std::ifstream file(membership);
-  std::string line;
-  while (std::getline(file, line)) {
-    const std::vector<std::string> fields = absl::StrSplit(line, absl::MaxSplits(':', 2));
-    if (fields.size() != 3) continue;
-    const std::vector<std::string> controllers = absl::StrSplit(fields[1], ',');
-    const bool v1 = std::find(controllers.begin(), controllers.end(), "cpu") != controllers.end();
-    if (!v1 && !fields[1].empty()) continue;
-    const std::filesystem::path top = v1 ? mount / "cpu" : mount;
-    for (const std::filesystem::path& group : {top / std::filesystem::path(fields[2]).relative_path(), top}) {
-      const std::vector<std::string> v2_words = absl::StrSplit(FirstLine(group / "cpu.max"), ' ');
-      const auto quota = v1 ? Ratio(FirstLine(group / "cpu.cfs_quota_us"), FirstLine(group / "cpu.cfs_period_us"))
-                            : Ratio(v2_words[0], v2_words.size() > 1 ? v2_words[1] : "");
-      if (quota.has_value()) return quota;
-    }
+  std::optional<double> least;
+  for (const auto& [folder, v1] : ControlGroupFolders(membership, mount, "cpu")) {
+    const std::vector<std::string> v2_words = absl::StrSplit(FirstLine(folder / "cpu.max"), ' ');
+    const auto quota = v1 ? Ratio(FirstLine(folder / "cpu.cfs_quota_us"), FirstLine(folder / "cpu.cfs_period_us"))
+                          : Ratio(v2_words[0], v2_words.size() > 1 ? v2_words[1] : "");
+    if (quota.has_value()) least = std::min(*quota, least.value_or(*quota));
   }
-  return std::nullopt;
+  return least;
 }
 
 int UsableCores(int cpus, std::optional<double> quota) {

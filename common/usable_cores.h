@@ -11,7 +11,8 @@ namespace ringmaster {
 // operation.
 int UsableCores();
 
-// CPU time per time that the control group allows (v2 cpu.max, v1 cpu.cfs_quota_us), e.g. 1.5. Nothing: unlimited.
+// CPU time per time that the control group and those around it allow (v2 cpu.max, v1 cpu.cfs_quota_us), e.g. 1.5. Nothing:
+// unlimited.
 // membership: /proc/self/cgroup; mount: /sys/fs/cgroup.
 std::optional<double> ReadCpuQuota(const std::filesystem::path& membership, const std::filesystem::path& mount);
 

@@ -38,6 +38,21 @@ TEST_F(CpuQuotaTest, Version2_UnlimitedIsNone) {
   EXPECT_EQ(Quota(), std::nullopt);
 }
 
+TEST_F(CpuQuotaTest, Version2_OfAGroupAroundOurs) {
+  Write("membership", "0::/pod/x\n");
+  Write("pod/x/cpu.max", "max 100000\n");
+  Write("pod/cpu.max", "200000 100000\n");
+  EXPECT_EQ(Quota(), 2.0);
+}
+
+TEST_F(CpuQuotaTest, TheLeastOfAllGroupsHolds) {
+  Write("membership", "0::/pod/x\n");
+  Write("pod/x/cpu.max", "400000 100000\n");
+  Write("pod/cpu.max", "100000 100000\n");
+  Write("cpu.max", "800000 100000\n");
+  EXPECT_EQ(Quota(), 1.0);
+}
+
 TEST_F(CpuQuotaTest, Version1_OfOurGroup) {
   Write("membership", "5:memory:/m\n1:cpu,cpuacct:/docker/abc\n0::/\n");
   Write("cpu/docker/abc/cpu.cfs_quota_us", "300000\n");

@@ -44,6 +44,10 @@ class Machine {
       state.input.assign(count, Name(rank));
       for (int64_t at = 0; labelled && at < count; ++at) state.input[at] += "@" + std::to_string(at);
       state.result.assign(count, kUntouched);
+      if (!state.plan.gather_from.empty()) {
+        state.gathered.assign(size * count, kUntouched);
+        std::copy(state.input.begin(), state.input.end(), state.gathered.begin());
+      }
       state.next_to.resize(size);
       state.next_from.resize(size);
       state.contributed.resize(size);
@@ -64,7 +68,7 @@ class Machine {
           ASSERT_EQ(sent[i].range.size(), received[i].range.size()) << from << " -> " << to << ", frame " << i;
           ASSERT_GT(sent[i].range.size(), 0);
           ASSERT_LE(sent[i].range.size(), chunk_);
-          ASSERT_LE(sent[i].range.end, count_);
+          ASSERT_LE(sent[i].range.end, sent[i].kind == Kind::kGathered ? count_ * size_ : count_);
           ASSERT_TRUE(sent[i].kind < Kind::kContribution && received[i].kind >= Kind::kContribution);
         }
       }
@@ -102,6 +106,7 @@ class Machine {
     std::vector<size_t> next_to, next_from;  // by peer
     std::vector<Values> contributed;         // by peer: in the order of plan.reduce
     Values staged;                           // reduced and not yet sent
+    Values gathered;                         // operands of all, this rank's own first
     int64_t reduced = 0;
     int64_t forwarded = 0;
   };
@@ -125,7 +130,10 @@ class Machine {
       return true;
     }
     if (segment.kind == Kind::kForwarded && state.forwarded < segment.range.end) return false;
-    const Values& source = segment.kind == Kind::kInput ? state.input : Result(state);
+    if (segment.kind == Kind::kGathered && !Gathered(state, segment.range.end)) return false;
+    const Values& source = segment.kind == Kind::kInput      ? state.input
+                           : segment.kind == Kind::kGathered ? state.gathered
+                                                             : Result(state);
     Stream(rank, peer).emplace_back(source.begin() + segment.range.begin, source.begin() + segment.range.end);
     ++state.next_to[peer];
     if (state.plan.overwrites_input) Reduce(rank);
@@ -143,12 +151,15 @@ class Machine {
       EXPECT_EQ(segment.range.begin, state.plan.reduce.begin + static_cast<int64_t>(staged.size())) << "contributions in order";
       staged.insert(staged.end(), values.begin(), values.end());
       Reduce(rank);
+    } else if (segment.kind == Kind::kOperands) {
+      std::move(values.begin(), values.end(), state.gathered.begin() + segment.range.begin);
     } else {
       std::move(values.begin(), values.end(), Result(state).begin() + segment.range.begin);
       if (peer == state.plan.forward_from) state.forwarded = segment.range.end;
     }
     Stream(peer, rank).pop_front();
     ++state.next_from[peer];
+    if (segment.kind == Kind::kOperands) Reduce(rank);
     return true;
   }
 
@@ -162,6 +173,7 @@ class Machine {
   void Reduce(int rank) {
     Rank& state = ranks_[rank];
     if (state.plan.operands.empty()) return;
+    if (!state.plan.gather_from.empty()) return ReduceGathered(rank);
     int64_t ready = state.plan.reduce.size();
     for (const int operand : state.plan.operands) {
       if (operand != rank) ready = std::min(ready, static_cast<int64_t>(state.contributed[operand].size()));
@@ -180,6 +192,28 @@ class Machine {
       } else {
         Result(state)[at] = sum;
       }
+    }
+  }
+
+  // HostCommunicator looks at peers in the order of gather_from, and so must need them.
+  static bool Gathered(const Rank& state, int64_t end) {
+    for (const int peer : state.plan.gather_from) {
+      const std::vector<Segment>& segments = state.plan.from[peer];
+      if (segments.empty() || segments.front().range.begin >= end) return true;
+      if (state.next_from[peer] < segments.size()) return false;
+    }
+    return true;
+  }
+
+  void ReduceGathered(int rank) {
+    Rank& state = ranks_[rank];
+    if (!Gathered(state, size_ * count_)) return;
+    for (; state.reduced < count_; ++state.reduced) {
+      std::string sum;
+      for (const int operand : state.plan.operands) {
+        sum += state.gathered[(operand - rank + size_) % size_ * count_ + state.reduced];
+      }
+      Result(state)[state.reduced] = sum;
     }
   }
 

@@ -31,8 +31,10 @@ struct Segment {
     kReduced,       // sent: what this rank has reduced into the result; waits for the reduction to pass range.end
     kStaged,        // sent: what this rank has reduced for others alone (Plan::stage_result); waits likewise
     kForwarded,     // sent: a final range that came from `forward_from`; waits until range.end has arrived
+    kGathered,      // sent: operands of the whole group's reduction (Plan::gather_from); waits until range.end has arrived
     kContribution,  // received: an operand of this rank's reduction
     kFinal,         // received: belongs into the result as it is
+    kOperands,      // received: kGathered of a peer
   };
   Kind kind;
   Range range;                 // empty only where a message is
@@ -45,13 +47,16 @@ struct Plan {
   Range reduce;                            // what this rank reduces; empty = nothing
   std::vector<int> operands;               // whose contributions, in the order of addition; this rank's own number = its own input
   int forward_from = -1;                   // whose final ranges are sent on
-  bool overwrites_input = false;           // in place, the result overwrites what is also sent: no element is reduced before that
-  bool stage_result = false;               // what is reduced here is kept only until it is sent, at most two chunks of it
-  bool first_link = true;                  // the first operand is an input, not a partial result of other ranks
-  bool last_link = true;                   // the reduction ends here: its result is not a partial one
-  bool through_root = false;               // peers but the root have nothing to do with each other: not even calls are compared
-  Range copy_from;                         // of the own input ..
-  Range copy_to;                           // .. goes into the own result
+  // Whose kOperands come, in the order in which they are needed; none: operands are not gathered. Positions of what is gathered are
+  // those of size() vectors of the whole length: this rank's own input, then that of rank + 1, and so on around.
+  std::vector<int> gather_from;
+  bool overwrites_input = false;  // in place, the result overwrites what is also sent: no element is reduced before that
+  bool stage_result = false;      // what is reduced here is kept only until it is sent, at most two chunks of it
+  bool first_link = true;         // the first operand is an input, not a partial result of other ranks
+  bool last_link = true;          // the reduction ends here: its result is not a partial one
+  bool partners_only = false;     // ranks without frames for each other do not compare their calls either
+  Range copy_from;                // of the own input ..
+  Range copy_to;                  // .. goes into the own result
 };
 
 struct Layout {
@@ -73,6 +78,10 @@ void TwoStepAllReduce(const Layout& layout, Plan* plan);
 // All send to rank 0, which adds and sends the result to all. 2 (p-1) messages altogether instead of p (p-1) or more, two hops,
 // (p-1) n bytes into and out of one rank: where sending a message costs more than its bytes.
 void StarAllReduce(const Layout& layout, Plan* plan);
+// All-gather of the operands in steps of doubling distance (Bruck et al. 1997), then every rank adds all: as many bytes as a direct
+// exchange in ceil(log2 p) messages a rank, one hop each: many ranks with cores of their own, where a message costs more than a
+// hop.
+void BruckAllReduce(const Layout& layout, Plan* plan);
 // A pipelined ring: chunk c travels 0 -> 1 -> .. -> p-1, every rank adds its own to what came; then the result travels on,
 // p-1 -> 0 -> .. -> p-2. 2 n bytes per inner link, 2 (p-1) hops, two streams per rank however many ranks there are. (The usual ring
 // starts every slice at another rank: its order of addition, hence its bits, depend on the slice.)

@@ -17,10 +17,12 @@ inline void Reset(const Layout& layout, Plan* plan) {
   for (auto& stream : plan->to) stream.clear();
   for (auto& stream : plan->from) stream.clear();
   plan->operands.clear();
+  plan->gather_from.clear();
   Plan empty;
   empty.to = std::move(plan->to);
   empty.from = std::move(plan->from);
   empty.operands = std::move(plan->operands);
+  empty.gather_from = std::move(plan->gather_from);
   *plan = std::move(empty);
 }
 

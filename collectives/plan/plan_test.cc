@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "collectives/plan/abstract_machine.h"
@@ -56,6 +57,23 @@ TEST(PlanTest, TwoStepAllReduceAddsEverythingOnceInRankOrderEverywhere) { CheckA
 TEST(PlanTest, StarAllReduceAddsEverythingOnceInRankOrderEverywhere) { CheckAllReduce(&StarAllReduce); }
 TEST(PlanTest, RingAllReduceAddsEverythingOnceInRankOrderEverywhere) { CheckAllReduce(&RingAllReduce); }
 
+TEST(PlanTest, BruckAllReduceAddsEverythingOnceInRankOrderEverywhere) { CheckAllReduce(&BruckAllReduce); }
+
+TEST(PlanTest, BruckAllReduceIsThreeMessagesForEachOfEightRanks) {
+  for (const auto& [size, messages] : {std::pair(2, 1), std::pair(3, 2), std::pair(5, 3), std::pair(8, 3)}) {
+    Plan plan;
+    BruckAllReduce({.rank = 1, .size = size, .count = 10, .chunk = 100}, &plan);
+    int64_t elements = 0;
+    int sent = 0;
+    for (const auto& stream : plan.to) {
+      for (const Segment& segment : stream) elements += segment.range.size();
+      sent += static_cast<int>(stream.size());
+    }
+    EXPECT_EQ(sent, messages) << size << " ranks";
+    EXPECT_EQ(elements, 10 * (size - 1)) << "as many as go directly";
+  }
+}
+
 TEST(PlanTest, StarAllReduceIsTwoMessagesForEachRankButTheRoot) {
   constexpr int kSize = 8;
   size_t messages = 0;
@@ -63,7 +81,7 @@ TEST(PlanTest, StarAllReduceIsTwoMessagesForEachRankButTheRoot) {
     Plan plan;
     StarAllReduce({.rank = rank, .size = kSize, .count = 100, .chunk = 100}, &plan);
     for (const auto& stream : plan.to) messages += stream.size();
-    EXPECT_TRUE(plan.through_root);
+    EXPECT_TRUE(plan.partners_only);
   }
   EXPECT_EQ(messages, 2u * (kSize - 1));
 }
@@ -231,6 +249,7 @@ TEST(PlanTest, SlicesCoverTheVectorInOrderAndAreAligned) {
 TEST(PlanTest, AReusedPlanForgetsTheCollectiveBefore) {
   Plan fresh, reused;
   StarAllReduce({.rank = 0, .size = 5, .count = 100, .chunk = 8}, &reused);
+  BruckAllReduce({.rank = 1, .size = 5, .count = 100, .chunk = 8}, &reused);
   RingAllReduce({.rank = 1, .size = 5, .count = 100, .chunk = 8}, &reused);
   DirectAllReduce({.rank = 2, .size = 4, .count = 100, .chunk = 8}, &reused);
   DirectBroadcast({.rank = 0, .size = 3, .count = 10, .chunk = 8}, 1, &reused);
@@ -240,7 +259,8 @@ TEST(PlanTest, AReusedPlanForgetsTheCollectiveBefore) {
   EXPECT_EQ(reused.operands, fresh.operands);
   EXPECT_EQ(reused.forward_from, fresh.forward_from);
   EXPECT_EQ(reused.overwrites_input, fresh.overwrites_input);
-  EXPECT_EQ(reused.through_root, fresh.through_root);
+  EXPECT_EQ(reused.partners_only, fresh.partners_only);
+  EXPECT_EQ(reused.gather_from, fresh.gather_from);
   for (int peer = 0; peer < 3; ++peer) {
     EXPECT_EQ(reused.to[peer].size(), fresh.to[peer].size());
     EXPECT_EQ(reused.from[peer].size(), fresh.from[peer].size());

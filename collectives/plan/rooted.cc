@@ -35,7 +35,7 @@ void DirectReduce(const Layout& layout, int root, Plan* plan) {
 
 void StarAllReduce(const Layout& layout, Plan* plan) {
   Reset(layout, plan);
-  plan->through_root = true;
+  plan->partners_only = true;
   const Range all{0, layout.count};
   if (layout.rank != 0) {
     Append(Kind::kInput, all, layout.chunk, &plan->to[0]);

@@ -49,13 +49,14 @@ class Traffic {
     }
   }
 
-  double Microseconds(const Constants& constants) const {
+  // In `steps`, one behind the other.
+  double Microseconds(const Constants& constants, int steps = 1) const {
     double network = 0;
     for (const auto& [host, bytes] : out_) network = std::max(network, bytes);
     for (const auto& [host, bytes] : in_) network = std::max(network, bytes);
     if (StreamsOfCore() > kStreamsInCache) network *= kOutOfCache;
     const double local = *std::max_element(streams_.begin(), streams_.end()) / 2;
-    return std::max(network * constants.network.us_per_byte, local * constants.host.us_per_byte) + MessagesUs();
+    return std::max(network * constants.network.us_per_byte, local * constants.host.us_per_byte) + MessagesUs(steps);
   }
 
  private:
@@ -64,10 +65,11 @@ class Traffic {
     return layout_.ranks_per_core * static_cast<double>(between_hosts_.size()) / layout_.size();
   }
 
-  // With a core of its own, the busiest rank's behind the first one, which is in the latency; else those of all ranks of a core.
-  double MessagesUs() const {
+  // With a core of its own, the busiest rank's behind the first one of each step, which is in the latency; else those of all ranks
+  // of a core.
+  double MessagesUs(int steps) const {
     const double busiest = *std::max_element(ends_.begin(), ends_.end());
-    if (layout_.ranks_per_core <= 1) return kMessageUs * std::max(0.0, busiest - 1);
+    if (layout_.ranks_per_core <= 1) return kMessageUs * std::max(0.0, busiest - steps);
     const double all = std::accumulate(ends_.begin(), ends_.end(), 0.0);
     const double each = all / static_cast<double>(ends_.size());
     return kMessageUs * std::max(layout_.ranks_per_core * each, busiest);
@@ -119,7 +121,9 @@ class StreamModel {
 
   std::vector<Prediction> Ways() const {
     switch (call_.operation) {
-      case Operation::kAllReduce: return {Direct(), TwoStep(), Star(), Chain()};
+      case Operation::kAllReduce:
+        if (size_ == 2) return {Direct(), TwoStep(), Star(), Chain()};  // Bruck's one step is the direct exchange
+        return {Direct(), TwoStep(), Star(), Bruck(), Chain()};
       case Operation::kReduce: return {Direct(), TwoStep()};
       default: return {Direct(), Chain()};  // broadcast
     }
@@ -160,6 +164,20 @@ class StreamModel {
       traffic.Send(0, rank, vector_.bytes);
     }
     return {.way = Way::kStar, .us = 2 * hop_us_ + traffic.Microseconds(constants_) + AddUs(size_ - 1, vector_.bytes)};
+  }
+
+  Prediction Bruck() const {
+    Traffic traffic(layout_);
+    int steps = 0;
+    for (int distance = 1; distance < size_; distance *= 2, ++steps) {
+      const int vectors = std::min(distance, size_ - distance);
+      for (int rank = 0; rank < size_; ++rank) traffic.Send(rank, (rank - distance + size_) % size_, vectors * vector_.bytes);
+    }
+    const bool fits = size_ * vector_.bytes <= static_cast<double>(layout_.chunk_bytes);
+    return {.way = Way::kBruck,
+            .us = steps * hop_us_ + traffic.Microseconds(constants_, steps) + AddUs(size_ - 1, vector_.bytes),
+            .possible = fits,
+            .remark = fits ? "" : "the vectors of all ranks do not fit into a chunk"};
   }
 
   // Partial results go up from rank 0 to the last, results on from there to the last but one: see plan.h.
@@ -234,6 +252,7 @@ const char* NameOf(Way way) {
     case Way::kDirect: return "direct";
     case Way::kTwoStep: return "two step";
     case Way::kStar: return "star";
+    case Way::kBruck: return "bruck";
     case Way::kChain: return "chain";
     case Way::kOneShot: return "one shot";
     case Way::kTwoShot: return "two shot";
@@ -281,7 +300,9 @@ StreamChoice ChooseForStreams(const Layout& layout, const Constants& constants) 
     return ways.empty() ? Way::kDirect : ways[0].way;
   };
   int64_t bytes = 4;
-  for (; bytes <= kLargestDirect && best(bytes) == Way::kDirect; bytes *= 2) choice.direct_bytes = bytes;
+  if (best(bytes) == Way::kBruck) choice.small = Way::kBruck;
+  const auto is_small = [&](Way way) { return way == Way::kDirect || way == choice.small; };
+  for (; bytes <= kLargestDirect && is_small(best(bytes)); bytes *= 2) choice.direct_bytes = bytes;
   for (; bytes <= kLargestDirect && best(bytes) == Way::kStar; bytes *= 2) choice.star_bytes = bytes;
   choice.large = best(int64_t{1} << 30);
   const LinkCost& link = Hosts(layout) > 1 ? constants.network : constants.host;

@@ -31,7 +31,7 @@
 
 namespace ringmaster::selection {
 
-enum class Way { kDirect, kTwoStep, kStar, kChain, kOneShot, kTwoShot, kPairExchange, kCrossMemory, kRegistered };
+enum class Way { kDirect, kTwoStep, kStar, kBruck, kChain, kOneShot, kTwoShot, kPairExchange, kCrossMemory, kRegistered };
 
 const char* NameOf(Way way);
 
@@ -81,6 +81,7 @@ std::string ExplainChoice(const Call& call, const Layout& layout, const Constant
 // all-reduces above that and up to `star_bytes` as a star, those above as `large` says.
 struct StreamChoice {
   int64_t direct_bytes = 0;  // a power of two, or 0
+  Way small = Way::kDirect;  // or kBruck: how all-reduces up to there go
   int64_t star_bytes = 0;    // likewise
   Way large = Way::kTwoStep;
   int64_t chunk_bytes = 0;  // of two steps: a power of two, at most the layout's

@@ -103,19 +103,19 @@ TEST(CostModelTest, AnExplanationNamesEachWayOnceCheapestFirst) {
   EXPECT_THAT(ExplainChoice(barrier, {.hosts = {0, 1}}, {}), HasSubstr("there is one algorithm"));
 }
 
-// As measured on eight cores: two steps have twice as many messages, which count where a rank has seven peers.
-TEST(CostModelTest, EightRanksWithCoresOfTheirOwnSendSmallVectorsWhole) {
+// As measured on eight cores, where a message costs as much as a hop.
+TEST(CostModelTest, EightRanksWithCoresOfTheirOwnSendFewMessages) {
   const Constants loopback{.network = {.latency_us = 4, .us_per_byte = 2.1e-4}, .add_us_per_byte = 3e-5};
   const Layout layout{.hosts = {0, 1, 2, 3, 4, 5, 6, 7}};
-  EXPECT_EQ(Best(AllReduce(4 << 10), layout, loopback), Way::kDirect);
-  EXPECT_EQ(Best(AllReduce(16 << 10), layout, loopback), Way::kDirect);
+  EXPECT_EQ(Best(AllReduce(8), layout, loopback), Way::kBruck);
+  EXPECT_EQ(Best(AllReduce(16 << 10), layout, loopback), Way::kBruck);
   EXPECT_EQ(Best(AllReduce(64 << 10), layout, loopback), Way::kTwoStep);
 }
 
 TEST(CostModelTest, ManyRanksACoreSendFewMessages) {
   const Constants loopback{.network = {.latency_us = 5, .us_per_byte = 2e-4}};
   Layout layout{.hosts = {0, 1, 2, 3, 4, 5, 6, 7}};
-  EXPECT_EQ(Best(AllReduce(8), layout, loopback), Way::kDirect);
+  EXPECT_EQ(ChooseForStreams(layout, loopback).small, Way::kBruck);
   EXPECT_EQ(ChooseForStreams(layout, loopback).star_bytes, 0);
   layout.ranks_per_core = 4;
   EXPECT_EQ(Best(AllReduce(8), layout, loopback), Way::kStar);
@@ -127,6 +127,14 @@ TEST(CostModelTest, ManyRanksACoreSendFewMessages) {
   EXPECT_EQ(choice.large, Way::kChain);
   EXPECT_EQ(ChooseForStreams({.hosts = {0, 1, 2, 3}, .ranks_per_core = 2}, loopback).large, Way::kTwoStep)
       << "few enough streams for the caches";
+}
+
+TEST(CostModelTest, BrucksStepsAreAsManyHopsAndTheirVectorsMustFitIntoAChunk) {
+  const Constants far{.network = {.latency_us = 100, .us_per_byte = 1e-3}, .add_us_per_byte = 0};
+  const Layout layout{.hosts = {0, 1, 2, 3, 4}, .chunk_bytes = 128 << 10};
+  EXPECT_DOUBLE_EQ(TimeOf(Way::kBruck, AllReduce(1000), layout, far), 3 * 100 + 4 * 1000 * 1e-3);
+  EXPECT_EQ(ChooseForStreams(layout, far).small, Way::kDirect) << "over a long way, hops cost more than messages";
+  EXPECT_THAT(ExplainChoice(AllReduce(64 << 10), layout, far), HasSubstr("do not fit into a chunk"));
 }
 
 TEST(CostModelTest, ASlowLinkGetsShortChunks) {

@@ -86,26 +86,35 @@ void GroupSync::RingBell(int rank) {
 }
 
 bool GroupSync::AwaitUntil(absl::FunctionRef<bool()> done, int peer) {
-  const absl::Time begin = clock_.Now();
-  if (deadline_ == absl::InfiniteFuture()) deadline_ = begin + timeout_;
+  absl::Time patient_until = absl::InfinitePast();
   bool reached = false;
   while (!(reached = done())) {
-    if (Troubled() || !CheckForCrossedCalls(done)) break;
+    if (Troubled()) break;
     const absl::Time now = clock_.Now();
+    if (patient_until == absl::InfinitePast()) patient_until = now + options_.patience;
+    if (deadline_ == absl::InfiniteFuture()) deadline_ = now + timeout_;
     if (now >= deadline_) {
       GiveUp(peer);
       break;
     }
-    if (now - begin >= options_.patience) {
-      if (const uint64_t behind = Behind(peer); recorder_ != nullptr && behind != 0) recorder_->WaitsFor(std::countr_zero(behind));
-      Sleep(done, deadline_ - now);
-    } else if (options_.share_cores) {
-      sched_yield();
-    } else {
-      for (int i = 0; i < 16; ++i) Pause();
+    if (now < patient_until) {
+      GiveWay();
+      continue;
     }
+    // Looks at memory of every peer: too much for each turn of ranks that share a core, and who calls last looks in any case.
+    if (!CheckForCrossedCalls(done)) break;
+    if (const uint64_t behind = Behind(peer); recorder_ != nullptr && behind != 0) recorder_->WaitsFor(std::countr_zero(behind));
+    Sleep(done, deadline_ - now);
   }
   return reached;
+}
+
+void GroupSync::GiveWay() const {
+  if (options_.share_cores) {
+    sched_yield();
+  } else {
+    for (int i = 0; i < 16; ++i) Pause();
+  }
 }
 
 bool GroupSync::AwaitRings(absl::FunctionRef<bool()> done, uint64_t receiving, uint64_t sending) {

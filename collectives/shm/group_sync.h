@@ -106,6 +106,7 @@ class GroupSync {
   void Ring();
   void RingBell(int rank);
   bool Troubled();
+  void GiveWay() const;
   void Sleep(absl::FunctionRef<bool()> done, absl::Duration most);
   bool GiveUp(int peer);
   uint64_t Behind(int peer) const;  // bits by rank
