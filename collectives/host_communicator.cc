@@ -16,8 +16,9 @@ namespace {
 // The one peer of a pair has the whole second-level cache to be added in.
 constexpr uint32_t kStageOfPair = 1024 * 1024;
 
-// How long beyond its deadline a rank waits for partners to say whom they have waited for.
-constexpr absl::Duration kWordOfOthers = absl::Milliseconds(50);
+// How long beyond the deadline a silent rank may say whom it waits for itself: asked, or at its own deadline.
+constexpr absl::Duration kHearing = absl::Milliseconds(20);
+constexpr absl::Duration kHearingUnasked = absl::Milliseconds(30);
 
 // Where chunks are passed on from rank to rank, all ranks but the first wait for the first chunk.
 constexpr uint32_t kLargestRingChunk = 128 * 1024;
@@ -263,7 +264,8 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
   ReduceArrived();  // a group of one has all its operands already
   began_ = clock_.Now();
   timeout_ = timeout;
-  const absl::Time deadline = began_ + timeout;
+  absl::Time deadline = began_ + timeout;
+  bool accused = false;
   const Patience patience = transport_->patience();
   absl::Time idle_since = absl::InfinitePast();
   bool idle = false;
@@ -287,10 +289,14 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
       continue;
     }
     const absl::Time now = clock_.Now();
-    const absl::Time end = OthersMayKnowWhoIsSilent() ? deadline + kWordOfOthers : deadline;
-    if (now >= end) {
+    if (now >= deadline) {
+      const int silent = SilentRanks().front();
+      if (!std::exchange(accused, true)) {
+        deadline = now + (Accuse(silent) ? kHearing : kHearingUnasked);
+        continue;
+      }
       const absl::Status status = SilentStatus();
-      TellPeers({FrameTag::kPeerSilent, SilentRanks().front()});
+      TellPeers({FrameTag::kPeerSilent, silent});
       return status;
     }
     if (!idle) {
@@ -299,8 +305,8 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
     }
     if (now - idle_since < patience.time) {
       if (patience.yield) sched_yield();
-    } else if (!ReleaseCalls()) {
-      transport_->Wait(interests_, end - now);
+    } else {
+      transport_->Wait(interests_, deadline - now);
       LookForEnds();
       if (failure_ != nullptr) continue;
     }

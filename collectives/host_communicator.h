@@ -182,7 +182,7 @@ class HostCommunicator final : public Communicator {
   void StartStreams();
   void StartGathering();
   void ForgetUnsentCalls();
-  bool ReleaseCalls();  // true when some were held back
+  void ReleaseCalls();
   void CopyOwnPart();
   bool PumpAll();  // true when a byte moved
   bool PumpSend(int peer);
@@ -219,13 +219,14 @@ class HostCommunicator final : public Communicator {
   size_t BytesToCome(int peer) const;
   void HeardFailure(int peer, FrameHead head, std::string_view following);
   bool ReceiveMismatch(int peer);  // true when a byte moved or the operation has failed
-  bool OthersMayKnowWhoIsSilent() const;
+  bool Accuse(int silent);
   std::vector<int> SilentRanks() const;
   std::string NamesOf(std::span<const int> peers) const;
   absl::Status SilentStatus() const;
   // A peer that this rank kept waiting because it was kept waiting itself. False when this rank has nobody else to name.
   bool BlameWhoKeptUsWaiting(int accuser);
   std::string During() const;
+  size_t SendLastWords(int peer, std::string_view words);
   void TellPeers(LastWords words, bool until_heard = true);
 
   const std::unique_ptr<Transport> transport_;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,8 +18,11 @@ using plan::Segment;
 constexpr absl::Duration kFarewell = absl::Milliseconds(100);
 // Nobody recovers from calls that differ: that all ranks learn of both matters more than how soon this one returns.
 constexpr absl::Duration kFarewellOfMismatch = absl::Seconds(1);
-// Who has been waited for in vain until a deadline has had its time.
+// Who has waited as long in an operation has not kept others waiting by being late.
+constexpr absl::Duration kLongWait = absl::Seconds(1);
+// Who has been waited for in vain until a deadline has had its time, and the one that is blamed a hearing.
 constexpr absl::Duration kFarewellToSilent = absl::Milliseconds(30);
+constexpr absl::Duration kFarewellToCulprit = absl::Milliseconds(10);
 
 }  // namespace
 
@@ -99,20 +103,26 @@ size_t HostCommunicator::BytesToCome(int peer) const {
 void HostCommunicator::ExamineRemainder(int peer, std::string_view bytes) {
   const Stream& stream = receives_[peer];
   size_t boundary = stream.complete ? 0 : stream.prefix_bytes - stream.prefix_done + stream.payload_bytes - stream.payload_done;
+  bool is_next = false;
   while (boundary + sizeof(FrameHead) <= bytes.size()) {
     FrameHead head;
     std::memcpy(&head, bytes.data() + boundary, sizeof(head));
     const bool follows = !exchange_ && boundary >= BytesToCome(peer);
     boundary += sizeof(head);
-    // What went wrong in its next operation is no business of this one. A peer that is no partner may have failed in this one.
+    // A peer that is no partner may have failed in this operation.
     if (head.tag == FrameTag::kCall && follows) {
       WireCall theirs;
       if (boundary + sizeof(theirs) > bytes.size()) return;
       std::memcpy(&theirs, bytes.data() + boundary, sizeof(theirs));
-      if (theirs.sequence != call_.sequence) return;
+      is_next = theirs.sequence != call_.sequence;
     }
     const bool ordinary = (head.tag == FrameTag::kData && head.value <= options_.chunk_bytes) ||
                           (head.tag == FrameTag::kCall && head.value == sizeof(WireCall));
+    // What went wrong in its next operation is no business of this one, but that it waits there for this rank, which waits here.
+    if (!ordinary && is_next) {
+      if (head.tag == FrameTag::kPeerSilent && head.value == static_cast<uint32_t>(rank())) BlameWhoKeptUsWaiting(peer);
+      return;
+    }
     if (!ordinary) {
       HeardFailure(peer, head, bytes.substr(boundary));
       if (stream.mismatched) FailWithMismatch(peer, mismatches_[peer], absl::StrCat(" (told by rank ", peer, ")"));
@@ -120,6 +130,7 @@ void HostCommunicator::ExamineRemainder(int peer, std::string_view bytes) {
     }
     boundary += head.value + (head.tag == FrameTag::kData ? kDataPadding : 0);
   }
+  if (is_next) return;
   const bool needed_us = !sends_[peer].complete && (exchange_ || plan_.from[peer].empty());
   if (bytes.size() < BytesToCome(peer) || needed_us) BlameClosed(peer);
 }
@@ -174,17 +185,8 @@ void HostCommunicator::HeardFailure(int peer, FrameHead head, std::string_view f
   }
 }
 
-// Of partners that have all called, one waits for somebody else: of a star the root, which knows who that is.
-bool HostCommunicator::OthersMayKnowWhoIsSilent() const {
-  const bool is_root = plan_.gather_from.empty() && rank() == 0;
-  if (!plan_.partners_only || is_root) return false;
-  for (int peer = 0; peer < size(); ++peer) {
-    if (peer != rank() && !receives_[peer].complete && !receives_[peer].called) return false;
-  }
-  return true;
-}
-
-// Those that did not call at all; if there are none, those whose bytes are outstanding (they may wait for each other).
+// Those that did not call at all; if there are none, those whose bytes are outstanding (they may wait for each other), the one that
+// has come least far first.
 std::vector<int> HostCommunicator::SilentRanks() const {
   std::vector<int> absent, behind;
   for (int peer = 0; peer < size(); ++peer) {
@@ -194,7 +196,13 @@ std::vector<int> HostCommunicator::SilentRanks() const {
     if (!receive.complete && !receive.called) absent.push_back(peer);
     if (!(receive.complete && send.complete) && !lacks_what_we_lack) behind.push_back(peer);
   }
-  return absent.empty() ? behind : absent;
+  if (!absent.empty()) return absent;
+  const auto progress = [this](int peer) {
+    const Stream& receive = receives_[peer];
+    return std::tuple(receive.complete, receive.next_segment, receive.payload_done);
+  };
+  std::stable_sort(behind.begin(), behind.end(), [&](int a, int b) { return progress(a) < progress(b); });
+  return behind;
 }
 
 std::string HostCommunicator::NamesOf(std::span<const int> peers) const {
@@ -212,13 +220,43 @@ absl::Status HostCommunicator::SilentStatus() const {
 
 bool HostCommunicator::BlameWhoKeptUsWaiting(int accuser) {
   // Who entered late is to blame itself.
-  if (clock_.Now() - began_ < timeout_ / 2) return false;
+  if (clock_.Now() - began_ < std::min(timeout_ / 2, kLongWait)) return false;
   std::vector<int> silent = SilentRanks();
   std::erase(silent, accuser);
   if (silent.empty()) return false;
   FailWith(FrameTag::kPeerSilent, silent.front(),
            absl::DeadlineExceededError(
                absl::StrCat("waited for ", NamesOf(silent), During(), " while rank ", accuser, " waited for this rank, ", rank())));
+  return true;
+}
+
+// Sends the rest of the frame that is moving and `words` behind it, as far as `peer` takes it. Returns how much of the words is
+// gone.
+size_t HostCommunicator::SendLastWords(int peer, std::string_view words) {
+  Stream& stream = sends_[peer];
+  const iovec parts[] = {{stream.prefix + stream.prefix_done, stream.prefix_bytes - stream.prefix_done},
+                         {stream.payload + stream.payload_done, stream.payload_bytes - stream.payload_done},
+                         {const_cast<char*>(words.data()), words.size()}};
+  Transfer sent = transport_->Send(peer, parts);
+  stream.closed = sent.closed;
+  const auto take = [&](size_t available) {
+    const size_t taken = std::min(sent.bytes, available);
+    sent.bytes -= taken;
+    return taken;
+  };
+  stream.prefix_done += take(parts[0].iov_len);
+  stream.payload_done += take(parts[1].iov_len);
+  return take(parts[2].iov_len);
+}
+
+// Tells a rank that is waited for so before the others: it may be alive, and name whom it waits for itself. False: it does not take
+// what was sent before.
+bool HostCommunicator::Accuse(int silent) {
+  ReleaseCalls();
+  const FrameHead head{FrameTag::kPeerSilent, static_cast<uint32_t>(silent)};
+  if (sends_[silent].closed || SendLastWords(silent, {reinterpret_cast<const char*>(&head), sizeof(head)}) == 0) return false;
+  transport_->CloseSending(silent);
+  sends_[silent].closed = true;
   return true;
 }
 
@@ -234,8 +272,8 @@ void HostCommunicator::TellPeers(LastWords last_words, bool until_heard) {
   const absl::Time begin = clock_.Now();
   std::vector<absl::Time> deadlines(size(), begin + (text ? kFarewellOfMismatch : kFarewell));
   if (tag == FrameTag::kPeerSilent) {
-    deadlines[culprit] = begin + kFarewellToSilent;
     for (const int silent : SilentRanks()) deadlines[silent] = begin + kFarewellToSilent;
+    deadlines[culprit] = begin + kFarewellToCulprit;
   }
   // A peer that is failing too waits for us to take its words: nothing that it sent is of use any more. Once it has closed, it
   // reads no more either.
@@ -253,19 +291,7 @@ void HostCommunicator::TellPeers(LastWords last_words, bool until_heard) {
     for (int peer = 0; peer < size(); ++peer) {
       Stream& stream = sends_[peer];
       if (peer == rank() || stream.closed || told[peer] == words.size() || clock_.Now() >= deadlines[peer]) continue;
-      const iovec parts[] = {{stream.prefix + stream.prefix_done, stream.prefix_bytes - stream.prefix_done},
-                             {stream.payload + stream.payload_done, stream.payload_bytes - stream.payload_done},
-                             {words.data() + told[peer], words.size() - told[peer]}};
-      Transfer sent = transport_->Send(peer, parts);
-      stream.closed = sent.closed;
-      const auto take = [&](size_t available) {
-        const size_t taken = std::min(sent.bytes, available);
-        sent.bytes -= taken;
-        return taken;
-      };
-      stream.prefix_done += take(parts[0].iov_len);
-      stream.payload_done += take(parts[1].iov_len);
-      told[peer] += take(parts[2].iov_len);
+      told[peer] += SendLastWords(peer, std::string_view(words).substr(told[peer]));
       // Two that fail at once and wait for each other's acknowledgement would get it when TCP puts it off no longer: in 40 ms. That
       // the other one ends they see at once.
       if (told[peer] == words.size()) transport_->CloseSending(peer);

@@ -82,14 +82,12 @@ void HostCommunicator::ForgetUnsentCalls() {
   for (Stream& send : sends_) send.NewFrame();
 }
 
-// A Call that goes with data saves a message. Who has waited long for that data, or fails, says what it called all the same: its
-// partners must know that it is in this operation.
-bool HostCommunicator::ReleaseCalls() {
-  if (!std::exchange(holds_calls_, false)) return false;
+// A Call that goes with data saves a message. Who fails before that data is there says what it called all the same.
+void HostCommunicator::ReleaseCalls() {
+  if (!std::exchange(holds_calls_, false)) return;
   for (int peer = 0; peer < size(); ++peer) {
     if (sends_[peer].opens && sends_[peer].between_frames()) LoadNextSend(peer);
   }
-  return true;
 }
 
 void HostCommunicator::CopyOwnPart() {

@@ -48,9 +48,10 @@ struct RankState {
 
 struct Control {
   alignas(kLine) std::atomic<uint64_t> sleepers;  // bit by rank: waits in its futex
-  alignas(kLine) std::atomic<uint64_t> broken;    // BrokenWord, 0 = whole; the first one stays
-  std::atomic<uint32_t> fences;                   // ranks that cannot use membarrier: then every post needs a fence
-  std::atomic<uint32_t> no_cross_memory;          // ranks that cannot read the memory of all others
+  alignas(kLine) std::atomic<uint64_t> result;  // of a one-shot all-reduce: its sequence number x kMaxRanks + whose staging has it
+  alignas(kLine) std::atomic<uint64_t> broken;  // BrokenWord, 0 = whole; the first one stays
+  std::atomic<uint32_t> fences;                 // ranks that cannot use membarrier: then every post needs a fence
+  std::atomic<uint32_t> no_cross_memory;        // ranks that cannot read the memory of all others
 };
 
 // Why a group is broken.

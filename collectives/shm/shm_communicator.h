@@ -111,6 +111,8 @@ class ShmCommunicator final : public Communicator {
 
   // one_shot.cc
   bool SmallAllReduce(const Call& call);
+  bool AllHavePosted() const;
+  bool SomeoneHasTheResult() const;
   bool OneShot(const Call& call, const shm::PostedCall& posted);
 
   // pair_exchange.cc

@@ -43,8 +43,9 @@ class InprocTransport final : public Transport {
 
   Transfer Send(int peer, std::span<const iovec> parts) override {
     MutexLock lock(&hub_->mu);
-    if (hub_->stream(peer, rank_).closed || hub_->stream(rank_, peer).closed) return {.closed = true};
     std::string& stream = hub_->stream(rank_, peer).bytes;
+    const bool unread = hub_->stream(peer, rank_).closed && stream.size() == hub_->capacity;
+    if (unread || hub_->stream(rank_, peer).closed) return {.closed = true};
     Transfer sent;
     for (const iovec& part : parts) {
       const size_t bytes = std::min(part.iov_len, hub_->capacity - stream.size());

@@ -116,7 +116,8 @@ void MixedTransport::TakeBells(int peer) {
 Transfer MixedTransport::Send(int peer, std::span<const iovec> parts) {
   Link* const link = links_[static_cast<size_t>(peer)].get();
   if (link == nullptr) return sockets_->Send(peer, parts);
-  if (link->Gone()) return {.closed = true};
+  // Who has closed may still read: of one that is gone this is known when nobody empties its ring.
+  if (link->reset || (link->Gone() && !link->out.HasRoom())) return {.closed = true};
   return {.bytes = link->out.Write(parts, [&] { RingBell(peer); })};
 }
 

@@ -20,7 +20,7 @@ namespace ringmaster {
 // What one non-blocking call did. bytes == 0 and !closed: nothing was possible now.
 struct Transfer {
   size_t bytes = 0;
-  bool closed = false;  // the peer is gone (or closed its side) and no byte moved
+  bool closed = false;  // the peer is gone, or has closed what is received from it, and no byte moved
 };
 
 // What Wait waits for, by peer.
@@ -65,7 +65,8 @@ class Transport {
   // `peer` sees this rank closed at once; what it has not received yet may be lost.
   virtual void Reset(int peer) = 0;
 
-  // `peer` receives what was sent, then sees this rank closed. Idempotent. Destructors do it for all peers.
+  // `peer` receives what was sent, then sees this rank closed; what it sends still arrives. Idempotent. Destructors do it for all
+  // peers.
   virtual void CloseSending(int peer) = 0;
 
   virtual Patience patience() const = 0;
