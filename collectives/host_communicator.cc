@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "collectives/reduce.h"
 #include "common/check.h"
 #include "common/status_macros.h"
 
@@ -19,24 +17,6 @@ constexpr uint32_t kStageOfPair = 1024 * 1024;
 // How long beyond the deadline a silent rank may say whom it waits for itself: asked, or at its own deadline.
 constexpr absl::Duration kHearing = absl::Milliseconds(20);
 constexpr absl::Duration kHearingUnasked = absl::Milliseconds(30);
-
-// Where chunks are passed on from rank to rank, all ranks but the first wait for the first chunk.
-constexpr uint32_t kLargestRingChunk = 128 * 1024;
-
-// Of the counts of all ranks: FNV-1a over whole words, with the high bits mixed into the low ones.
-uint64_t HashOf(std::span<const int64_t> counts) {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const int64_t count : counts) {
-    hash = (hash ^ static_cast<uint64_t>(count)) * 0x100000001b3;
-    hash ^= hash >> 29;
-  }
-  return hash;
-}
-
-void BoundsOf(std::span<const int64_t> counts, std::vector<int64_t>* bounds) {
-  bounds->assign(1, 0);
-  for (const int64_t count : counts) bounds->push_back(bounds->back() + count);
-}
 
 }  // namespace
 
@@ -154,104 +134,6 @@ absl::Status HostCommunicator::End(absl::Status status) {
   MutexLock lock(&mu_);
   busy_ = false;
   return broken_;
-}
-
-void HostCommunicator::Prepare(const Call& call) {
-  exchange_ = false;
-  call_ = {.sequence = ++sequence_,
-           .count = call.count,
-           .root = call.root,
-           .operation = call.operation,
-           .type = call.type,
-           .reduction = call.reduction,
-           .algorithm = static_cast<uint8_t>(static_cast<int>(options_.algorithm) | static_cast<int>(options_.order) << 4),
-           .chunk_bytes = options_.chunk_bytes,
-           .direct_bytes = options_.direct_bytes};
-  element_ = BytesPerElement(call.type);
-  if (!call.send_counts.empty()) BoundsOf(call.send_counts, &bounds_);
-  if (call.operation == Operation::kAllToAllV) {
-    BoundsOf(call.receive_counts, &receive_bounds_);
-    calls_to_.assign(size(), call_);
-    calls_from_.assign(size(), call_);
-    for (int peer = 0; peer < size(); ++peer) {
-      calls_to_[peer].count = call.send_counts[peer];
-      calls_to_[peer].parts = static_cast<uint64_t>(call.receive_counts[peer]);
-      calls_from_[peer].count = call.receive_counts[peer];
-      calls_from_[peer].parts = static_cast<uint64_t>(call.send_counts[peer]);
-    }
-  } else if (!call.send_counts.empty()) {
-    call_.count = bounds_.back();
-    call_.parts = HashOf(call.send_counts);
-  }
-  buffers_ = BuffersOf(call);
-  stride_ = {};
-  MakePlan(call);
-  const size_t accumulator = BytesPerElement(AccumulatorType(call.type, call.reduction));
-  contribution_ = plan_.first_link ? element_ : accumulator;
-  staged_ = plan_.last_link ? element_ : accumulator;
-  overwrites_input_ = plan_.overwrites_input && buffers_.send == buffers_.receive;
-  as_they_come_ = MayReduceAsTheyCome(call.reduction);
-}
-
-// Where one buffer holds the part of one rank alone, the plan's positions begin in front of it.
-HostCommunicator::Buffers HostCommunicator::BuffersOf(const Call& call) const {
-  const bool varied = !call.send_counts.empty();
-  const int64_t own = varied ? bounds_[rank()] : rank() * call.count;
-  switch (call.operation) {
-    case Operation::kReduceScatter:
-    case Operation::kReduceScatterV:
-    case Operation::kScatter: return {.send = call.send, .receive = call.receive, .receive_begin = own};
-    case Operation::kAllGather:
-    case Operation::kAllGatherV:
-    case Operation::kGather: return {.send = call.send, .receive = call.receive, .send_begin = own};
-    default: return {.send = call.send, .receive = call.receive};
-  }
-}
-
-void HostCommunicator::MakePlan(const Call& call) {
-  const size_t accumulator = IsReduction(call.operation) ? BytesPerElement(AccumulatorType(call.type, call.reduction)) : element_;
-  const PlanKey key{.operation = call.operation,
-                    .algorithm = Choose(call),
-                    .element = element_,
-                    .accumulator = accumulator,
-                    .count = call.count,
-                    .root = call.root};
-  const bool varied = !call.send_counts.empty();
-  if (key == plan_key_ && !varied) return;
-  plan_key_ = key;
-  plan::Layout layout{.rank = rank(), .size = size(), .count = call.count};
-  layout.chunk = options_.chunk_bytes / element_;
-  if (key.algorithm == Algorithm::kTwoStep) layout.chunk = two_step_chunk_ / static_cast<int64_t>(element_);
-  if (key.algorithm == Algorithm::kRing) layout.chunk = std::min(options_.chunk_bytes, kLargestRingChunk) / accumulator;
-  const plan::Layout parts{.rank = rank(),
-                           .size = size(),
-                           .count = call.count * size(),
-                           .chunk = layout.chunk,
-                           .bounds = varied ? std::span<const int64_t>(bounds_) : std::span<const int64_t>()};
-  switch (call.operation) {
-    case Operation::kAllReduce:
-      if (key.algorithm == Algorithm::kRing) return plan::RingAllReduce(layout, &plan_);
-      if (key.algorithm == Algorithm::kDirect) return plan::DirectAllReduce(layout, &plan_);
-      if (key.algorithm == Algorithm::kStar) return plan::StarAllReduce(layout, &plan_);
-      if (key.algorithm == Algorithm::kBruck) return plan::BruckAllReduce(layout, &plan_);
-      return plan::TwoStepAllReduce(layout, &plan_);
-    case Operation::kReduce:
-      if (key.algorithm == Algorithm::kDirect) return plan::DirectReduce(layout, call.root, &plan_);
-      return plan::TwoStepReduce(layout, call.root, &plan_);
-    case Operation::kBroadcast:
-      if (key.algorithm == Algorithm::kRing) return plan::RingBroadcast(layout, call.root, &plan_);
-      return plan::DirectBroadcast(layout, call.root, &plan_);
-    case Operation::kReduceScatter:
-    case Operation::kReduceScatterV: return plan::DirectReduceScatter(parts, &plan_);
-    case Operation::kGather: return plan::DirectGather(parts, call.root, &plan_);
-    case Operation::kScatter: return plan::DirectScatter(parts, call.root, &plan_);
-    case Operation::kAllToAll:
-      bounds_.clear();
-      for (int part = 0; part <= size(); ++part) bounds_.push_back(part * call.count);
-      return plan::DirectAllToAll(layout, bounds_, bounds_, &plan_);
-    case Operation::kAllToAllV: return plan::DirectAllToAll(layout, bounds_, receive_bounds_, &plan_);
-    default: return plan::DirectAllGather(parts, &plan_);  // a barrier: of nothing, every rank waits for every WireCall
-  }
 }
 
 absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {

@@ -90,6 +90,10 @@ class HostCommunicator final : public Communicator {
   static constexpr size_t kCallBytes = sizeof(FrameHead) + sizeof(WireCall);
   static constexpr size_t kDataHeadBytes = sizeof(FrameHead) + kDataPadding;
 
+  // What a stream moves in one direction before the other one has its turn. Large turns: two ranks that fill and empty their
+  // streams at the same time get in each other's way (a socket is locked while bytes are copied).
+  static constexpr size_t kTurnBytes = size_t{1} << 20;
+
   // One direction to or from one peer during one operation. `prefix` holds the heads of the frame that is moving (a Call, a data
   // head or both), `payload` its data.
   struct Stream {
@@ -167,46 +171,44 @@ class HostCommunicator final : public Communicator {
   Algorithm Choose(const Call& call) const;
 
   // host_communicator.cc
-  void Prepare(const Call& call);
-  Buffers BuffersOf(const Call& call) const;
-  void MakePlan(const Call& call);
   absl::Status RunToTheEnd(absl::Duration timeout);
   absl::Status Begin();
   absl::Status End(absl::Status status);
   void Break(absl::Status status, LastWords words, bool until_heard);
+
+  // host_communicator_prepare.cc
+  void Prepare(const Call& call);
+  Buffers BuffersOf(const Call& call) const;
+  void MakePlan(const Call& call);
 
   // host_communicator_exchange.cc
   void PrepareExchange(std::span<const Call> calls);
 
   // host_communicator_streams.cc
   void StartStreams();
-  void StartGathering();
-  void ForgetUnsentCalls();
-  void ReleaseCalls();
   void CopyOwnPart();
   bool PumpAll();  // true when a byte moved
   bool PumpSend(int peer);
-  bool PumpReceive(int peer);
   bool LoadNextSend(int peer);
-  void LoadNextReceive(int peer);
-  void AcceptPrefix(int peer, size_t before, std::string_view payload);
-  void AcceptCall(int peer, const WireCall& theirs);
-  void AcceptPayload(int peer, size_t bytes);
   bool Finished() const;
   bool Available(const plan::Segment& segment) const;
-  bool Gathered(int64_t end) const;
-  size_t ReceiveWindow(int peer) const;
   size_t FrameBytes(const plan::Segment& segment) const;
   const char* InputAt(int64_t position) const;
   char* ResultAt(int64_t position) const;
   const WireCall& CallTo(int peer, size_t index) const;
   const WireCall& CallFrom(int peer, size_t index) const;
 
+  // host_communicator_receive.cc
+  bool PumpReceive(int peer);
+  void LoadNextReceive(int peer);
+  void AcceptPrefix(int peer, size_t before, std::string_view payload);
+  void AcceptPayload(int peer, size_t bytes);
+  size_t ReceiveWindow(int peer) const;
+
   // host_communicator_reduce.cc
   void ReduceArrived();
   void ReduceInRankOrder();
   void ReduceAsTheyCome();
-  void ReduceGathered();
   bool MayReduceAsTheyCome(Reduction reduction) const;
 
   // host_communicator_failures.cc
@@ -219,15 +221,24 @@ class HostCommunicator final : public Communicator {
   size_t BytesToCome(int peer) const;
   void HeardFailure(int peer, FrameHead head, std::string_view following);
   bool ReceiveMismatch(int peer);  // true when a byte moved or the operation has failed
-  bool Accuse(int silent);
   std::vector<int> SilentRanks() const;
   std::string NamesOf(std::span<const int> peers) const;
   absl::Status SilentStatus() const;
   // A peer that this rank kept waiting because it was kept waiting itself. False when this rank has nobody else to name.
   bool BlameWhoKeptUsWaiting(int accuser);
   std::string During() const;
+
+  // host_communicator_last_words.cc
   size_t SendLastWords(int peer, std::string_view words);
+  bool Accuse(int silent);
   void TellPeers(LastWords words, bool until_heard = true);
+
+  // host_communicator_partners.cc
+  void StartGathering();
+  bool Gathered(int64_t end) const;
+  void ReduceGathered();
+  void ReleaseCalls();
+  void ForgetUnsentCalls();
 
   const std::unique_ptr<Transport> transport_;
   const Clock& clock_;

@@ -57,19 +57,6 @@ void HostCommunicator::ReduceAsTheyCome() {
   reduced_ = complete;
 }
 
-void HostCommunicator::ReduceGathered() {
-  const int64_t total = plan_.reduce.size();
-  if (reduced_ == total || !Gathered(total * size())) return;
-  operands_.clear();
-  for (const int operand : plan_.operands) {
-    const int behind_us = (operand - rank() + size()) % size();
-    operands_.push_back(gathered_.data() + Bytes(behind_us * total) * element_);
-  }
-  void* const result = ResultAt(0);
-  ReduceInOrder(operands_, {&result, 1}, total, call_.type, call_.reduction);
-  reduced_ = total;
-}
-
 void HostCommunicator::ReduceInRankOrder() {
   const int64_t total = plan_.reduce.size();
   const auto contribution = static_cast<int64_t>(contribution_), staged = static_cast<int64_t>(staged_);
