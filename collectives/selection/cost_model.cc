@@ -22,6 +22,8 @@ constexpr int64_t kSmallestChunk = 64 << 10;
 
 // What sending a message between hosts and receiving it takes of both processors, as system calls do on loopback.
 constexpr double kMessageUs = 5;
+// Where system calls are slow, the latency of loopback shows it; more than this is a network's.
+constexpr double kLongestMessageUs = 15;
 
 // Ranks that share a core share its cache. Where they have more streams between hosts than this, what is on its way on all of them
 // has left the cache before it is taken, it seems: fitted to 4, 6 and 8 ranks on two cores.
@@ -56,7 +58,7 @@ class Traffic {
     for (const auto& [host, bytes] : in_) network = std::max(network, bytes);
     if (StreamsOfCore() > kStreamsInCache) network *= kOutOfCache;
     const double local = *std::max_element(streams_.begin(), streams_.end()) / 2;
-    return std::max(network * constants.network.us_per_byte, local * constants.host.us_per_byte) + MessagesUs(steps);
+    return std::max(network * constants.network.us_per_byte, local * constants.host.us_per_byte) + MessagesUs(constants, steps);
   }
 
  private:
@@ -65,14 +67,15 @@ class Traffic {
     return layout_.ranks_per_core * static_cast<double>(between_hosts_.size()) / layout_.size();
   }
 
-  // With a core of its own, the busiest rank's behind the first one of each step, which is in the latency; else those of all ranks
-  // of a core.
-  double MessagesUs(int steps) const {
+  // With a core of its own, the busiest rank's behind the first one of each step, which is in the latency. Else those of all ranks
+  // of a core; or what the busiest rank sends and receives, for which the others wait.
+  double MessagesUs(const Constants& constants, int steps) const {
     const double busiest = *std::max_element(ends_.begin(), ends_.end());
     if (layout_.ranks_per_core <= 1) return kMessageUs * std::max(0.0, busiest - steps);
     const double all = std::accumulate(ends_.begin(), ends_.end(), 0.0);
     const double each = all / static_cast<double>(ends_.size());
-    return kMessageUs * std::max(layout_.ranks_per_core * each, busiest);
+    return std::clamp(constants.network.latency_us, kMessageUs, kLongestMessageUs) *
+           std::max(layout_.ranks_per_core * each, 2 * busiest);
   }
 
   const Layout& layout_;
@@ -132,6 +135,11 @@ class StreamModel {
  private:
   double AddUs(double operands, double bytes) const { return operands * bytes * constants_.add_us_per_byte; }
 
+  // Each rank takes the vectors of all others: what those that share its core copy meanwhile.
+  double OthersOfCoreUs() const {
+    return std::max(0.0, layout_.ranks_per_core - 1) * (size_ - 1) * vector_.bytes * constants_.network.us_per_byte;
+  }
+
   Prediction Direct() const {
     Traffic traffic(layout_);
     const bool broadcast = call_.operation == Operation::kBroadcast;
@@ -141,8 +149,9 @@ class StreamModel {
         if (sends) traffic.Send(from, to, vector_.bytes);
       }
     }
+    const double whole = call_.operation == Operation::kAllReduce ? OthersOfCoreUs() : 0;
     const double added = broadcast ? 0 : AddUs(size_ - 1, vector_.bytes);
-    return {.way = Way::kDirect, .us = hop_us_ + traffic.Microseconds(constants_) + added};
+    return {.way = Way::kDirect, .us = hop_us_ + traffic.Microseconds(constants_) + whole + added};
   }
 
   Prediction TwoStep() const {
@@ -175,7 +184,7 @@ class StreamModel {
     }
     const bool fits = size_ * vector_.bytes <= static_cast<double>(layout_.chunk_bytes);
     return {.way = Way::kBruck,
-            .us = steps * hop_us_ + traffic.Microseconds(constants_, steps) + AddUs(size_ - 1, vector_.bytes),
+            .us = steps * hop_us_ + traffic.Microseconds(constants_, steps) + OthersOfCoreUs() + AddUs(size_ - 1, vector_.bytes),
             .possible = fits,
             .remark = fits ? "" : "the vectors of all ranks do not fit into a chunk"};
   }
