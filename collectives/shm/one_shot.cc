@@ -30,7 +30,8 @@ bool ShmCommunicator::SmallAllReduce(const Call& call) {
   shm::Slot& mine = segment_.slot(sequence, rank());
   const uint64_t where = MayBeRegistered(call, Way::kOneShot) ? RegisteredOffsets(call) : kPrivate;
   const shm::PostedCall posted{.what = shm::PackWhat(call), .count = call.count, .where = where};
-  mine.call = WithMessages(posted);
+  const shm::PostedCall said = WithMessages(posted);  // not read again from the slot, which peers are about to fetch
+  mine.call = said;
   if (bytes > 0 && where == kPrivate) std::memcpy(mine.data, call.send, bytes);
   sync_.Publish(mine.sequence, sequence);
   const bool share_cores = sync_.share_cores();
@@ -43,7 +44,7 @@ bool ShmCommunicator::SmallAllReduce(const Call& call) {
     }
   }
   bool all_private = where == kPrivate;
-  uint64_t has_sent = mine.call.what & shm::kHasSent;
+  uint64_t has_sent = said.what & shm::kHasSent;
   operands_.resize(static_cast<size_t>(size()));
   for (int peer = 0; peer < size(); ++peer) {
     operands_[static_cast<size_t>(peer)] = call.send;
@@ -61,12 +62,14 @@ bool ShmCommunicator::SmallAllReduce(const Call& call) {
     return SameBuffersEverywhere(where) ? RegisteredOperation(call, where) : PrivateAllReduce(call);
   }
   // A message that has not been received is for every rank to find.
-  const bool shares_result = share_cores && has_sent == 0 && bytes <= segment_.sizes().chunk_bytes;
-  void* const results[] = {call.receive, segment_.staging(rank(), 0)};
-  ReduceInOrder(operands_, std::span(results, shares_result ? 2 : 1), call.count, call.type, call.reduction);
-  if (shares_result) {
+  if (share_cores && has_sent == 0 && bytes <= segment_.sizes().chunk_bytes) {
+    void* const results[] = {call.receive, segment_.staging(rank(), 0)};
+    ReduceInOrder(operands_, results, call.count, call.type, call.reduction);
     segment_.control().result.store(sequence * shm::kMaxRanks + static_cast<uint64_t>(rank()), std::memory_order_release);
+    return true;
   }
+  void* const result = call.receive;
+  ReduceInOrder(operands_, {&result, 1}, call.count, call.type, call.reduction);
   return true;
 }
 
