@@ -87,6 +87,43 @@ TEST(FarewellTest, WhoAbortsBetweenOperationsDoesNotSpeakOfTheLastOne) {
   }
 }
 
+// Nothing comes from rank 0; once `ended` ranks are through, its stream has ended.
+class DeafTransport final : public testing::ForwardingTransport {
+ public:
+  DeafTransport(std::unique_ptr<Transport> inner, const std::atomic<int>& ended)
+      : ForwardingTransport(std::move(inner)), ended_(ended) {}
+
+  Transfer Receive(int peer, std::span<const iovec> parts) override {
+    return peer == 0 ? Transfer{.closed = ended_ == 3} : ForwardingTransport::Receive(peer, parts);
+  }
+
+ private:
+  const std::atomic<int>& ended_;
+};
+
+TEST(FarewellTest, WhoFailsInAnOperationThatOthersHaveEndedIsHeardInTheirNext) {
+  const RealClock clock;
+  std::atomic<int> ended{0};
+  Group group;
+  for (auto& transport : CreateInprocTransports(/*size=*/4)) {
+    if (transport->rank() == 1) transport = std::make_unique<DeafTransport>(std::move(transport), ended);
+    group.push_back(
+        std::make_unique<HostCommunicator>(std::move(transport), clock, HostCommunicatorOptions{.algorithm = Algorithm::kStar}));
+  }
+  const auto results = OnAllRanks(group, [&](Communicator& ranks) -> absl::Status {
+    float value = 1;
+    const absl::Status sum = ranks.AllReduce(&value, &value, 1, DataType::kF32, Reduction::kSum, kLong);
+    EXPECT_EQ(sum.ok(), ranks.rank() != 1) << sum;
+    ++ended;
+    return ranks.rank() >= 2 ? ranks.Barrier(kLong) : sum;
+  });
+  for (const int rank : {2, 3}) {
+    EXPECT_THAT(results[rank],
+                StatusIs(absl::StatusCode::kUnavailable,
+                         HasSubstr("rank 0 (this process) closed its connection during barrier seq 2 (told by rank ")));
+  }
+}
+
 // Rank 3 has not called. Rank 0 waits for rank 2, which waits for rank 3: it is not rank 2 whom rank 0 names.
 TEST(FarewellTest, WhoWaitsForARankThatWaitsItselfNamesTheOneThatDidNotCall) {
   const RealClock clock;

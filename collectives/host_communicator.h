@@ -202,6 +202,7 @@ class HostCommunicator final : public Communicator {
   bool PumpReceive(int peer);
   void LoadNextReceive(int peer);
   void AcceptPrefix(int peer, size_t before, std::string_view payload);
+  void ExpectLastWords(int peer, std::string_view payload);
   void AcceptPayload(int peer, size_t bytes);
   size_t ReceiveWindow(int peer) const;
 

@@ -118,6 +118,7 @@ void HostCommunicator::AcceptPrefix(int peer, size_t before, std::string_view pa
     if (arrived(kCallBytes)) {
       WireCall theirs;
       std::memcpy(&theirs, stream.prefix + sizeof(FrameHead), sizeof(theirs));
+      if (!exchange_ && theirs.sequence < call_.sequence) return ExpectLastWords(peer, payload);
       const WireCall& ours = CallFrom(peer, stream.next_call++);
       if (theirs != ours) return BlameMismatch(peer, ours, theirs);
       stream.called = true;
@@ -127,6 +128,20 @@ void HostCommunicator::AcceptPrefix(int peer, size_t before, std::string_view pa
   if (data_head == stream.prefix_bytes || !arrived(data_head + sizeof(FrameHead))) return;
   std::memcpy(&head, stream.prefix + data_head, sizeof(head));
   if (stream.complete || head.tag != FrameTag::kData || head.value != stream.payload_bytes) heard(data_head, head);
+}
+
+// `peer`, which was no partner in an operation that has ended here, has failed in it: why is behind its Call, or soon will be.
+void HostCommunicator::ExpectLastWords(int peer, std::string_view payload) {
+  Stream& stream = receives_[peer];
+  std::string words(stream.prefix + kCallBytes, stream.prefix_done - kCallBytes);
+  words.append(payload);
+  stream.NewFrame();
+  stream.prefix_calls = stream.in_segment = false;
+  stream.prefix_bytes = sizeof(FrameHead);
+  stream.prefix_done = std::min(words.size(), stream.prefix_bytes);
+  std::memcpy(stream.prefix, words.data(), stream.prefix_done);
+  if (stream.prefix_done == stream.prefix_bytes)
+    AcceptPrefix(peer, /*before=*/0, std::string_view(words).substr(stream.prefix_done));
 }
 
 void HostCommunicator::AcceptPayload(int peer, size_t bytes) {
