@@ -124,19 +124,20 @@ TEST(FarewellTest, WhoFailsInAnOperationThatOthersHaveEndedIsHeardInTheirNext) {
   }
 }
 
-// Rank 3 has not called. Rank 0 waits for rank 2, which waits for rank 3: it is not rank 2 whom rank 0 names.
+// Rank 3 has not called. Ranks 0 and 4 wait for rank 2, which waits for rank 3: it is not rank 2 whom they name.
 TEST(FarewellTest, WhoWaitsForARankThatWaitsItselfNamesTheOneThatDidNotCall) {
   const RealClock clock;
   Group group;
   for (auto& transport : CreateInprocTransports(/*size=*/6)) {
-    group.push_back(
-        std::make_unique<HostCommunicator>(std::move(transport), clock, HostCommunicatorOptions{.algorithm = Algorithm::kBruck}));
+    HostCommunicatorOptions options{.algorithm = Algorithm::kBruck};
+    if (transport->rank() % 4 == 0) options.hearing = kLong;
+    group.push_back(std::make_unique<HostCommunicator>(std::move(transport), clock, options));
   }
   const auto results = OnAllRanks(group, [](Communicator& ranks) {
     float value = 1;
     if (ranks.rank() == 3) return absl::OkStatus();
     // Rank 0 is the first to lose its patience.
-    const absl::Duration timeout = absl::Milliseconds(ranks.rank() == 0 ? 200 : 210);
+    const absl::Duration timeout = absl::Milliseconds(ranks.rank() == 0 ? 1000 : 1050);
     return ranks.AllReduce(&value, &value, 1, DataType::kF32, Reduction::kSum, timeout);
   });
   for (const int rank : {0, 1, 2, 4, 5}) {

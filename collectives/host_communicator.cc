@@ -14,10 +14,6 @@ namespace {
 // The one peer of a pair has the whole second-level cache to be added in.
 constexpr uint32_t kStageOfPair = 1024 * 1024;
 
-// How long beyond the deadline a silent rank may say whom it waits for itself: asked, or at its own deadline.
-constexpr absl::Duration kHearing = absl::Milliseconds(20);
-constexpr absl::Duration kHearingUnasked = absl::Milliseconds(30);
-
 }  // namespace
 
 HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const Clock& clock, const HostCommunicatorOptions& options)
@@ -174,7 +170,8 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
     if (now >= deadline) {
       const int silent = SilentRanks().front();
       if (!std::exchange(accused, true)) {
-        deadline = now + (Accuse(silent) ? kHearing : kHearingUnasked);
+        // Who cannot be asked may speak at its own deadline, after a hearing that it gives.
+        deadline = now + (Accuse(silent) ? options_.hearing : options_.hearing * 3 / 2);
         continue;
       }
       const absl::Status status = SilentStatus();

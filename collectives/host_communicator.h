@@ -40,7 +40,7 @@ enum class ReductionOrder : uint8_t {
                // Averages, small vectors and groups of two stay canonical: there the order costs nothing
 };
 
-// Equal on all ranks of a group but for stage_bytes.
+// Equal on all ranks of a group but for stage_bytes and hearing.
 struct HostCommunicatorOptions {
   Algorithm algorithm = Algorithm::kAutomatic;
   ReductionOrder order = ReductionOrder::kCanonical;
@@ -48,6 +48,8 @@ struct HostCommunicatorOptions {
   uint32_t direct_bytes = 16 * 1024;  // vectors up to here are exchanged whole
   // What is kept of each peer's contributions until those of all have come, in a group of more than two; a power of two.
   uint32_t stage_bytes = 256 * 1024;
+  // How long beyond the deadline of an operation a silent rank has to say whom it waits for itself.
+  absl::Duration hearing = absl::Milliseconds(20);
 };
 
 class HostCommunicator final : public Communicator {

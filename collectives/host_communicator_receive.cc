@@ -118,7 +118,8 @@ void HostCommunicator::AcceptPrefix(int peer, size_t before, std::string_view pa
     if (arrived(kCallBytes)) {
       WireCall theirs;
       std::memcpy(&theirs, stream.prefix + sizeof(FrameHead), sizeof(theirs));
-      if (!exchange_ && theirs.sequence < call_.sequence) return ExpectLastWords(peer, payload);
+      const uint64_t next = exchange_ ? sequence_ + 1 : call_.sequence;
+      if (theirs.operation != Operation::kSend && theirs.sequence < next) return ExpectLastWords(peer, payload);
       const WireCall& ours = CallFrom(peer, stream.next_call++);
       if (theirs != ours) return BlameMismatch(peer, ours, theirs);
       stream.called = true;

@@ -58,12 +58,14 @@ TEST(TunedCommunicatorTest, ManyRanksAHostAddAlongAChain) {
   ExpectExact(group, 3);
 }
 
-TEST(TunedCommunicatorTest, WhereRanksShareCoresSmallVectorsGoThroughOneRank) {
+TEST(TunedCommunicatorTest, WhereRanksShareCoresSmallVectorsAreFewMessages) {
   Group group = TunedGroup({0, 1, 2, 3}, {.network = {.latency_us = 5, .us_per_byte = 2e-4}}, /*ranks_per_core=*/2);
-  EXPECT_THAT(group[0]->Explain(AllReduce(2)), ::testing::ContainsRegex("star +[0-9.]+ us  chosen"));
+  EXPECT_THAT(group[0]->Explain(AllReduce(2)), ::testing::ContainsRegex("bruck +[0-9.]+ us  chosen"));
   EXPECT_THAT(group[0]->Explain(AllReduce(1 << 20)), ::testing::ContainsRegex("two step +[0-9.]+ us  chosen"));
-  ExpectExact(group, 2);
-  ExpectExact(group, 1 << 20);
+  for (const int64_t count : {2, 3, 16 << 10, 1 << 20}) ExpectExact(group, count);
+  Group eight = TunedGroup({0, 1, 2, 3, 4, 5, 6, 7}, {.network = {.latency_us = 5, .us_per_byte = 2e-4}}, /*ranks_per_core=*/4);
+  EXPECT_THAT(eight[0]->Explain(AllReduce(1024)), ::testing::ContainsRegex("star +[0-9.]+ us  chosen"));
+  ExpectExact(eight, 1024);
   EXPECT_THAT(group[0]->Explain(AllReduce(0)), HasSubstr("direct"));
   ExpectExact(group, 0);
 }
