@@ -37,14 +37,15 @@ const RealClock& TestClock() {
 // What a rank's transport of one channel becomes.
 using Wrap = std::function<std::unique_ptr<Transport>(std::unique_ptr<Transport> transport, int rank, int channel)>;
 
-Group ChannelsGroup(int size, int channels = kChannels, const Wrap& wrap = nullptr) {
+Group ChannelsGroup(int size, int channels = kChannels, const Wrap& wrap = nullptr,
+                    const HostCommunicatorOptions& options = {.chunk_bytes = 4096}) {
   std::vector<ChannelsCommunicator::Channels> by_rank(static_cast<size_t>(size));
   for (int channel = 0; channel < channels; ++channel) {
     int rank = 0;
     for (std::unique_ptr<Transport>& transport : CreateInprocTransports(size, 16 * 1024)) {
       if (wrap) transport = wrap(std::move(transport), rank, channel);
       by_rank[static_cast<size_t>(rank++)].push_back(
-          std::make_unique<HostCommunicator>(std::move(transport), TestClock(), HostCommunicatorOptions{.chunk_bytes = 4096}));
+          std::make_unique<HostCommunicator>(std::move(transport), TestClock(), options));
     }
   }
   Group group;
@@ -56,10 +57,14 @@ Group ChannelsGroup(int size, int channels = kChannels, const Wrap& wrap = nullp
   return group;
 }
 
-INSTANTIATE_TEST_SUITE_P(Channels, CommunicatorConformance,
-                         ::testing::Values(testing::GroupFactory{"Inproc", [](int size) { return ChannelsGroup(size); },
-                                                                 testing::kSeveralChunks}),
-                         testing::GroupName);
+INSTANTIATE_TEST_SUITE_P(
+    Channels, CommunicatorConformance,
+    ::testing::Values(testing::GroupFactory{"Inproc", [](int size) { return ChannelsGroup(size); }, testing::kSeveralChunks},
+                      testing::GroupFactory{
+                          "Bruck",
+                          [](int size) { return ChannelsGroup(size, kChannels, nullptr, {.algorithm = Algorithm::kBruck}); },
+                          testing::kSeveralChunks}),
+    testing::GroupName);
 
 absl::Status AllReduce(Communicator& ranks, int64_t count, absl::Duration timeout = testing::kLong) {
   std::vector<float> data(static_cast<size_t>(count), 1);
