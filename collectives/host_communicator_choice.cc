@@ -32,7 +32,9 @@ Algorithm HostCommunicator::Choose(const Call& call) const {
       // Of nothing a star would send nothing, and compare no calls.
       if (asked == Algorithm::kStar) return bytes > 0 ? asked : Algorithm::kDirect;
       if (asked == Algorithm::kBruck || (small && small_ == Algorithm::kBruck)) {
-        return bytes > 0 && bytes <= options_.chunk_bytes / Bytes(size()) ? Algorithm::kBruck : Algorithm::kDirect;
+        // Of two ranks its one step is the direct exchange.
+        const bool can = size() > 2 && bytes > 0 && bytes <= options_.chunk_bytes / Bytes(size());
+        return can ? Algorithm::kBruck : Algorithm::kDirect;
       }
       if (small) return Algorithm::kDirect;
       return bytes <= star_bytes_ ? Algorithm::kStar : large_;

@@ -61,6 +61,19 @@ std::vector<absl::Status> WaitInARow(absl::Duration patience_of_rank_0) {
   });
 }
 
+TEST(HostCommunicatorTest, WhatBruckCannotCarryGoesDirectlyAndSaysSo) {
+  static const RealClock clock;
+  const auto explained = [&](int size, int64_t count) {
+    const HostCommunicator ranks(std::move(CreateInprocTransports(size)[0]), clock,
+                                 {.algorithm = Algorithm::kBruck, .chunk_bytes = 4096});
+    return ranks.Explain({.operation = Operation::kAllReduce, .type = DataType::kF32, .count = count});
+  };
+  EXPECT_THAT(explained(4, 256), HasSubstr("bruck"));
+  EXPECT_THAT(explained(4, 257), HasSubstr("direct")) << "four vectors do not fit into a chunk";
+  EXPECT_THAT(explained(4, 0), HasSubstr("direct")) << "of nothing no calls would be compared";
+  EXPECT_THAT(explained(2, 1), HasSubstr("direct"));
+}
+
 TEST(HostCommunicatorTest, WhoIsBlamedWhileItWaitsNamesWhomItWaitsFor) {
   const auto results = WaitInARow(absl::Milliseconds(900));
   EXPECT_THAT(results[0], StatusIs(absl::StatusCode::kDeadlineExceeded,

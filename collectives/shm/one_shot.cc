@@ -15,8 +15,10 @@ bool ShmCommunicator::AllHavePosted() const {
   return true;
 }
 
-bool ShmCommunicator::SomeoneHasTheResult() const {
-  return segment_.control().result.load(std::memory_order_acquire) / shm::kMaxRanks == sync_.sequence();
+// The rank whose staging area holds the result; -1: nobody has it yet.
+int ShmCommunicator::WhoHasTheResult() const {
+  const uint64_t result = segment_.control().result.load(std::memory_order_acquire);
+  return result / shm::kMaxRanks == sync_.sequence() ? static_cast<int>(result % shm::kMaxRanks) : -1;
 }
 
 // What OneShot would do, in as few steps as there are: a tenth of a microsecond is much here.
@@ -36,9 +38,8 @@ bool ShmCommunicator::SmallAllReduce(const Call& call) {
   sync_.Publish(mine.sequence, sequence);
   const bool share_cores = sync_.share_cores();
   if (share_cores && !AllHavePosted()) {
-    if (!sync_.AwaitUntil([this] { return SomeoneHasTheResult() || AllHavePosted(); }, /*peer=*/-1)) return false;
-    if (SomeoneHasTheResult()) {
-      const int owner = static_cast<int>(segment_.control().result.load(std::memory_order_relaxed) % shm::kMaxRanks);
+    if (!sync_.AwaitUntil([this] { return WhoHasTheResult() >= 0 || AllHavePosted(); }, /*peer=*/-1)) return false;
+    if (const int owner = WhoHasTheResult(); owner >= 0) {
       if (bytes > 0) std::memcpy(call.receive, segment_.staging(owner, 0), bytes);
       return true;
     }

@@ -112,7 +112,7 @@ class ShmCommunicator final : public Communicator {
   // one_shot.cc
   bool SmallAllReduce(const Call& call);
   bool AllHavePosted() const;
-  bool SomeoneHasTheResult() const;
+  int WhoHasTheResult() const;
   bool OneShot(const Call& call, const shm::PostedCall& posted);
 
   // pair_exchange.cc
