@@ -8,14 +8,16 @@
 //   direct        a + (bytes of one exchange of n between all pairs) b + (p-1) n g
 //   two step      2 a + (two exchanges of n/p between all pairs) b + (p-1)/p n g               Patarasuk and Yuan 2009
 //   star          2 a + (what rank 0 sends) b + (p-1) n g
+//   bruck         log2(p) a + (bytes of one exchange of n between all pairs) b + (p-1) n g     Bruck et al. 1997
 //   chain         2 (p-1) (a + c b) + (what the busiest link of the chain carries) b + n g     pipelined by chunk
 //   one shot      s + n m + (p-1) n g
 //   two shot      2 s for each chunk + 2 n m + (p-1)/p n g
 //   cross memory  2 s + system calls + 2 (p-1)/p n / (rate of process_vm_readv) + (p-1)/p n g
 //   registered    2 s + (p-1)/p n g + n m
 //
-// A message between hosts takes 5 us of the processors of both: what a rank does for those behind the first adds up, and where
-// ranks share cores, what all of them do, over the cores that there are; a star has the fewest. Where they have many streams each,
+// A message between hosts takes 5 us of the processors of both (traffic.h): what a rank does for those behind the first of each
+// step adds up. Where ranks share cores it takes what loopback takes, and what all ranks of a core do adds up, or what the busiest
+// one sends and receives, if that is more: a star has the fewest messages, but all at its root. Where ranks have many streams each,
 // as two steps have, their bytes cost more: the cache does not hold them.
 //
 // Broadcasts and rooted reductions are the obvious parts of these.
