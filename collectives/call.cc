@@ -10,19 +10,16 @@ namespace {
 // Bytes of all parts together stay far from the end of int64_t, for as many ranks as there can be.
 constexpr int64_t kMostElements = std::numeric_limits<int64_t>::max() >> 20;
 
-absl::Status CheckCount(int64_t count) {
-  if (count >= 0 && count <= kMostElements) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("count is ", count, "; it must be from 0 to ", kMostElements));
-}
+bool IsCount(int64_t count) { return count >= 0 && count <= kMostElements; }
+
+std::string NoCount(int64_t count) { return absl::StrCat("count is ", count, "; it must be from 0 to ", kMostElements); }
 
 absl::Status CheckCounts(std::span<const int64_t> counts, const char* name, int size) {
   if (counts.size() != static_cast<size_t>(size)) {
     return absl::InvalidArgumentError(absl::StrCat(name, " has ", counts.size(), " entries; the group has ", size, " ranks"));
   }
   for (const int64_t count : counts) {
-    if (absl::Status status = CheckCount(count); !status.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat(name, ": ", std::string(status.message())));
-    }
+    if (!IsCount(count)) return absl::InvalidArgumentError(absl::StrCat(name, ": ", NoCount(count)));
   }
   return absl::OkStatus();
 }
@@ -111,15 +108,14 @@ absl::Status Validate(const Call& call, int rank, int size) {
   if (IsPointToPoint(call.operation) && (call.root < 0 || call.root >= size || call.root == rank)) {
     return error("peer is ", call.root, "; it must be another rank of 0 to ", size - 1);
   }
-  absl::Status counts = CheckCount(call.count);
-  if (call.operation == Operation::kReduceScatterV || call.operation == Operation::kAllGatherV ||
-      call.operation == Operation::kAllToAllV) {
-    counts = CheckCounts(call.send_counts, "send_counts", size);
-    if (counts.ok() && call.operation == Operation::kAllToAllV) counts = CheckCounts(call.receive_counts, "receive_counts", size);
-  }
-  if (!counts.ok()) return error(std::string(counts.message()));
-  if (call.operation == Operation::kAllToAllV) {
-    const int64_t sent = call.send_counts[static_cast<size_t>(rank)], received = call.receive_counts[static_cast<size_t>(rank)];
+  if (!IsCount(call.count)) return error(NoCount(call.count));
+  if (IsVaried(call.operation)) {
+    absl::Status counts = CheckCounts(call.send_counts, "send_counts", size);
+    const bool two_ways = call.operation == Operation::kAllToAllV;
+    if (counts.ok() && two_ways) counts = CheckCounts(call.receive_counts, "receive_counts", size);
+    if (!counts.ok()) return error(std::string(counts.message()));
+    const int64_t sent = call.send_counts[static_cast<size_t>(rank)];
+    const int64_t received = two_ways ? call.receive_counts[static_cast<size_t>(rank)] : sent;
     if (sent != received) return error("sends ", sent, " elements to itself and receives ", received);
   }
   const Extent extent = ExtentOf(call, rank, size);

@@ -42,6 +42,10 @@ constexpr bool IsRooted(Operation operation) {
   return operation == Operation::kBroadcast || operation == Operation::kReduce || operation == Operation::kGather ||
          operation == Operation::kScatter;
 }
+// With a count for each rank.
+constexpr bool IsVaried(Operation operation) {
+  return operation == Operation::kReduceScatterV || operation == Operation::kAllGatherV || operation == Operation::kAllToAllV;
+}
 // Between two ranks; everything else is collective.
 constexpr bool IsPointToPoint(Operation operation) { return operation == Operation::kSend || operation == Operation::kReceive; }
 

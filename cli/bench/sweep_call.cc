@@ -5,11 +5,6 @@
 namespace ringmaster::cli {
 namespace {
 
-bool IsV(Operation operation) {
-  return operation == Operation::kReduceScatterV || operation == Operation::kAllGatherV || operation == Operation::kAllToAllV;
-}
-
-// Operations whose size is not that of the vector of all parts.
 bool IsWhole(Operation operation) {
   return operation == Operation::kAllReduce || operation == Operation::kReduce || operation == Operation::kBroadcast;
 }
@@ -38,7 +33,7 @@ Call MakeSweepCall(const Call& like, int64_t bytes, bool in_place, const SweepPl
       call.send = place.input + own;
     }
   }
-  if (IsV(operation)) {
+  if (IsVaried(operation)) {
     counts->assign(static_cast<size_t>(place.ranks), call.count);
     call.send_counts = *counts;
     if (operation == Operation::kAllToAllV) call.receive_counts = *counts;

@@ -28,10 +28,6 @@ uint64_t FloatBits(uint64_t random, int exponent_bits, int mantissa_bits) {
   return sign << (exponent_bits + mantissa_bits) | exponent << mantissa_bits | mantissa;
 }
 
-bool IsVaried(Operation operation) {
-  return operation == Operation::kReduceScatterV || operation == Operation::kAllGatherV || operation == Operation::kAllToAllV;
-}
-
 // A buffer between guards.
 class Buffer {
  public:
