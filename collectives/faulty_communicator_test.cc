@@ -28,7 +28,6 @@ using testing::kLong;
 using testing::OnAllRanks;
 using testing::StatusIs;
 
-constexpr int kSize = 3;
 constexpr int kMostRounds = 200;
 
 using Transports = std::vector<std::unique_ptr<Transport>>;
@@ -38,17 +37,17 @@ const RealClock& TestClock() {
   return clock;
 }
 
-Transports InprocTransports() { return CreateInprocTransports(kSize, /*capacity_bytes=*/700); }
+Transports InprocTransports(int size) { return CreateInprocTransports(size, /*capacity_bytes=*/700); }
 
 // Ranks 0 and 1 share a host when `mixed`.
-Transports Connect(bool mixed) {
+Transports Connect(int size, bool mixed) {
   MemoryRendezvous rendezvous(TestClock());
-  Transports transports(kSize);
+  Transports transports(size);
   std::vector<std::thread> threads;
-  for (int rank = 0; rank < kSize; ++rank) {
+  for (int rank = 0; rank < size; ++rank) {
     threads.emplace_back([&, rank] {
       const TcpMeshOptions options{.rank = rank,
-                                   .size = kSize,
+                                   .size = size,
                                    .group = "world",
                                    .job = "faulty",
                                    .epoch = 1,
@@ -67,15 +66,15 @@ Transports Connect(bool mixed) {
   return transports;
 }
 
-Transports TcpTransports() { return Connect(/*mixed=*/false); }
-Transports MixedTransports() { return Connect(/*mixed=*/true); }
+Transports TcpTransports(int size) { return Connect(size, /*mixed=*/false); }
+Transports MixedTransports(int size) { return Connect(size, /*mixed=*/true); }
 
 // Frames are small, so that a few operations are many transfers.
 constexpr HostCommunicatorOptions kOptions{.chunk_bytes = 256, .direct_bytes = 64};
 
 Group GroupWithFault(Transports transports, int faulty_rank, Fault fault, std::atomic<bool>* fired) {
   Group group;
-  for (int rank = 0; rank < kSize; ++rank) {
+  for (int rank = 0; rank < static_cast<int>(transports.size()); ++rank) {
     std::unique_ptr<Transport> transport = std::move(transports[rank]);
     if (rank == faulty_rank) transport = std::make_unique<FaultyTransport>(std::move(transport), fault, fired);
     group.push_back(std::make_unique<HostCommunicator>(std::move(transport), TestClock(), kOptions));
@@ -92,9 +91,10 @@ absl::Status CheckEach(const std::vector<float>& data, float expected, const cha
 
 // One of each kind of operation; a successful operation with wrong data is DATA_LOSS, which no fault here may cause.
 absl::Status Round(Communicator& ranks, int round, absl::Duration timeout) {
+  const int size = ranks.size();
   const auto mine = static_cast<float>(ranks.rank() + round);
-  const auto sum = static_cast<float>(3 * round + 3);
-  std::vector<float> small(5, mine), large(400, mine), gathered(3 * 50, mine), broadcast(300, mine);
+  const auto sum = static_cast<float>(size * round + size * (size - 1) / 2);
+  std::vector<float> small(5, mine), large(400, mine), gathered(static_cast<size_t>(size) * 50, mine), broadcast(300, mine);
   absl::Status status = ranks.AllReduce(small.data(), small.data(), 5, DataType::kF32, Reduction::kSum, timeout);
   if (status.ok()) status = CheckEach(small, sum, "small all_reduce");
   if (status.ok()) status = ranks.AllReduce(large.data(), large.data(), 400, DataType::kF32, Reduction::kSum, timeout);
@@ -102,19 +102,20 @@ absl::Status Round(Communicator& ranks, int round, absl::Duration timeout) {
   if (status.ok()) {
     status = ranks.AllGather(gathered.data() + 50 * ranks.rank(), gathered.data(), 50, DataType::kF32, timeout);
   }
-  for (int rank = 0; rank < kSize && status.ok(); ++rank) {
+  for (int rank = 0; rank < size && status.ok(); ++rank) {
     const auto slice = gathered.begin() + 50 * rank;
     status = CheckEach({slice, slice + 50}, static_cast<float>(rank + round), "all_gather");
   }
-  if (status.ok()) status = ranks.Broadcast(broadcast.data(), 300, DataType::kF32, round % kSize, timeout);
-  if (status.ok()) status = CheckEach(broadcast, static_cast<float>(round % kSize + round), "broadcast");
+  if (status.ok()) status = ranks.Broadcast(broadcast.data(), 300, DataType::kF32, round % size, timeout);
+  if (status.ok()) status = CheckEach(broadcast, static_cast<float>(round % size + round), "broadcast");
   if (status.ok()) status = ranks.Barrier(timeout);
   return status;
 }
 
 struct Way {
   const char* name;
-  Transports (*make)();
+  int size;
+  Transports (*make)(int size);
   int64_t points;  // the fault is tried after 0, 1, .. transfers
 };
 
@@ -123,7 +124,7 @@ class FaultSweep : public ::testing::TestWithParam<Way> {
   // Operates until the fault has shown on every rank; returns each rank's error.
   static std::vector<absl::Status> RunUntilBroken(int faulty_rank, Fault fault, absl::Duration timeout) {
     std::atomic<bool> fired{false};
-    Group group = GroupWithFault(GetParam().make(), faulty_rank, fault, &fired);
+    Group group = GroupWithFault(GetParam().make(GetParam().size), faulty_rank, fault, &fired);
     std::vector<absl::Status> results = OnAllRanks(group, [&](Communicator& ranks) {
       absl::Status status;
       for (int round = 0; round < kMostRounds && status.ok(); ++round) status = Round(ranks, round, timeout);
@@ -134,11 +135,11 @@ class FaultSweep : public ::testing::TestWithParam<Way> {
   }
 
   static void SweepFatal(Fault::Kind kind) {
-    for (int faulty_rank = 0; faulty_rank < kSize; ++faulty_rank) {
+    for (int faulty_rank = 0; faulty_rank < GetParam().size; ++faulty_rank) {
       for (int64_t after = 0; after < GetParam().points; ++after) {
         SCOPED_TRACE(absl::StrCat("rank ", faulty_rank, ", after ", after, " transfers"));
         const auto results = RunUntilBroken(faulty_rank, {kind, after}, kLong);
-        for (int rank = 0; rank < kSize; ++rank) {
+        for (int rank = 0; rank < GetParam().size; ++rank) {
           if (rank == faulty_rank) {  // all it knows is that a connection has ended
             EXPECT_THAT(results[rank], StatusIs(absl::StatusCode::kUnavailable, HasSubstr("closed its connection"))) << rank;
           } else if (kind == Fault::Kind::kCutLink) {  // both ends of a cut link blame the other one
@@ -156,11 +157,11 @@ class FaultSweep : public ::testing::TestWithParam<Way> {
   }
 
   static void SweepHarmless(Fault::Kind kind) {
-    for (int faulty_rank = 0; faulty_rank < kSize; ++faulty_rank) {
+    for (int faulty_rank = 0; faulty_rank < GetParam().size; ++faulty_rank) {
       for (int64_t after = 0; after < GetParam().points; ++after) {
         SCOPED_TRACE(absl::StrCat("rank ", faulty_rank, ", after ", after, " transfers"));
         std::atomic<bool> fired{false};
-        Group group = GroupWithFault(GetParam().make(), faulty_rank, {kind, after}, &fired);
+        Group group = GroupWithFault(GetParam().make(GetParam().size), faulty_rank, {kind, after}, &fired);
         const auto results = OnAllRanks(group, [&](Communicator& ranks) {
           absl::Status status;
           for (int round = 0; round < kMostRounds && status.ok(); ++round) {
@@ -188,9 +189,9 @@ TEST_P(FaultSweep, ADelayChangesNothing) { SweepHarmless(Fault::Kind::kDelay); }
 TEST_P(FaultSweep, ASilentRankEndsAtTheDeadlineOnAllRanks) {
   for (int64_t after = 0; after < GetParam().points; after += 5) {
     SCOPED_TRACE(absl::StrCat("after ", after, " transfers"));
-    const int silent = static_cast<int>(after % kSize);
+    const int silent = static_cast<int>(after % GetParam().size);
     const auto results = RunUntilBroken(silent, {Fault::Kind::kSilence, after}, absl::Milliseconds(300));
-    for (int rank = 0; rank < kSize; ++rank) {
+    for (int rank = 0; rank < GetParam().size; ++rank) {
       // Whose deadline passes first tells the others, and closes: a rank that cannot be told any more sees that alone.
       EXPECT_THAT(results[rank], AnyOf(StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("waited for")),
                                        StatusIs(absl::StatusCode::kUnavailable, HasSubstr("closed its connection"))))
@@ -202,8 +203,9 @@ TEST_P(FaultSweep, ASilentRankEndsAtTheDeadlineOnAllRanks) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, FaultSweep,
-                         ::testing::Values(Way{"Inproc", &InprocTransports, 60}, Way{"Tcp", &TcpTransports, 40},
-                                           Way{"Mixed", &MixedTransports, 12}),
+                         ::testing::Values(Way{"Inproc", 3, &InprocTransports, 60}, Way{"InprocPair", 2, &InprocTransports, 30},
+                                           Way{"Tcp", 3, &TcpTransports, 40}, Way{"TcpPair", 2, &TcpTransports, 20},
+                                           Way{"Mixed", 3, &MixedTransports, 12}),
                          [](const ::testing::TestParamInfo<Way>& info) { return std::string(info.param.name); });
 
 }  // namespace

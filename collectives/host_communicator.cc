@@ -18,14 +18,17 @@ constexpr uint32_t kStageOfPair = 1024 * 1024;
 
 HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const Clock& clock, const HostCommunicatorOptions& options)
     : transport_(std::move(transport)),
+      rank_(transport_->rank()),
+      size_(transport_->size()),
+      patience_(transport_->patience()),
       clock_(clock),
       options_(options),
       two_step_chunk_(options.chunk_bytes),
-      stage_bytes_(std::min<size_t>(transport_->size() == 2 ? kStageOfPair : options.stage_bytes, 2 * size_t{options.chunk_bytes})),
+      stage_bytes_(std::min<size_t>(size_ == 2 ? kStageOfPair : options.stage_bytes, 2 * size_t{options.chunk_bytes})),
       result_bytes_(2 * size_t{options.chunk_bytes}) {
   RM_CHECK(std::has_single_bit(options.chunk_bytes) && options.chunk_bytes >= 8) << "chunk_bytes " << options.chunk_bytes;
   RM_CHECK(std::has_single_bit(options.stage_bytes) && options.stage_bytes >= 8) << "stage_bytes " << options.stage_bytes;
-  const int ranks = transport_->size();
+  const int ranks = size_;
   sends_.resize(ranks);
   receives_.resize(ranks);
   interests_.resize(ranks);
@@ -96,55 +99,62 @@ void HostCommunicator::Break(absl::Status status, LastWords words, bool until_he
     if (!broken_.ok()) return;
     broken_ = std::move(status);
     aborted_.store(true);
-    if (busy_) {
+    if (use_.exchange(Use::kBroken) == Use::kBusy) {
       transport_->Wake();
       return;
     }
-    busy_ = true;
   }
   // Nobody is in an operation, and none can begin any more: the streams are between two frames and ours.
   TellPeers(std::move(words), until_heard);
-  MutexLock lock(&mu_);
-  busy_ = false;
 }
 
 absl::Status HostCommunicator::Begin() {
+  Use was = Use::kFree;
+  if (use_.compare_exchange_strong(was, Use::kBusy)) return absl::OkStatus();
+  RM_CHECK(was == Use::kBroken) << "two threads issue operations of one communicator";
   MutexLock lock(&mu_);
-  if (!broken_.ok()) return broken_;
-  RM_CHECK(!busy_) << "two threads issue operations of one communicator";
-  busy_ = true;
-  return absl::OkStatus();
+  return broken_;
 }
 
 absl::Status HostCommunicator::End(absl::Status status) {
-  {
+  Use was = Use::kBusy;
+  if (status.ok() && use_.compare_exchange_strong(was, Use::kFree)) return status;
+  if (!status.ok()) {
     MutexLock lock(&mu_);
-    if (!status.ok() && broken_.ok()) broken_ = status;
-    if (!status.ok() || broken_.ok()) {
-      busy_ = false;
-      return status;
-    }
+    if (broken_.ok()) broken_ = status;
+    use_.store(Use::kBroken);
+    return status;
   }
   // Abort() came while the operation was ending: peers must still be told.
   TellPeers({FrameTag::kAborted, rank()});
   MutexLock lock(&mu_);
-  busy_ = false;
   return broken_;
 }
 
 absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
-  StartGathering();
-  StartStreams();
-  // The first bytes leave before anything else is done; to look for a peer's costs a system call, too.
-  for (int step = 1; step < size(); ++step) PumpSend((rank() + step) % size());
-  bool moved = true;
-  CopyOwnPart();
-  ReduceArrived();  // a group of one has all its operands already
-  began_ = clock_.Now();
+  began_ = absl::InfiniteFuture();
   timeout_ = timeout;
-  absl::Time deadline = began_ + timeout;
+  if (at_once_bytes_ > 0) {
+    if (ExchangeAtOnce()) return absl::OkStatus();
+  } else {
+    StartGathering();
+    StartStreams();
+  }
+  // The first bytes leave before anything else is done; to look for a peer's costs a system call, too.
+  for (int step = 1; step < size(); ++step) PumpSend(PeerAt(step));
+  CopyOwnPart();
+  if (size() == 1) ReduceArrived();  // all operands are here
+  // Of a small operation this is often all. What is left has time to read the clock.
+  const Turn turn = PumpAll();
+  if (turn != Turn::kFinished || failure_ != nullptr) RM_RETURN_IF_ERROR(GoOn(turn));
+  if (plan_.partners_only) ForgetUnsentCalls();
+  return absl::OkStatus();
+}
+
+absl::Status HostCommunicator::GoOn(Turn turn) {
+  began_ = clock_.Now();
+  absl::Time deadline = began_ + timeout_;
   bool accused = false;
-  const Patience patience = transport_->patience();
   absl::Time idle_since = absl::InfinitePast();
   bool idle = false;
   while (true) {
@@ -157,13 +167,10 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
       TellPeers(failure_->words);
       return std::move(failure_)->status;
     }
-    if (Finished()) {
-      if (plan_.partners_only) ForgetUnsentCalls();
-      return absl::OkStatus();
-    }
-    if (moved) {
+    if (turn == Turn::kFinished) return absl::OkStatus();
+    if (turn == Turn::kMoved) {
       idle = false;
-      moved = PumpAll();
+      turn = PumpAll();
       continue;
     }
     const absl::Time now = clock_.Now();
@@ -182,14 +189,14 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
       idle = true;
       idle_since = now;
     }
-    if (now - idle_since < patience.time) {
-      if (patience.yield) sched_yield();
+    if (now - idle_since < patience_.time) {
+      if (patience_.yield) sched_yield();
     } else {
       transport_->Wait(interests_, deadline - now);
       LookForEnds();
       if (failure_ != nullptr) continue;
     }
-    moved = PumpAll();
+    turn = PumpAll();
   }
 }
 

@@ -57,8 +57,8 @@ class HostCommunicator final : public Communicator {
   HostCommunicator(std::unique_ptr<Transport> transport, const Clock& clock, const HostCommunicatorOptions& options);
   ~HostCommunicator() override = default;
 
-  int rank() const override { return transport_->rank(); }
-  int size() const override { return transport_->size(); }
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
   void Abort(std::string_view reason) override;
   std::string Explain(const Call& call) const override;
 
@@ -138,6 +138,16 @@ class HostCommunicator final : public Communicator {
     absl::Status status;
   };
 
+  // A call with its data, as it lies in a stream.
+  struct alignas(64) Message {
+    static constexpr size_t kMostData = 4096;
+    FrameHead call_head;
+    WireCall call;
+    FrameHead data_head;
+    char padding[kDataPadding] = {};
+    char data[kMostData];
+  };
+
   // Where the plan's positions lie.
   struct Buffers {
     const void* send = nullptr;  // position `send_begin` of the input
@@ -146,12 +156,11 @@ class HostCommunicator final : public Communicator {
     int64_t receive_begin = 0;
   };
 
-  // All that decides what a plan looks like.
+  // All of a call, but for V operations, that decides what a plan looks like.
   struct PlanKey {
-    Operation operation = Operation::kSend;
-    Algorithm algorithm = Algorithm::kAutomatic;
-    size_t element = 0;
-    size_t accumulator = 0;
+    Operation operation = Operation::kSend;  // which has no plan of its own
+    DataType type = DataType::kU8;
+    Reduction reduction = Reduction::kSum;
     int64_t count = -1;
     int32_t root = 0;
     bool operator==(const PlanKey&) const = default;
@@ -167,13 +176,20 @@ class HostCommunicator final : public Communicator {
     }
   };
 
+  enum class Turn : uint8_t { kIdle, kMoved, kFinished };
+  enum class Use : uint8_t { kFree, kBusy, kBroken };
+
   static size_t Bytes(int64_t count) { return static_cast<size_t>(count); }
+
+  // Peers in the order in which they have their turns.
+  int PeerAt(int step) const { return rank_ + step < size_ ? rank_ + step : rank_ + step - size_; }
 
   // host_communicator_choice.cc
   Algorithm Choose(const Call& call) const;
 
   // host_communicator.cc
   absl::Status RunToTheEnd(absl::Duration timeout);
+  absl::Status GoOn(Turn turn);
   absl::Status Begin();
   absl::Status End(absl::Status status);
   void Break(absl::Status status, LastWords words, bool until_heard);
@@ -181,18 +197,23 @@ class HostCommunicator final : public Communicator {
   // host_communicator_prepare.cc
   void Prepare(const Call& call);
   Buffers BuffersOf(const Call& call) const;
-  void MakePlan(const Call& call);
+  void PrepareAnew(const Call& call);
+  void MakePlan(const Call& call, size_t accumulator);
 
   // host_communicator_exchange.cc
   void PrepareExchange(std::span<const Call> calls);
 
+  // host_communicator_at_once.cc
+  void PrepareAtOnce(const Call& call);
+  bool ExchangeAtOnce();
+
   // host_communicator_streams.cc
   void StartStreams();
   void CopyOwnPart();
-  bool PumpAll();  // true when a byte moved
+  Turn PumpAll();
   bool PumpSend(int peer);
   bool LoadNextSend(int peer);
-  bool Finished() const;
+  void Sent(int peer, Transfer sent);
   bool Available(const plan::Segment& segment) const;
   size_t FrameBytes(const plan::Segment& segment) const;
   const char* InputAt(int64_t position) const;
@@ -203,6 +224,8 @@ class HostCommunicator final : public Communicator {
   // host_communicator_receive.cc
   bool PumpReceive(int peer);
   void LoadNextReceive(int peer);
+  char* PayloadInto(int peer) const;
+  void Received(int peer, Transfer received);
   void AcceptPrefix(int peer, size_t before, std::string_view payload);
   void ExpectLastWords(int peer, std::string_view payload);
   void AcceptPayload(int peer, size_t bytes);
@@ -244,6 +267,9 @@ class HostCommunicator final : public Communicator {
   void ForgetUnsentCalls();
 
   const std::unique_ptr<Transport> transport_;
+  const int rank_;
+  const int size_;
+  const Patience patience_;
   const Clock& clock_;
   HostCommunicatorOptions options_;        // Tune() sets direct_bytes
   size_t star_bytes_ = 0;                  // all-reduces above direct_bytes up to here go through rank 0
@@ -255,7 +281,7 @@ class HostCommunicator final : public Communicator {
   const size_t result_bytes_;  // what is reduced here for others and is not yet sent: two chunks
 
   // The operation in progress: its thread's.
-  absl::Time began_;
+  absl::Time began_;  // to wait; before: in the infinite future
   absl::Duration timeout_;
   WireCall call_;  // of an exchange the first
   bool exchange_ = false;
@@ -269,6 +295,8 @@ class HostCommunicator final : public Communicator {
   plan::Plan plan_;
   PlanKey plan_key_;
   std::vector<int64_t> bounds_, receive_bounds_;  // of the V operations
+  size_t at_once_bytes_ = 0;                      // of data, where ExchangeAtOnce() applies
+  std::unique_ptr<Message> outgoing_, incoming_;  // its messages
   std::vector<Stream> sends_;                     // by peer
   std::vector<Stream> receives_;                  // by peer
   std::vector<Interest> interests_;
@@ -293,9 +321,9 @@ class HostCommunicator final : public Communicator {
   std::vector<uint64_t> sent_, received_;  // by peer: messages
 
   std::atomic<bool> aborted_{false};
+  std::atomic<Use> use_{Use::kFree};
   mutable Mutex mu_;
-  bool busy_ ABSL_GUARDED_BY(mu_) = false;  // someone uses the transport
-  absl::Status broken_ ABSL_GUARDED_BY(mu_);
+  absl::Status broken_ ABSL_GUARDED_BY(mu_);  // set before use_ is kBroken
 };
 
 }  // namespace ringmaster

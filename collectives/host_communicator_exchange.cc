@@ -25,6 +25,7 @@ void AppendMessage(Segment::Kind kind, const void* buffer, size_t bytes, int64_t
 void HostCommunicator::PrepareExchange(std::span<const Call> calls) {
   exchange_ = true;
   overwrites_input_ = false;
+  at_once_bytes_ = 0;
   element_ = contribution_ = staged_ = 1;
   buffers_ = {};  // positions are addresses
   stride_ = {};

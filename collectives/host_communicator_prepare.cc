@@ -28,8 +28,26 @@ void BoundsOf(std::span<const int64_t> counts, std::vector<int64_t>* bounds) {
 }  // namespace
 
 void HostCommunicator::Prepare(const Call& call) {
+  ++sequence_;
+  const PlanKey key{
+      .operation = call.operation, .type = call.type, .reduction = call.reduction, .count = call.count, .root = call.root};
+  if (key == plan_key_ && call.send_counts.empty()) {  // training makes the same calls again and again
+    call_.sequence = sequence_;
+    call_.count = call.count;
+    call_.parts = 0;
+    buffers_.send = call.send;
+    buffers_.receive = call.receive;
+  } else {
+    PrepareAnew(call);
+    plan_key_ = key;
+  }
+  stride_ = {};
+  overwrites_input_ = plan_.overwrites_input && call.send == call.receive;
+}
+
+void HostCommunicator::PrepareAnew(const Call& call) {
   exchange_ = false;
-  call_ = {.sequence = ++sequence_,
+  call_ = {.sequence = sequence_,
            .count = call.count,
            .root = call.root,
            .operation = call.operation,
@@ -55,13 +73,12 @@ void HostCommunicator::Prepare(const Call& call) {
     call_.parts = HashOf(call.send_counts);
   }
   buffers_ = BuffersOf(call);
-  stride_ = {};
-  MakePlan(call);
-  const size_t accumulator = BytesPerElement(AccumulatorType(call.type, call.reduction));
+  const size_t accumulator = IsReduction(call.operation) ? BytesPerElement(AccumulatorType(call.type, call.reduction)) : element_;
+  MakePlan(call, accumulator);
   contribution_ = plan_.first_link ? element_ : accumulator;
   staged_ = plan_.last_link ? element_ : accumulator;
-  overwrites_input_ = plan_.overwrites_input && buffers_.send == buffers_.receive;
   as_they_come_ = MayReduceAsTheyCome(call.reduction);
+  PrepareAtOnce(call);
 }
 
 // Where one buffer holds the part of one rank alone, the plan's positions begin in front of it.
@@ -79,21 +96,13 @@ HostCommunicator::Buffers HostCommunicator::BuffersOf(const Call& call) const {
   }
 }
 
-void HostCommunicator::MakePlan(const Call& call) {
-  const size_t accumulator = IsReduction(call.operation) ? BytesPerElement(AccumulatorType(call.type, call.reduction)) : element_;
-  const PlanKey key{.operation = call.operation,
-                    .algorithm = Choose(call),
-                    .element = element_,
-                    .accumulator = accumulator,
-                    .count = call.count,
-                    .root = call.root};
+void HostCommunicator::MakePlan(const Call& call, size_t accumulator) {
+  const Algorithm algorithm = Choose(call);
   const bool varied = !call.send_counts.empty();
-  if (key == plan_key_ && !varied) return;
-  plan_key_ = key;
   plan::Layout layout{.rank = rank(), .size = size(), .count = call.count};
   layout.chunk = options_.chunk_bytes / element_;
-  if (key.algorithm == Algorithm::kTwoStep) layout.chunk = two_step_chunk_ / static_cast<int64_t>(element_);
-  if (key.algorithm == Algorithm::kRing) layout.chunk = std::min(options_.chunk_bytes, kLargestRingChunk) / accumulator;
+  if (algorithm == Algorithm::kTwoStep) layout.chunk = two_step_chunk_ / static_cast<int64_t>(element_);
+  if (algorithm == Algorithm::kRing) layout.chunk = std::min(options_.chunk_bytes, kLargestRingChunk) / accumulator;
   const plan::Layout parts{.rank = rank(),
                            .size = size(),
                            .count = call.count * size(),
@@ -101,16 +110,16 @@ void HostCommunicator::MakePlan(const Call& call) {
                            .bounds = varied ? std::span<const int64_t>(bounds_) : std::span<const int64_t>()};
   switch (call.operation) {
     case Operation::kAllReduce:
-      if (key.algorithm == Algorithm::kRing) return plan::RingAllReduce(layout, &plan_);
-      if (key.algorithm == Algorithm::kDirect) return plan::DirectAllReduce(layout, &plan_);
-      if (key.algorithm == Algorithm::kStar) return plan::StarAllReduce(layout, &plan_);
-      if (key.algorithm == Algorithm::kBruck) return plan::BruckAllReduce(layout, &plan_);
+      if (algorithm == Algorithm::kRing) return plan::RingAllReduce(layout, &plan_);
+      if (algorithm == Algorithm::kDirect) return plan::DirectAllReduce(layout, &plan_);
+      if (algorithm == Algorithm::kStar) return plan::StarAllReduce(layout, &plan_);
+      if (algorithm == Algorithm::kBruck) return plan::BruckAllReduce(layout, &plan_);
       return plan::TwoStepAllReduce(layout, &plan_);
     case Operation::kReduce:
-      if (key.algorithm == Algorithm::kDirect) return plan::DirectReduce(layout, call.root, &plan_);
+      if (algorithm == Algorithm::kDirect) return plan::DirectReduce(layout, call.root, &plan_);
       return plan::TwoStepReduce(layout, call.root, &plan_);
     case Operation::kBroadcast:
-      if (key.algorithm == Algorithm::kRing) return plan::RingBroadcast(layout, call.root, &plan_);
+      if (algorithm == Algorithm::kRing) return plan::RingBroadcast(layout, call.root, &plan_);
       return plan::DirectBroadcast(layout, call.root, &plan_);
     case Operation::kReduceScatter:
     case Operation::kReduceScatterV: return plan::DirectReduceScatter(parts, &plan_);

@@ -63,40 +63,49 @@ bool HostCommunicator::PumpReceive(int peer) {
         stream.prefix_bytes = sizeof(FrameHead);
       }
     }
-    const bool contributes = stream.in_segment && plan_.from[peer][stream.next_segment].kind == Segment::Kind::kContribution;
-    char* const into =
-        contributes ? stages_[peer].get() + Bytes(contributed_[peer]) % stage_bytes_ : stream.payload + stream.payload_done;
     const iovec parts[] = {{stream.prefix + stream.prefix_done, stream.prefix_bytes - stream.prefix_done},
-                           {into, ReceiveWindow(peer)}};
+                           {PayloadInto(peer), ReceiveWindow(peer)}};
     if (parts[0].iov_len + parts[1].iov_len == 0) {  // the stage is full: other peers must come first
       interests_[peer].end = !stream.end_known;
       break;
     }
     const Transfer received = transport_->Receive(peer, parts);
-    if (received.closed) {
-      stream.closed = true;
-      break;
-    }
-    if (received.bytes == 0) {
-      interests_[peer].receive = true;
-      break;
-    }
+    Received(peer, received);
+    if (received.bytes == 0) break;
     moved += received.bytes;
-    const size_t of_prefix = std::min(received.bytes, parts[0].iov_len);
-    const size_t of_payload = received.bytes - of_prefix;
-    const size_t before = stream.prefix_done;
-    stream.prefix_done += of_prefix;
-    if (of_prefix > 0) AcceptPrefix(peer, before, {into, of_payload});
-    if (failure_ != nullptr || stream.mismatched) continue;
-    if (of_payload > 0) AcceptPayload(peer, of_payload);
-    if (!stream.complete && stream.between_frames()) {
-      if (stream.in_segment) ++stream.next_segment;
-      stream.in_segment = false;
-      stream.complete = stream.next_segment == plan_.from[peer].size();
-      if (!stream.complete) LoadNextReceive(peer);
-    }
   }
   return moved > 0;
+}
+
+// Where the next bytes of the current payload belong.
+char* HostCommunicator::PayloadInto(int peer) const {
+  const Stream& stream = receives_[peer];
+  const bool contributes = stream.in_segment && plan_.from[peer][stream.next_segment].kind == Segment::Kind::kContribution;
+  return contributes ? stages_[peer].get() + Bytes(contributed_[peer]) % stage_bytes_ : stream.payload + stream.payload_done;
+}
+
+// What has come of the frames that are expected.
+void HostCommunicator::Received(int peer, Transfer received) {
+  Stream& stream = receives_[peer];
+  if (received.bytes == 0) {
+    stream.closed = received.closed;
+    interests_[peer].receive = !received.closed;
+    return;
+  }
+  const size_t of_prefix = std::min(received.bytes, stream.prefix_bytes - stream.prefix_done);
+  const size_t of_payload = received.bytes - of_prefix;
+  const size_t before = stream.prefix_done;
+  const char* const into = PayloadInto(peer);
+  stream.prefix_done += of_prefix;
+  if (of_prefix > 0) AcceptPrefix(peer, before, {into, of_payload});
+  if (failure_ != nullptr || stream.mismatched) return;
+  if (of_payload > 0) AcceptPayload(peer, of_payload);
+  if (!stream.complete && stream.between_frames()) {
+    if (stream.in_segment) ++stream.next_segment;
+    stream.in_segment = false;
+    stream.complete = stream.next_segment == plan_.from[peer].size();
+    if (!stream.complete) LoadNextReceive(peer);
+  }
 }
 
 // Looks at the heads of which the last byte has just arrived, together with `payload` behind the prefix.

@@ -61,12 +61,15 @@ void HostCommunicator::ReduceInRankOrder() {
   const int64_t total = plan_.reduce.size();
   const auto contribution = static_cast<int64_t>(contribution_), staged = static_cast<int64_t>(staged_);
   const auto stage_bytes = static_cast<int64_t>(stage_bytes_), result_bytes = static_cast<int64_t>(result_bytes_);
-  int64_t ready = total;
+  int64_t arrived = total * contribution;
   for (const int operand : plan_.operands) {
-    if (operand != rank()) ready = std::min(ready, contributed_[operand] / contribution);
+    if (operand == rank()) continue;
+    arrived = std::min(arrived, contributed_[operand]);
+    if (overwrites_input_) arrived = std::min(arrived, sent_input_[operand]);
   }
+  if (arrived == reduced_ * contribution) return;
+  int64_t ready = arrived / contribution;
   if (plan_.stage_result) ready = std::min(ready, staged_sent_ + result_bytes / staged);
-  if (overwrites_input_) ready = std::min(ready, *std::min_element(sent_input_.begin(), sent_input_.end()) / contribution);
   if (ready < total && (ready - reduced_) * contribution < std::min<int64_t>(kSmallestReduction, options_.chunk_bytes)) return;
   while (reduced_ < ready) {
     // Up to where a ring begins again.

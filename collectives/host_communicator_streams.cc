@@ -71,26 +71,23 @@ void HostCommunicator::CopyOwnPart() {
   if (from != to) std::memcpy(to, from, Bytes(plan_.copy_to.size()) * element_);
 }
 
-bool HostCommunicator::PumpAll() {
-  bool moved = false;
+HostCommunicator::Turn HostCommunicator::PumpAll() {
+  bool moved = false, finished = true, closed = false;
   for (int step = 1; step < size() && failure_ == nullptr; ++step) {
-    const int peer = (rank() + step) % size();
+    const int peer = PeerAt(step);
     interests_[peer] = {};
     moved |= PumpSend(peer);
     if (failure_ == nullptr) moved |= PumpReceive(peer);
+    finished = finished && sends_[peer].complete && receives_[peer].complete;
+    closed |= receives_[peer].closed;
   }
-  // Another peer may have said why one has closed.
-  for (int peer = 0; peer < size() && failure_ == nullptr; ++peer) {
-    if (receives_[peer].closed) BlameClosed(peer);
+  if (closed) {
+    // Another peer may have said why one has closed.
+    for (int peer = 0; peer < size() && failure_ == nullptr; ++peer) {
+      if (receives_[peer].closed) BlameClosed(peer);
+    }
   }
-  return moved;
-}
-
-bool HostCommunicator::Finished() const {
-  for (int peer = 0; peer < size(); ++peer) {
-    if (peer != rank() && !(sends_[peer].complete && receives_[peer].complete)) return false;
-  }
-  return true;
+  return finished ? Turn::kFinished : moved ? Turn::kMoved : Turn::kIdle;
 }
 
 bool HostCommunicator::Available(const Segment& segment) const {
@@ -148,30 +145,34 @@ bool HostCommunicator::PumpSend(int peer) {
     const iovec parts[] = {{stream.prefix + stream.prefix_done, stream.prefix_bytes - stream.prefix_done},
                            {stream.payload + stream.payload_done, stream.payload_bytes - stream.payload_done}};
     const Transfer sent = transport_->Send(peer, parts);
-    if (sent.closed) {
-      stream.closed = true;  // why it closed is read from its own stream
-      break;
-    }
-    if (sent.bytes == 0) {
-      interests_[peer].send = true;
-      break;
-    }
-    const size_t of_prefix = std::min(sent.bytes, parts[0].iov_len);
-    stream.prefix_done += of_prefix;
-    stream.payload_done += sent.bytes - of_prefix;
+    Sent(peer, sent);
+    if (sent.bytes == 0) break;
     moved += sent.bytes;
-    if (overwrites_input_) {
-      sent_input_[peer] += static_cast<int64_t>(sent.bytes - of_prefix);
-      ReduceArrived();
-    }
-    if (stream.staged_end > 0 && stream.between_frames()) {  // there is room again for what we reduce
-      staged_sent_ = stream.staged_end;
-      stream.staged_end = 0;
-      ReduceArrived();
-    }
-    stream.complete = stream.between_frames() && !stream.opens && stream.next_segment == plan_.to[peer].size();
   }
   return moved > 0;
+}
+
+// What has become of the frame that is moving.
+void HostCommunicator::Sent(int peer, Transfer sent) {
+  Stream& stream = sends_[peer];
+  if (sent.bytes == 0) {
+    stream.closed = sent.closed;  // why it closed is read from its own stream
+    interests_[peer].send = !sent.closed;
+    return;
+  }
+  const size_t of_prefix = std::min(sent.bytes, stream.prefix_bytes - stream.prefix_done);
+  stream.prefix_done += of_prefix;
+  stream.payload_done += sent.bytes - of_prefix;
+  if (overwrites_input_) {
+    sent_input_[peer] += static_cast<int64_t>(sent.bytes - of_prefix);
+    ReduceArrived();
+  }
+  if (stream.staged_end > 0 && stream.between_frames()) {  // there is room again for what we reduce
+    staged_sent_ = stream.staged_end;
+    stream.staged_end = 0;
+    ReduceArrived();
+  }
+  stream.complete = stream.between_frames() && !stream.opens && stream.next_segment == plan_.to[peer].size();
 }
 
 }  // namespace ringmaster

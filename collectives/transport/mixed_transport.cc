@@ -76,6 +76,8 @@ absl::StatusOr<std::unique_ptr<Transport>> MixedTransport::Create(int rank, std:
     return absl::InvalidArgumentError(absl::StrCat("rings of ", options.ring_bytes, " bytes: not a power of two"));
   }
   const absl::Time deadline = clock.Now() + timeout;
+  const bool shares = std::any_of(peers.begin(), peers.end(), [](const TcpPeer& peer) { return peer.same_host; });
+  if (!shares) return TcpTransport::Create(rank, std::move(peers), patience);
   Links links(peers.size());
   // Higher ranks first: giving does not wait, so nobody waits for a rank that itself waits.
   for (int peer = static_cast<int>(peers.size()) - 1; peer >= 0; --peer) {

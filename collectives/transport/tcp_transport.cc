@@ -67,6 +67,9 @@ TcpTransport::~TcpTransport() {
 
 Transfer TcpTransport::Send(int peer, std::span<const iovec> parts) {
   const int socket = peers_[peer].socket.get();
+  if (parts.size() == 1) {
+    return ToTransfer(send(socket, parts[0].iov_base, parts[0].iov_len, MSG_DONTWAIT | MSG_NOSIGNAL), /*zero_is_end=*/false);
+  }
   if (BytesOf(parts) > kSmall) {
     const msghdr message = Message(parts);
     return ToTransfer(sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL), /*zero_is_end=*/false);
@@ -80,6 +83,7 @@ Transfer TcpTransport::Send(int peer, std::span<const iovec> parts) {
 
 Transfer TcpTransport::Receive(int peer, std::span<const iovec> parts) {
   const int socket = peers_[peer].socket.get();
+  if (parts.size() == 1) return ToTransfer(recv(socket, parts[0].iov_base, parts[0].iov_len, MSG_DONTWAIT), /*zero_is_end=*/true);
   const size_t room = BytesOf(parts);
   if (room > kSmall) {
     msghdr message = Message(parts);
