@@ -1,4 +1,5 @@
 // How ranks that fail together part.
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <string>
@@ -156,6 +157,48 @@ TEST(FarewellTest, WhoClosesWithoutAWordIsBlamedForWhatAnotherSaysOfIt) {
   HostCommunicator survivor(std::move(transports[2]), clock, HostCommunicatorOptions{});
   EXPECT_THAT(survivor.Barrier(kLong),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("sent garbage during barrier seq 1 (told by rank 1)")));
+}
+
+// A peer that takes nothing.
+class StuckTransport final : public testing::ForwardingTransport {
+ public:
+  using ForwardingTransport::ForwardingTransport;
+  Transfer Send(int /*peer*/, std::span<const iovec> /*parts*/) override { return {}; }
+};
+
+// In place: what has come is not added before what is overwritten has been sent, so the end of the peer's stream is not reached.
+TEST(FarewellTest, WhoClosesWhenItHasSentAllButTakenNothingIsBlamed) {
+  constexpr int64_t kCount = 400;
+  constexpr HostCommunicatorOptions kOptions{.chunk_bytes = 256, .direct_bytes = 64};
+  const RealClock clock;
+  auto transports = CreateInprocTransports(2);
+  const auto send = [&transports](const void* bytes, size_t size) {
+    const iovec part{const_cast<void*>(bytes), size};
+    ASSERT_EQ(transports[1]->Send(0, {&part, 1}).bytes, size);
+  };
+  const FrameHead call_head{FrameTag::kCall, sizeof(WireCall)};
+  const WireCall call{.sequence = 1,
+                      .count = kCount,
+                      .operation = Operation::kAllReduce,
+                      .type = DataType::kF32,
+                      .chunk_bytes = kOptions.chunk_bytes,
+                      .direct_bytes = kOptions.direct_bytes};
+  send(&call_head, sizeof(call_head));
+  send(&call, sizeof(call));
+  for (size_t left = kCount * sizeof(float); left > 0;) {
+    const size_t bytes = std::min<size_t>(left, kOptions.chunk_bytes);
+    const FrameHead data_head{FrameTag::kData, static_cast<uint32_t>(bytes)};
+    const std::string padded(kDataPadding + bytes, 0);
+    send(&data_head, sizeof(data_head));
+    send(padded.data(), padded.size());
+    left -= bytes;
+  }
+  transports[1]->CloseSending(0);
+  HostCommunicator survivor(std::make_unique<StuckTransport>(std::move(transports[0])), clock, kOptions);
+  std::vector<float> data(kCount);
+  EXPECT_THAT(
+      survivor.AllReduce(data.data(), data.data(), kCount, DataType::kF32, Reduction::kSum, kLong),
+      StatusIs(absl::StatusCode::kUnavailable, HasSubstr("rank 1 (this process) closed its connection during all_reduce seq 1")));
 }
 
 }  // namespace

@@ -91,7 +91,8 @@ size_t HostCommunicator::BytesToCome(int peer) const {
   return bytes;
 }
 
-// `bytes` follow what has been received from `peer`, up to its end. All that we need may be among them: then it is no failure.
+// `bytes` follow what has been received from `peer`, up to its end. All that we need may be among them: then it is no failure, unless
+// it has not taken what it needs from us.
 void HostCommunicator::ExamineRemainder(int peer, std::string_view bytes) {
   const Stream& stream = receives_[peer];
   size_t boundary = stream.complete ? 0 : stream.prefix_bytes - stream.prefix_done + stream.payload_bytes - stream.payload_done;
@@ -123,8 +124,7 @@ void HostCommunicator::ExamineRemainder(int peer, std::string_view bytes) {
     boundary += head.value + (head.tag == FrameTag::kData ? kDataPadding : 0);
   }
   if (is_next) return;
-  const bool needed_us = !sends_[peer].complete && (exchange_ || plan_.from[peer].empty());
-  if (bytes.size() < BytesToCome(peer) || needed_us) BlameClosed(peer);
+  if (bytes.size() < BytesToCome(peer) || !sends_[peer].complete) BlameClosed(peer);
 }
 
 // Takes the rest of the text of a mismatch. Its sender closes behind it.
