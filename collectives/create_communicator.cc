@@ -110,8 +110,11 @@ absl::StatusOr<std::unique_ptr<Communicator>> OverStreams(const CommunicatorOpti
   host_options.stage_bytes = StageBytes(cores.AreShared(options.ranks_on_host));
   ChannelsCommunicator::Channels made;
   for (size_t channel = 0; channel < channels; ++channel) {
-    RM_ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport,
-                        MixedTransport::Create(rank, TakeChannel(peers, channel), {}, patience, deadline - clock.Now(), clock));
+    // Only small vectors of two ranks are exchanged at once, and small vectors use the first channel.
+    const MixedTransportOptions transport_options{.may_join_calls = peers.size() == 2 && channel == 0};
+    RM_ASSIGN_OR_RETURN(
+        std::unique_ptr<Transport> transport,
+        MixedTransport::Create(rank, TakeChannel(peers, channel), transport_options, patience, deadline - clock.Now(), clock));
     made.push_back(std::make_unique<HostCommunicator>(std::move(transport), clock, host_options));
   }
   std::optional<selection::Calibration> calibration;

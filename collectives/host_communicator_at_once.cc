@@ -37,11 +37,11 @@ bool HostCommunicator::ExchangeAtOnce() {
   outgoing_->call = call_;
   std::memcpy(outgoing_->data, InputAt(0), at_once_bytes_);
   const iovec out{outgoing_.get(), all}, in{incoming_.get(), all};
-  const Transfer sent = transport_->Send(peer, {&out, 1});
-  Transfer received;
+  auto [sent, received] = transport_->Exchange(peer, out, in);
   const int tries = sent.bytes < all || patience_.yield ? 1 : kTries;
-  for (int tried = 0; tried < tries && received.bytes == 0 && !received.closed; ++tried)
+  for (int tried = 1; tried < tries && received.bytes == 0 && !received.closed; ++tried) {
     received = transport_->Receive(peer, {&in, 1});
+  }
   if (sent.bytes == all && received.bytes == all &&
       std::memcmp(incoming_.get(), outgoing_.get(), offsetof(Message, padding)) == 0) {
     const void* const mine = outgoing_->data;

@@ -10,6 +10,7 @@ packages=(
   # libraries, one for each need (docs/architecture.md)
   libgrpc++-dev libprotobuf-dev libabsl-dev libspdlog-dev libfmt-dev libcli11-dev libsqlite3-dev
   libyaml-cpp-dev libdnnl-dev prometheus-cpp-dev nlohmann-json3-dev libssl-dev libc-ares-dev libre2-dev zlib1g-dev
+  liburing-dev
   # tests and checks
   libgtest-dev libgmock-dev python3 iproute2 procps
 )

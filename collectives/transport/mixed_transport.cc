@@ -77,7 +77,11 @@ absl::StatusOr<std::unique_ptr<Transport>> MixedTransport::Create(int rank, std:
   }
   const absl::Time deadline = clock.Now() + timeout;
   const bool shares = std::any_of(peers.begin(), peers.end(), [](const TcpPeer& peer) { return peer.same_host; });
-  if (!shares) return TcpTransport::Create(rank, std::move(peers), patience);
+  if (!shares) {
+    std::unique_ptr<JoinedCalls> joined;
+    if (options.may_join_calls) joined = JoinedCalls::CreateWhereFaster(clock);
+    return TcpTransport::Create(rank, std::move(peers), patience, std::move(joined));
+  }
   Links links(peers.size());
   // Higher ranks first: giving does not wait, so nobody waits for a rank that itself waits.
   for (int peer = static_cast<int>(peers.size()) - 1; peer >= 0; --peer) {

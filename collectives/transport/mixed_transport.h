@@ -21,9 +21,9 @@
 
 namespace ringmaster {
 
-// Equal on all ranks of a group.
 struct MixedTransportOptions {
-  size_t ring_bytes = 256 << 10;  // of each direction; a power of two
+  size_t ring_bytes = 256 << 10;  // of each direction; a power of two. Equal on all ranks of a group
+  bool may_join_calls = false;    // of a group that shares no ring: Exchange (joined_calls.h)
 };
 
 class MixedTransport final : public Transport {

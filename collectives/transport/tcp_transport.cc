@@ -15,12 +15,14 @@ namespace ringmaster {
 namespace {
 
 // Everything that is not "try again" means that this stream has ended.
-Transfer ToTransfer(ssize_t result, bool zero_is_end) {
+Transfer ToTransfer(ssize_t result, int error, bool zero_is_end) {
   if (result > 0) return {.bytes = static_cast<size_t>(result)};
   if (result == 0) return {.closed = zero_is_end};
-  const bool again = errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS || errno == ENOMEM;
+  const bool again = error == EAGAIN || error == EWOULDBLOCK || error == EINTR || error == ENOBUFS || error == ENOMEM;
   return {.closed = !again};
 }
+
+Transfer ToTransfer(ssize_t result, bool zero_is_end) { return ToTransfer(result, errno, zero_is_end); }
 
 msghdr Message(std::span<const iovec> parts) {
   msghdr message{};
@@ -40,14 +42,21 @@ size_t BytesOf(std::span<const iovec> parts) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Transport>> TcpTransport::Create(int rank, std::vector<TcpPeer> peers, Patience patience) {
+absl::StatusOr<std::unique_ptr<Transport>> TcpTransport::Create(int rank, std::vector<TcpPeer> peers, Patience patience,
+                                                                std::unique_ptr<JoinedCalls> joined) {
   FileDescriptor wake(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!wake.valid()) return absl::ResourceExhaustedError(absl::StrCat("eventfd: ", strerror(errno)));
-  return std::unique_ptr<Transport>(new TcpTransport(rank, std::move(peers), patience, std::move(wake)));
+  return std::unique_ptr<Transport>(new TcpTransport(rank, std::move(peers), patience, std::move(joined), std::move(wake)));
 }
 
-TcpTransport::TcpTransport(int rank, std::vector<TcpPeer> peers, Patience patience, FileDescriptor wake)
-    : rank_(rank), peers_(std::move(peers)), patience_(patience), wake_(std::move(wake)), polled_(peers_.size() + 1) {
+TcpTransport::TcpTransport(int rank, std::vector<TcpPeer> peers, Patience patience, std::unique_ptr<JoinedCalls> joined,
+                           FileDescriptor wake)
+    : rank_(rank),
+      peers_(std::move(peers)),
+      patience_(patience),
+      joined_(std::move(joined)),
+      wake_(std::move(wake)),
+      polled_(peers_.size() + 1) {
   polled_.back() = {.fd = wake_.get(), .events = POLLIN, .revents = 0};
 }
 
@@ -98,6 +107,13 @@ Transfer TcpTransport::Receive(int peer, std::span<const iovec> parts) {
     taken += bytes;
   }
   return received;
+}
+
+Exchanged TcpTransport::Exchange(int peer, const iovec& out, const iovec& in) {
+  if (joined_ == nullptr) return Transport::Exchange(peer, out, in);
+  const auto [sent, received] = joined_->SendAndReceive(peers_[peer].socket.get(), out, in);
+  return {.sent = ToTransfer(sent, static_cast<int>(-sent), /*zero_is_end=*/false),
+          .received = ToTransfer(received, static_cast<int>(-received), /*zero_is_end=*/true)};
 }
 
 std::optional<std::string> TcpTransport::Remainder(int peer) {

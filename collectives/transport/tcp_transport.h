@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "collectives/transport/joined_calls.h"
 #include "collectives/transport/transport.h"
 #include "common/file_descriptor.h"
 
@@ -23,8 +24,9 @@ struct TcpPeer {
 
 class TcpTransport final : public Transport {
  public:
-  // `peers` by rank. Fails only when the system has no descriptor left (RESOURCE_EXHAUSTED).
-  static absl::StatusOr<std::unique_ptr<Transport>> Create(int rank, std::vector<TcpPeer> peers, Patience patience);
+  // `peers` by rank; `joined`: for Exchange, or null. Fails only when the system has no descriptor left (RESOURCE_EXHAUSTED).
+  static absl::StatusOr<std::unique_ptr<Transport>> Create(int rank, std::vector<TcpPeer> peers, Patience patience,
+                                                           std::unique_ptr<JoinedCalls> joined = nullptr);
   ~TcpTransport() override;
 
   int rank() const override { return rank_; }
@@ -33,6 +35,7 @@ class TcpTransport final : public Transport {
   Patience patience() const override { return patience_; }
   Transfer Send(int peer, std::span<const iovec> parts) override;
   Transfer Receive(int peer, std::span<const iovec> parts) override;
+  Exchanged Exchange(int peer, const iovec& out, const iovec& in) override;
   std::optional<std::string> Remainder(int peer) override;
   void Wait(std::span<const Interest> interests, absl::Duration timeout) override;
   void Wake() override;
@@ -41,11 +44,12 @@ class TcpTransport final : public Transport {
   void CloseSending(int peer) override;
 
  private:
-  TcpTransport(int rank, std::vector<TcpPeer> peers, Patience patience, FileDescriptor wake);
+  TcpTransport(int rank, std::vector<TcpPeer> peers, Patience patience, std::unique_ptr<JoinedCalls> joined, FileDescriptor wake);
 
   const int rank_;
   const std::vector<TcpPeer> peers_;
   const Patience patience_;
+  const std::unique_ptr<JoinedCalls> joined_;
   const FileDescriptor wake_;  // eventfd
   std::vector<pollfd> polled_;
 };

@@ -23,6 +23,12 @@ struct Transfer {
   bool closed = false;  // the peer is gone, or has closed what is received from it, and no byte moved
 };
 
+// What Exchange did.
+struct Exchanged {
+  Transfer sent;
+  Transfer received;
+};
+
 // What Wait waits for, by peer.
 struct Interest {
   bool send = false;
@@ -48,6 +54,12 @@ class Transport {
 
   virtual Transfer Send(int peer, std::span<const iovec> parts) = 0;
   virtual Transfer Receive(int peer, std::span<const iovec> parts) = 0;
+
+  // Send, then Receive, of one part each; TCP does both in one system call where that is faster.
+  virtual Exchanged Exchange(int peer, const iovec& out, const iovec& in) {
+    const Transfer sent = Send(peer, {&out, 1});
+    return {.sent = sent, .received = Receive(peer, {&in, 1})};
+  }
 
   // Once the peer has closed: a copy of all that is still to be received from it. Nothing is taken. Before: nullopt.
   virtual std::optional<std::string> Remainder(int peer) = 0;
