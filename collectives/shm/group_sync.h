@@ -81,6 +81,20 @@ class GroupSync {
     return AwaitUntil([&] { return counter.load(std::memory_order_acquire) >= value; }, peer);
   }
 
+  // Waits for the post of `peer`, which has `bytes` of its operand with it. Where these are few their lines are fetched again with
+  // each look: they then cross from core to core together with the counter instead of after it. (Of more, the poster would lose
+  // lines that it is still writing.)
+  bool AwaitPost(int peer, size_t bytes) {
+    const Slot& slot = segment_.slot(sequence_, peer);
+    const char* const begin = reinterpret_cast<const char*>(&slot);
+    const size_t end = bytes <= kFewBytes ? sizeof(Slot) + bytes : 0;
+    for (int look = 0; look < looks_; ++look) {
+      for (size_t at = sizeof(Slot); at < end; at += sizeof(Slot)) __builtin_prefetch(begin + at);
+      if (slot.sequence.load(std::memory_order_acquire) >= sequence_) return true;
+    }
+    return Await(slot.sequence, sequence_, peer);
+  }
+
   // Waits for any condition on the segment; `done` only looks. peer < 0: whoever is behind.
   bool AwaitUntil(absl::FunctionRef<bool()> done, int peer);
 
@@ -102,6 +116,8 @@ class GroupSync {
   void Abort(std::string_view reason);
 
  private:
+  static constexpr size_t kFewBytes = 288;  // with the call: five lines
+
   void PublishCarefully(std::atomic<uint64_t>& counter, uint64_t value);
   void Ring();
   void RingBell(int rank);

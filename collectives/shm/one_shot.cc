@@ -51,7 +51,7 @@ bool ShmCommunicator::SmallAllReduce(const Call& call) {
     operands_[static_cast<size_t>(peer)] = call.send;
     if (peer == rank()) continue;
     const shm::Slot& theirs = segment_.slot(sequence, peer);
-    if (!sync_.Await(theirs.sequence, sequence, peer)) [[unlikely]]
+    if (!sync_.AwaitPost(peer, bytes)) [[unlikely]]
       return false;
     if (!SeesTheSame(peer, posted)) [[unlikely]]
       return Mismatch(peer);

@@ -151,7 +151,7 @@ bool ShmCommunicator::PostAndMeet(const shm::PostedCall& call, const void* opera
   sync_.Publish(mine.sequence, sequence);
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
-    if (!sync_.Await(segment_.slot(sequence, peer).sequence, sequence, peer)) [[unlikely]]
+    if (!sync_.AwaitPost(peer, bytes)) [[unlikely]]
       return false;
     if (!SeesTheSame(peer, call)) [[unlikely]]
       return Mismatch(peer);
