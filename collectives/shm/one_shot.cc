@@ -6,18 +6,6 @@
 #include "common/check.h"
 
 namespace ringmaster {
-namespace {
-
-// This core will write there soon: the others' copies of the line go at once.
-void FetchForWriting(const void* line) {
-#if defined(__x86_64__)
-  asm volatile("prefetchw %0" ::"m"(*static_cast<const char*>(line)));  // does nothing on processors that are too old for it
-#else
-  __builtin_prefetch(line, /*rw=*/1);
-#endif
-}
-
-}  // namespace
 
 bool ShmCommunicator::AllHavePosted() const {
   for (int step = 1; step < size(); ++step) {
@@ -81,9 +69,7 @@ bool ShmCommunicator::SmallAllReduce(const Call& call) {
     segment_.control().result.store(sequence * shm::kMaxRanks + static_cast<uint64_t>(rank()), std::memory_order_release);
     return true;
   }
-  // Everyone has read what lies there. Of two lines the second would be written late, while the first is lost to who waits.
-  shm::Slot& next = segment_.slot(sequence + 1, rank());
-  if (bytes <= sizeof(next.data)) FetchForWriting(&next);
+  FetchNextSlot(bytes);
   void* const result = call.receive;
   ReduceInOrder(operands_, {&result, 1}, call.count, call.type, call.reduction);
   return true;

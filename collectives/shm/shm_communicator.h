@@ -94,6 +94,7 @@ class ShmCommunicator final : public Communicator {
   bool SameBuffersEverywhere(uint64_t offsets) const;
   Way Choose(const Call& call) const;
   bool PostAndMeet(const shm::PostedCall& posted, const void* operand, size_t bytes);
+  void FetchNextSlot(size_t bytes) const;
   shm::PostedCall WithMessages(shm::PostedCall posted);
   bool SeesTheSame(int peer, const shm::PostedCall& posted);
   bool Mismatch(int peer);
