@@ -91,8 +91,8 @@ size_t HostCommunicator::BytesToCome(int peer) const {
   return bytes;
 }
 
-// `bytes` follow what has been received from `peer`, up to its end. All that we need may be among them: then it is no failure, unless
-// it has not taken what it needs from us.
+// `bytes` follow what has been received from `peer`, up to its end. All that we need may be among them: then it is no failure,
+// unless it has not taken what it needs from us.
 void HostCommunicator::ExamineRemainder(int peer, std::string_view bytes) {
   const Stream& stream = receives_[peer];
   size_t boundary = stream.complete ? 0 : stream.prefix_bytes - stream.prefix_done + stream.payload_bytes - stream.payload_done;

@@ -1,4 +1,5 @@
 // Operations whose operands fit into the slots of the posts: when all ranks have posted, everything is there.
+#include <cstddef>
 #include <cstring>
 
 #include "collectives/reduce.h"
@@ -6,6 +7,18 @@
 #include "common/check.h"
 
 namespace ringmaster {
+namespace {
+
+// This core will write there soon: the others' copies of the line go at once.
+void FetchForWriting(const char* line) {
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" ::"m"(*line));  // does nothing on processors that are too old for it
+#else
+  __builtin_prefetch(line, /*rw=*/1);
+#endif
+}
+
+}  // namespace
 
 bool ShmCommunicator::AllHavePosted() const {
   for (int step = 1; step < size(); ++step) {
@@ -73,6 +86,14 @@ bool ShmCommunicator::SmallAllReduce(const Call& call) {
   void* const result = call.receive;
   ReduceInOrder(operands_, {&result, 1}, call.count, call.type, call.reduction);
   return true;
+}
+
+// All have posted, so everyone has read what lies in the slot of this rank's next post: if that is like this one, its lines are
+// fetched for writing while the rank is busy elsewhere. One line alone would be lost to who waits before the others are written.
+void ShmCommunicator::FetchNextSlot(size_t bytes) const {
+  if (static_cast<int64_t>(bytes) > tuning_.one_shot_bytes) return;
+  const char* const begin = reinterpret_cast<const char*>(&segment_.slot(sync_.sequence() + 1, rank()));
+  for (size_t at = 0; at < offsetof(shm::Slot, data) + bytes; at += sizeof(shm::Slot)) FetchForWriting(begin + at);
 }
 
 bool ShmCommunicator::OneShot(const Call& call, const shm::PostedCall& posted) {

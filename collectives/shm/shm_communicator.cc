@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstddef>
 #include <cstring>
 #include <limits>
 #include <utility>
@@ -19,15 +18,6 @@ constexpr size_t kHugePage = size_t{2} << 20;
 
 // Waking a sleeping core takes longer than most operations.
 constexpr absl::Duration kPatienceOfHelpers = absl::Milliseconds(1);
-
-// This core will write there soon: the others' copies of the line go at once.
-void FetchForWriting(const char* line) {
-#if defined(__x86_64__)
-  asm volatile("prefetchw %0" ::"m"(*line));  // does nothing on processors that are too old for it
-#else
-  __builtin_prefetch(line, /*rw=*/1);
-#endif
-}
 
 }  // namespace
 
@@ -168,14 +158,6 @@ bool ShmCommunicator::PostAndMeet(const shm::PostedCall& call, const void* opera
   }
   FetchNextSlot(bytes);
   return true;
-}
-
-// All have posted, so everyone has read what lies in the slot of this rank's next post: if that is like this one, its lines are
-// fetched for writing while the rank is busy elsewhere. One line alone would be lost to who waits before the others are written.
-void ShmCommunicator::FetchNextSlot(size_t bytes) const {
-  if (static_cast<int64_t>(bytes) > tuning_.one_shot_bytes) return;
-  const char* const begin = reinterpret_cast<const char*>(&segment_.slot(sync_.sequence() + 1, rank()));
-  for (size_t at = 0; at < offsetof(shm::Slot, data) + bytes; at += sizeof(shm::Slot)) FetchForWriting(begin + at);
 }
 
 // A post that says how many messages went before it, if any did.

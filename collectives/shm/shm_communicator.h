@@ -94,7 +94,6 @@ class ShmCommunicator final : public Communicator {
   bool SameBuffersEverywhere(uint64_t offsets) const;
   Way Choose(const Call& call) const;
   bool PostAndMeet(const shm::PostedCall& posted, const void* operand, size_t bytes);
-  void FetchNextSlot(size_t bytes) const;
   shm::PostedCall WithMessages(shm::PostedCall posted);
   bool SeesTheSame(int peer, const shm::PostedCall& posted);
   bool Mismatch(int peer);
@@ -111,6 +110,7 @@ class ShmCommunicator final : public Communicator {
   void ReduceInShares(std::span<const void* const> operands, std::span<void* const> results, size_t bytes, const Call& call);
 
   // one_shot.cc
+  void FetchNextSlot(size_t bytes) const;
   bool SmallAllReduce(const Call& call);
   bool AllHavePosted() const;
   int WhoHasTheResult() const;
