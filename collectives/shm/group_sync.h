@@ -92,7 +92,7 @@ class GroupSync {
       for (size_t at = sizeof(Slot); at < end; at += sizeof(Slot)) __builtin_prefetch(begin + at);
       if (slot.sequence.load(std::memory_order_acquire) >= sequence_) return true;
     }
-    return Await(slot.sequence, sequence_, peer);
+    return AwaitUntil([&] { return slot.sequence.load(std::memory_order_acquire) >= sequence_; }, peer);
   }
 
   // Waits for any condition on the segment; `done` only looks. peer < 0: whoever is behind.
