@@ -1,5 +1,5 @@
 // Small vectors between two ranks: call and data in one message each way, without the bookkeeping of streams. After a system call
-// little of this program is left in the caches, and each function that is not passed through saves a twentieth of a microsecond.
+// little of this program is left in the caches: code costs some 5 ns for each line of it that is passed through.
 #include <algorithm>
 #include <cstddef>
 #include <cstring>

@@ -1,7 +1,6 @@
 // The streams of the operation in progress, and the frames out.
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "collectives/host_communicator.h"
 
@@ -41,10 +40,7 @@ void HostCommunicator::StartStreams() {
   reduced_ = staged_sent_ = forwarded_ = begun_ = 0;
   std::fill(contributed_.begin(), contributed_.end(), 0);
   std::fill(added_.begin(), added_.end(), 0);
-  if (overwrites_input_) {
-    std::fill(sent_input_.begin(), sent_input_.end(), 0);
-    sent_input_[rank()] = std::numeric_limits<int64_t>::max();
-  }
+  if (overwrites_input_) std::fill(sent_input_.begin(), sent_input_.end(), 0);
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
     Stream& send = sends_[peer];
