@@ -137,7 +137,7 @@ absl::Status HostCommunicator::RunToTheEnd(absl::Duration timeout) {
   if (at_once_bytes_ > 0) {
     if (ExchangeAtOnce()) return absl::OkStatus();
   } else {
-    StartGathering();
+    StartWithPartners();
     StartStreams();
   }
   // The first bytes leave before anything else is done; to look for a peer's costs a system call, too.
@@ -191,6 +191,8 @@ absl::Status HostCommunicator::GoOn(Turn turn) {
     }
     if (now - idle_since < patience_.time) {
       if (patience_.yield) sched_yield();
+    } else if (holds_calls_) {
+      ReleaseCalls();
     } else {
       transport_->Wait(interests_, deadline - now);
       LookForEnds();

@@ -260,7 +260,7 @@ class HostCommunicator final : public Communicator {
   void TellPeers(LastWords words, bool until_heard = true);
 
   // host_communicator_partners.cc
-  void StartGathering();
+  void StartWithPartners();
   bool Gathered(int64_t end) const;
   void ReduceGathered();
   void ReleaseCalls();

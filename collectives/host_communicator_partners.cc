@@ -7,9 +7,9 @@
 
 namespace ringmaster {
 
-void HostCommunicator::StartGathering() {
-  holds_calls_ = !plan_.gather_from.empty();
-  if (!holds_calls_) return;
+void HostCommunicator::StartWithPartners() {
+  holds_calls_ = plan_.partners_only;
+  if (plan_.gather_from.empty()) return;
   const size_t own = Bytes(plan_.reduce.size()) * element_;
   if (gathered_.size() < own * Bytes(size())) gathered_.resize(own * Bytes(size()));
   std::memcpy(gathered_.data(), InputAt(0), own);
@@ -38,7 +38,8 @@ void HostCommunicator::ReduceGathered() {
   reduced_ = total;
 }
 
-// A Call that goes with data saves a message. Who fails before that data is there says what it called all the same.
+// A Call that goes with data saves a message. Who fails before that data is there, or is about to sleep, says what it called all
+// the same: a peer that called something else may wait for that.
 void HostCommunicator::ReleaseCalls() {
   if (!std::exchange(holds_calls_, false)) return;
   for (int peer = 0; peer < size(); ++peer) {

@@ -7,9 +7,6 @@
 namespace ringmaster {
 namespace {
 
-// Where chunks are passed on from rank to rank, all ranks but the first wait for the first chunk.
-constexpr uint32_t kLargestRingChunk = 128 * 1024;
-
 // Of the counts of all ranks: FNV-1a over whole words, with the high bits mixed into the low ones.
 uint64_t HashOf(std::span<const int64_t> counts) {
   uint64_t hash = 0xcbf29ce484222325;
@@ -102,7 +99,8 @@ void HostCommunicator::MakePlan(const Call& call, size_t accumulator) {
   plan::Layout layout{.rank = rank(), .size = size(), .count = call.count};
   layout.chunk = options_.chunk_bytes / element_;
   if (algorithm == Algorithm::kTwoStep) layout.chunk = two_step_chunk_ / static_cast<int64_t>(element_);
-  if (algorithm == Algorithm::kRing) layout.chunk = std::min(options_.chunk_bytes, kLargestRingChunk) / accumulator;
+  if (algorithm == Algorithm::kRing)
+    layout.chunk = std::min<size_t>(options_.chunk_bytes, selection::kLongestChainChunk) / accumulator;
   const plan::Layout parts{.rank = rank(),
                            .size = size(),
                            .count = call.count * size(),

@@ -1,12 +1,15 @@
 // A communicator that follows the cost model does other things, with the same results.
+#include <atomic>
 #include <memory>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "collectives/conformance/communicator_group.h"
 #include "collectives/host_communicator.h"
+#include "collectives/transport/forwarding_transport.h"
 #include "collectives/transport/inproc_transport.h"
 #include "common/real_clock.h"
 #include "common/status_matchers.h"
@@ -60,7 +63,7 @@ TEST(TunedCommunicatorTest, ManyRanksAHostAddAlongAChain) {
 
 TEST(TunedCommunicatorTest, WhereRanksShareCoresSmallVectorsAreFewMessages) {
   Group group = TunedGroup({0, 1, 2, 3}, {.network = {.latency_us = 5, .us_per_byte = 2e-4}}, /*ranks_per_core=*/2);
-  EXPECT_THAT(group[0]->Explain(AllReduce(2)), ::testing::ContainsRegex("bruck +[0-9.]+ us  chosen"));
+  EXPECT_THAT(group[0]->Explain(AllReduce(2)), ::testing::ContainsRegex("star +[0-9.]+ us  chosen"));
   EXPECT_THAT(group[0]->Explain(AllReduce(1 << 20)), ::testing::ContainsRegex("two step +[0-9.]+ us  chosen"));
   for (const int64_t count : {2, 3, 16 << 10, 1 << 20}) ExpectExact(group, count);
   Group eight = TunedGroup({0, 1, 2, 3, 4, 5, 6, 7}, {.network = {.latency_us = 5, .us_per_byte = 2e-4}}, /*ranks_per_core=*/4);
@@ -68,6 +71,38 @@ TEST(TunedCommunicatorTest, WhereRanksShareCoresSmallVectorsAreFewMessages) {
   ExpectExact(eight, 1024);
   EXPECT_THAT(group[0]->Explain(AllReduce(0)), HasSubstr("direct"));
   ExpectExact(group, 0);
+}
+
+// Counts what its ranks send; who waits in it does not sleep.
+class CountingTransport final : public testing::ForwardingTransport {
+ public:
+  CountingTransport(std::unique_ptr<Transport> inner, std::atomic<int>* messages)
+      : ForwardingTransport(std::move(inner)), messages_(messages) {}
+  Patience patience() const override { return {.time = kLong, .yield = true}; }
+  Transfer Send(int peer, std::span<const iovec> parts) override {
+    const Transfer sent = ForwardingTransport::Send(peer, parts);
+    if (sent.bytes > 0) ++*messages_;
+    return sent;
+  }
+
+ private:
+  std::atomic<int>* const messages_;
+};
+
+TEST(TunedCommunicatorTest, WhoHasNoDataYetCallsTogetherWithIt) {
+  static const RealClock clock;
+  for (const auto& [algorithm, messages] : {std::pair(Algorithm::kStar, 2 * 3), std::pair(Algorithm::kBruck, 4 * 2)}) {
+    std::atomic<int> sent = 0;
+    Group group;
+    for (std::unique_ptr<Transport>& transport : CreateInprocTransports(4)) {
+      group.push_back(std::make_unique<HostCommunicator>(std::make_unique<CountingTransport>(std::move(transport), &sent), clock,
+                                                         HostCommunicatorOptions{.algorithm = algorithm}));
+    }
+    ExpectExact(group, 100);
+    EXPECT_EQ(sent.exchange(0), messages);
+    ExpectExact(group, 100);
+    EXPECT_EQ(sent, messages);
+  }
 }
 
 TEST(TunedCommunicatorTest, WhereMessagesAreDearMuchMoreIsExchangedWhole) {

@@ -53,7 +53,7 @@ class StreamModel {
         IsReduction(call.operation)
             ? static_cast<double>(call.count) * static_cast<double>(BytesPerElement(AccumulatorType(call.type, call.reduction)))
             : vector_.bytes;
-    for (int rank = 0; rank < size_; ++rank) hop_us_ = std::max(hop_us_, LinkBetween(0, rank, layout, constants).latency_us);
+    for (int rank = 0; rank < size_; ++rank) hop_us_ = std::max(hop_us_, HopUs(LinkBetween(0, rank, layout, constants)));
   }
 
   std::vector<Prediction> Ways() const {
@@ -67,12 +67,12 @@ class StreamModel {
   }
 
  private:
-  double AddUs(double operands, double bytes) const { return operands * bytes * constants_.add_us_per_byte; }
-
-  // Each rank takes the vectors of all others: what those that share its core copy meanwhile.
-  double OthersOfCoreUs() const {
-    return std::max(0.0, layout_.ranks_per_core - 1) * (size_ - 1) * vector_.bytes * constants_.network.us_per_byte;
+  // Where ranks share cores, what of the latency is not the work of Traffic's messages.
+  double HopUs(const LinkCost& link) const {
+    return layout_.ranks_per_core <= 1 ? link.latency_us : std::max(0.0, link.latency_us - SharedMessageUs(constants_));
   }
+
+  double AddUs(double operands, double bytes) const { return operands * bytes * constants_.add_us_per_byte; }
 
   Prediction Direct() const {
     Traffic traffic(layout_);
@@ -83,9 +83,9 @@ class StreamModel {
         if (sends) traffic.Send(from, to, vector_.bytes);
       }
     }
-    const double whole = call_.operation == Operation::kAllReduce ? OthersOfCoreUs() : 0;
+    traffic.CallAll();
     const double added = broadcast ? 0 : AddUs(size_ - 1, vector_.bytes);
-    return {.way = Way::kDirect, .us = hop_us_ + traffic.Microseconds(constants_) + whole + added};
+    return {.way = Way::kDirect, .us = hop_us_ + traffic.Microseconds(constants_) + added};
   }
 
   Prediction TwoStep() const {
@@ -97,6 +97,7 @@ class StreamModel {
         if (call_.operation == Operation::kAllReduce || to == call_.root) traffic.Send(from, to, slice);
       }
     }
+    traffic.CallAll();
     return {.way = Way::kTwoStep, .us = 2 * hop_us_ + traffic.Microseconds(constants_) + AddUs(size_ - 1, slice)};
   }
 
@@ -118,7 +119,7 @@ class StreamModel {
     }
     const bool fits = size_ * vector_.bytes <= static_cast<double>(layout_.chunk_bytes);
     return {.way = Way::kBruck,
-            .us = steps * hop_us_ + traffic.Microseconds(constants_, steps) + OthersOfCoreUs() + AddUs(size_ - 1, vector_.bytes),
+            .us = steps * hop_us_ + traffic.Microseconds(constants_, steps) + AddUs(size_ - 1, vector_.bytes),
             .possible = fits,
             .remark = fits ? "" : "the vectors of all ranks do not fit into a chunk"};
   }
@@ -127,13 +128,13 @@ class StreamModel {
   Prediction Chain() const {
     Traffic traffic(layout_);
     const bool broadcast = call_.operation == Operation::kBroadcast;
-    const double chunk = std::min(static_cast<double>(layout_.chunk_bytes), vector_.partial_bytes);
+    const double chunk = std::min(static_cast<double>(std::min(layout_.chunk_bytes, kLongestChainChunk)), vector_.partial_bytes);
     const int maker = broadcast ? call_.root : size_ - 1;  // has the results first
     double fill = 0;
     for (int rank = 0; rank < size_; ++rank) {
       const int next = (rank + 1) % size_;
       const LinkCost& link = LinkBetween(rank, next, layout_, constants_);
-      const double hop = link.latency_us + chunk * link.us_per_byte;
+      const double hop = HopUs(link) + chunk * link.us_per_byte;
       if (next != maker) {
         traffic.Send(rank, next, vector_.bytes);
         fill += hop;
@@ -144,8 +145,12 @@ class StreamModel {
         fill += hop;
       }
     }
+    traffic.CallAll();
+    // The first chunk's way is the fill; the busiest link carries the others meanwhile and after it.
+    const double others = vector_.partial_bytes > 0 ? 1 - chunk / vector_.partial_bytes : 0;
     Prediction chain{.way = Way::kChain,
-                     .us = fill + traffic.Microseconds(constants_) + (broadcast ? 0 : AddUs(1, vector_.partial_bytes))};
+                     .us = fill + others * traffic.BytesUs(constants_) + traffic.MessagesUs(constants_) +
+                           (broadcast ? 0 : AddUs(1, vector_.partial_bytes))};
     const int hosts = Hosts(layout_);
     if (hosts > 1 && Crossings(layout_) > hosts) {
       chain.remark = absl::StrCat("ranks of one host are not neighbours: ", Crossings(layout_), " links between ", hosts, " hosts");
@@ -158,7 +163,7 @@ class StreamModel {
   const Constants& constants_;
   const int size_;
   Vector vector_{};
-  double hop_us_ = 0;
+  double hop_us_ = 0;  // the longest from rank 0 on
 };
 
 std::vector<Prediction> SharedMemoryWays(const Call& call, const Layout& layout, const Constants& constants) {

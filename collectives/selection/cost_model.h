@@ -9,16 +9,17 @@
 //   two step      2 a + (two exchanges of n/p between all pairs) b + (p-1)/p n g               Patarasuk and Yuan 2009
 //   star          2 a + (what rank 0 sends) b + (p-1) n g
 //   bruck         log2(p) a + (bytes of one exchange of n between all pairs) b + (p-1) n g     Bruck et al. 1997
-//   chain         2 (p-1) (a + c b) + (what the busiest link of the chain carries) b + n g     pipelined by chunk
+//   chain         2 (p-1) (a + c b) + (what its busiest link carries behind a chunk) b + n g   pipelined by chunk
 //   one shot      s + n m + (p-1) n g
 //   two shot      2 s for each chunk + 2 n m + (p-1)/p n g
 //   cross memory  2 s + system calls + 2 (p-1)/p n / (rate of process_vm_readv) + (p-1)/p n g
 //   registered    2 s + (p-1)/p n g + n m
 //
 // A message between hosts takes 5 us of the processors of both (traffic.h): what a rank does for those behind the first of each
-// step adds up. Where ranks share cores it takes what loopback takes, and what all ranks of a core do adds up, or what the busiest
-// one sends and receives, if that is more: a star has the fewest messages, but all at its root. Where ranks have many streams each,
-// as two steps have, their bytes cost more: the cache does not hold them.
+// step adds up. All ways but the star and Bruck's steps send a call from each rank to every other. Where ranks share cores a
+// message takes half as long again as loopback, there is no other latency, and what all ranks of a core send and copy adds up: on
+// two cores 3 to 8 ranks took the same time for each of the 4 to 112 messages of every way. Where ranks have many streams each, as
+// two steps have, their bytes cost more: the cache does not hold them.
 //
 // Broadcasts and rooted reductions are the obvious parts of these.
 #ifndef RINGMASTER_COLLECTIVES_SELECTION_COST_MODEL_H_
@@ -36,6 +37,9 @@ namespace ringmaster::selection {
 enum class Way { kDirect, kTwoStep, kStar, kBruck, kChain, kOneShot, kTwoShot, kPairExchange, kCrossMemory, kRegistered };
 
 const char* NameOf(Way way);
+
+// Where chunks are passed on from rank to rank, all ranks but the first wait for the first chunk.
+inline constexpr int64_t kLongestChainChunk = 128 << 10;
 
 struct LinkCost {
   double latency_us = 0;

@@ -1,7 +1,9 @@
 #include "collectives/selection/cost_model.h"
 
 #include <algorithm>
+#include <numeric>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -129,13 +131,20 @@ TEST(CostModelTest, ManyRanksACoreSendFewMessages) {
       << "few enough streams for the caches";
 }
 
-// As measured on two cores of two machines: the root of a star sends and receives six messages, a core four of Bruck's.
-TEST(CostModelTest, TwoRanksACoreAreFasterWithoutARoot) {
-  const Layout layout{.hosts = {0, 1, 2, 3}, .ranks_per_core = 2};
-  for (const double latency_us : {5.0, 12.5}) {
+// As measured on two cores: what counts is how many messages there are, and of a star's, with the calls in them, fewest.
+TEST(CostModelTest, RanksThatShareCoresMeetAtOneUpToTheSizeWhereItsBytesTakeLonger) {
+  for (const double latency_us : {5.0, 12.5, 30.0}) {
     const Constants loopback{.network = {.latency_us = latency_us, .us_per_byte = 2e-4}};
-    EXPECT_EQ(Best(AllReduce(8), layout, loopback), Way::kBruck) << latency_us;
-    EXPECT_EQ(Best(AllReduce(16 << 10), layout, loopback), Way::kBruck) << latency_us;
+    for (const int ranks : {3, 4, 5, 6, 8}) {
+      SCOPED_TRACE(absl::StrCat(ranks, " ranks, latency ", latency_us));
+      Layout layout{.hosts = std::vector<int>(static_cast<size_t>(ranks)), .ranks_per_core = ranks / 2.0};
+      std::iota(layout.hosts.begin(), layout.hosts.end(), 0);
+      const StreamChoice choice = ChooseForStreams(layout, loopback);
+      EXPECT_EQ(choice.direct_bytes, 0);
+      EXPECT_GE(choice.star_bytes, 16 << 10);
+      EXPECT_LE(choice.star_bytes, 256 << 10);
+      EXPECT_EQ(choice.large, ranks < 5 ? Way::kTwoStep : Way::kChain);
+    }
   }
 }
 
