@@ -51,7 +51,13 @@ HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const C
 
 absl::Status HostCommunicator::Execute(const Call& call, absl::Duration timeout) {
   RM_RETURN_IF_ERROR(Begin());
-  Prepare(call);
+  if (call.operation == Operation::kBarrier) {
+    Call barrier = call;
+    barrier.send = barrier.receive = &byte_of_barrier_;
+    Prepare(barrier);
+  } else {
+    Prepare(call);
+  }
   return End(RunToTheEnd(timeout));
 }
 

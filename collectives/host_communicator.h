@@ -317,6 +317,7 @@ class HostCommunicator final : public Communicator {
   int64_t forwarded_ = 0;                // bytes of the index space that are final from plan_.forward_from
   std::unique_ptr<Failure> failure_;
   LastWords last_words_;  // told already
+  char byte_of_barrier_ = 0;
   uint64_t sequence_ = 0;
   std::vector<uint64_t> sent_, received_;  // by peer: messages
 

@@ -44,6 +44,11 @@ Algorithm HostCommunicator::Choose(const Call& call) const {
     case Operation::kBroadcast:
       if (asked == Algorithm::kRing) return asked;
       return small || bytes <= star_bytes_ || asked == Algorithm::kDirect ? Algorithm::kDirect : Algorithm::kRing;
+    case Operation::kBarrier: {  // an all-reduce of one byte, where that takes fewer messages than a call from all to all
+      const Call byte{.operation = Operation::kAllReduce, .count = 1};
+      const Algorithm way = size() > 2 ? Choose(byte) : Algorithm::kDirect;
+      return way == Algorithm::kStar || way == Algorithm::kBruck ? way : Algorithm::kDirect;
+    }
     default: return Algorithm::kDirect;
   }
 }

@@ -102,12 +102,12 @@ void HostCommunicator::ExamineRemainder(int peer, std::string_view bytes) {
     std::memcpy(&head, bytes.data() + boundary, sizeof(head));
     const bool follows = !exchange_ && boundary >= BytesToCome(peer);
     boundary += sizeof(head);
-    // A peer that is no partner may have failed in this operation.
+    // A peer that is no partner may have failed in this operation, or in one that has ended here.
     if (head.tag == FrameTag::kCall && follows) {
       WireCall theirs;
       if (boundary + sizeof(theirs) > bytes.size()) return;
       std::memcpy(&theirs, bytes.data() + boundary, sizeof(theirs));
-      is_next = theirs.sequence != call_.sequence;
+      is_next = theirs.operation == Operation::kSend || theirs.sequence > call_.sequence;
     }
     const bool ordinary = (head.tag == FrameTag::kData && head.value <= options_.chunk_bytes) ||
                           (head.tag == FrameTag::kCall && head.value == sizeof(WireCall));

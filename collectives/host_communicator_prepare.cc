@@ -113,6 +113,11 @@ void HostCommunicator::MakePlan(const Call& call, size_t accumulator) {
       if (algorithm == Algorithm::kStar) return plan::StarAllReduce(layout, &plan_);
       if (algorithm == Algorithm::kBruck) return plan::BruckAllReduce(layout, &plan_);
       return plan::TwoStepAllReduce(layout, &plan_);
+    case Operation::kBarrier:
+      layout.count = 1;  // Execute() lends a byte
+      if (algorithm == Algorithm::kStar) return plan::StarAllReduce(layout, &plan_);
+      if (algorithm == Algorithm::kBruck) return plan::BruckAllReduce(layout, &plan_);
+      return plan::DirectAllGather(parts, &plan_);  // of nothing: every rank waits for every WireCall
     case Operation::kReduce:
       if (algorithm == Algorithm::kDirect) return plan::DirectReduce(layout, call.root, &plan_);
       return plan::TwoStepReduce(layout, call.root, &plan_);
@@ -128,7 +133,7 @@ void HostCommunicator::MakePlan(const Call& call, size_t accumulator) {
       for (int part = 0; part <= size(); ++part) bounds_.push_back(part * call.count);
       return plan::DirectAllToAll(layout, bounds_, bounds_, &plan_);
     case Operation::kAllToAllV: return plan::DirectAllToAll(layout, bounds_, receive_bounds_, &plan_);
-    default: return plan::DirectAllGather(parts, &plan_);  // a barrier: of nothing, every rank waits for every WireCall
+    default: return plan::DirectAllGather(parts, &plan_);
   }
 }
 

@@ -101,6 +101,8 @@ TEST(TunedCommunicatorTest, WhoHasNoDataYetCallsTogetherWithIt) {
     ExpectExact(group, 100);
     EXPECT_EQ(sent.exchange(0), messages);
     ExpectExact(group, 100);
+    EXPECT_EQ(sent.exchange(0), messages);
+    for (const absl::Status& result : OnAllRanks(group, [](Communicator& ranks) { return ranks.Barrier(kLong); })) EXPECT_OK(result);
     EXPECT_EQ(sent, messages);
   }
 }
