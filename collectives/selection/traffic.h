@@ -25,7 +25,7 @@ inline constexpr double kStreamsInCache = 8;
 inline constexpr double kOutOfCache = 2;
 
 // A rank finds less in the cache of a core that it shares than the pair of ranks that measured the link.
-inline constexpr double kSharedCore = 2;
+inline constexpr double kSharedCore = 1.5;
 
 // Where ranks share cores: what a message takes of both, with the change of process that it makes. Loopback's latency shows what
 // system calls take: fitted to two cores of two machines, 9 and 16 us where the latency was 6 and 11.

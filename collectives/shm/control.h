@@ -21,6 +21,8 @@ namespace ringmaster::shm {
 inline constexpr int kMaxRanks = 64;  // of one host: Control::sleepers has a bit for each
 inline constexpr size_t kLine = 128;  // two cache lines: processors fetch them in pairs
 
+inline uint64_t Bit(int rank) { return uint64_t{1} << rank; }
+
 struct alignas(64) Slot {
   std::atomic<uint64_t> sequence;
   PostedCall call;

@@ -122,14 +122,16 @@ class GroupSync {
   void Ring();
   void RingBell(int rank);
   bool Troubled();
-  void GiveWay() const;
-  void Sleep(absl::FunctionRef<bool()> done, absl::Duration most);
   bool GiveUp(int peer);
   uint64_t Behind(int peer) const;  // bits by rank
   bool IsCrossed(int peer, absl::FunctionRef<bool()> done) const;
   bool CheckForCrossedCalls(absl::FunctionRef<bool()> done);
   std::string During() const;
   bool Claim(BrokenWord word);
+
+  // group_sync_waits.cc
+  void GiveWay() const;
+  void Sleep(absl::FunctionRef<bool()> done, absl::Duration most);
 
   const Segment segment_;
   const Clock& clock_;
