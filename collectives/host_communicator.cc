@@ -24,6 +24,7 @@ HostCommunicator::HostCommunicator(std::unique_ptr<Transport> transport, const C
       clock_(clock),
       options_(options),
       two_step_chunk_(options.chunk_bytes),
+      chain_chunk_(std::min<int64_t>(options.chunk_bytes, selection::kChainChunk)),
       stage_bytes_(std::min<size_t>(size_ == 2 ? kStageOfPair : options.stage_bytes, 2 * size_t{options.chunk_bytes})),
       result_bytes_(2 * size_t{options.chunk_bytes}) {
   RM_CHECK(std::has_single_bit(options.chunk_bytes) && options.chunk_bytes >= 8) << "chunk_bytes " << options.chunk_bytes;

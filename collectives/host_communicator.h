@@ -275,7 +275,7 @@ class HostCommunicator final : public Communicator {
   size_t star_bytes_ = 0;                  // all-reduces above direct_bytes up to here go through rank 0
   Algorithm small_ = Algorithm::kDirect;   // those up to direct_bytes
   Algorithm large_ = Algorithm::kTwoStep;  // those above all
-  int64_t two_step_chunk_;                 // bytes, at most options_.chunk_bytes
+  int64_t two_step_chunk_, chain_chunk_;   // bytes, at most options_.chunk_bytes
   std::optional<selection::Calibration> calibration_;
   const size_t stage_bytes_;   // per peer: contributions that arrived and are not yet added
   const size_t result_bytes_;  // what is reduced here for others and is not yet sent: two chunks

@@ -59,6 +59,7 @@ void HostCommunicator::Tune(selection::Calibration calibration) {
   options_.direct_bytes = static_cast<uint32_t>(choice.direct_bytes);
   star_bytes_ = static_cast<size_t>(choice.star_bytes);
   two_step_chunk_ = choice.chunk_bytes;
+  chain_chunk_ = choice.chain_chunk_bytes;
   small_ = choice.small == selection::Way::kBruck ? Algorithm::kBruck : Algorithm::kDirect;
   large_ = choice.large == selection::Way::kChain    ? Algorithm::kRing
            : choice.large == selection::Way::kDirect ? Algorithm::kDirect

@@ -99,8 +99,7 @@ void HostCommunicator::MakePlan(const Call& call, size_t accumulator) {
   plan::Layout layout{.rank = rank(), .size = size(), .count = call.count};
   layout.chunk = options_.chunk_bytes / element_;
   if (algorithm == Algorithm::kTwoStep) layout.chunk = two_step_chunk_ / static_cast<int64_t>(element_);
-  if (algorithm == Algorithm::kRing)
-    layout.chunk = std::min<size_t>(options_.chunk_bytes, selection::kLongestChainChunk) / accumulator;
+  if (algorithm == Algorithm::kRing) layout.chunk = chain_chunk_ / static_cast<int64_t>(accumulator);
   const plan::Layout parts{.rank = rank(),
                            .size = size(),
                            .count = call.count * size(),

@@ -64,7 +64,7 @@ TEST(TunedCommunicatorTest, ManyRanksAHostAddAlongAChain) {
 TEST(TunedCommunicatorTest, WhereRanksShareCoresSmallVectorsAreFewMessages) {
   Group group = TunedGroup({0, 1, 2, 3}, {.network = {.latency_us = 5, .us_per_byte = 2e-4}}, /*ranks_per_core=*/2);
   EXPECT_THAT(group[0]->Explain(AllReduce(2)), ::testing::ContainsRegex("star +[0-9.]+ us  chosen"));
-  EXPECT_THAT(group[0]->Explain(AllReduce(1 << 20)), ::testing::ContainsRegex("two step +[0-9.]+ us  chosen"));
+  EXPECT_THAT(group[0]->Explain(AllReduce(1 << 20)), ::testing::ContainsRegex("chain +[0-9.]+ us  chosen"));
   for (const int64_t count : {2, 3, 16 << 10, 1 << 20}) ExpectExact(group, count);
   Group eight = TunedGroup({0, 1, 2, 3, 4, 5, 6, 7}, {.network = {.latency_us = 5, .us_per_byte = 2e-4}}, /*ranks_per_core=*/4);
   EXPECT_THAT(eight[0]->Explain(AllReduce(1024)), ::testing::ContainsRegex("star +[0-9.]+ us  chosen"));
@@ -102,7 +102,8 @@ TEST(TunedCommunicatorTest, WhoHasNoDataYetCallsTogetherWithIt) {
     EXPECT_EQ(sent.exchange(0), messages);
     ExpectExact(group, 100);
     EXPECT_EQ(sent.exchange(0), messages);
-    for (const absl::Status& result : OnAllRanks(group, [](Communicator& ranks) { return ranks.Barrier(kLong); })) EXPECT_OK(result);
+    for (const absl::Status& result : OnAllRanks(group, [](Communicator& ranks) { return ranks.Barrier(kLong); }))
+      EXPECT_OK(result);
     EXPECT_EQ(sent, messages);
   }
 }

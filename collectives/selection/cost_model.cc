@@ -18,6 +18,8 @@ constexpr int64_t kLargestDirect = 1 << 20;  // of more than two ranks; above, t
 // one takes. Where links are fast, long chunks cost the fewest system calls.
 constexpr double kLongestChunkUs = 1500;
 constexpr int64_t kSmallestChunk = 64 << 10;
+// Of a chain whose ranks share cores: while one waits for its chunk another one works, and long ones mean few changes of process.
+constexpr int64_t kSharedChainChunk = 512 << 10;
 
 const LinkCost& LinkBetween(int from, int to, const Layout& layout, const Constants& constants) {
   const bool same = layout.hosts[static_cast<size_t>(from)] == layout.hosts[static_cast<size_t>(to)];
@@ -37,6 +39,17 @@ int Hosts(const Layout& layout) {
   std::map<int, int> ranks;
   for (const int host : layout.hosts) ++ranks[host];
   return static_cast<int>(ranks.size());
+}
+
+int64_t LongestChunk(const Layout& layout, const Constants& constants) {
+  const LinkCost& link = Hosts(layout) > 1 ? constants.network : constants.host;
+  int64_t bytes = layout.chunk_bytes;
+  while (bytes > kSmallestChunk && static_cast<double>(bytes) * link.us_per_byte > kLongestChunkUs) bytes /= 2;
+  return bytes;
+}
+
+int64_t ChainChunk(const Layout& layout, const Constants& constants) {
+  return std::min(LongestChunk(layout, constants), layout.ranks_per_core > 1 ? kSharedChainChunk : kChainChunk);
 }
 
 struct Vector {
@@ -128,7 +141,9 @@ class StreamModel {
   Prediction Chain() const {
     Traffic traffic(layout_);
     const bool broadcast = call_.operation == Operation::kBroadcast;
-    const double chunk = std::min(static_cast<double>(std::min(layout_.chunk_bytes, kLongestChainChunk)), vector_.partial_bytes);
+    // Of ranks that share cores one works while another waits for its first chunk.
+    const bool waits = layout_.ranks_per_core <= 1;
+    const double chunk = waits ? std::min(static_cast<double>(ChainChunk(layout_, constants_)), vector_.partial_bytes) : 0;
     const int maker = broadcast ? call_.root : size_ - 1;  // has the results first
     double fill = 0;
     for (int rank = 0; rank < size_; ++rank) {
@@ -253,11 +268,8 @@ StreamChoice ChooseForStreams(const Layout& layout, const Constants& constants) 
   for (; bytes <= kLargestDirect && is_small(best(bytes)); bytes *= 2) choice.direct_bytes = bytes;
   for (; bytes <= kLargestDirect && best(bytes) == Way::kStar; bytes *= 2) choice.star_bytes = bytes;
   choice.large = best(int64_t{1} << 30);
-  const LinkCost& link = Hosts(layout) > 1 ? constants.network : constants.host;
-  choice.chunk_bytes = layout.chunk_bytes;
-  while (choice.chunk_bytes > kSmallestChunk && static_cast<double>(choice.chunk_bytes) * link.us_per_byte > kLongestChunkUs) {
-    choice.chunk_bytes /= 2;
-  }
+  choice.chunk_bytes = LongestChunk(layout, constants);
+  choice.chain_chunk_bytes = ChainChunk(layout, constants);
   // Two ranks send equal bytes either way; directly, nobody waits for a second step.
   if (layout.size() == 2) choice.large = Way::kDirect;
   return choice;

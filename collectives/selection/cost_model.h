@@ -39,7 +39,7 @@ enum class Way { kDirect, kTwoStep, kStar, kBruck, kChain, kOneShot, kTwoShot, k
 const char* NameOf(Way way);
 
 // Where chunks are passed on from rank to rank, all ranks but the first wait for the first chunk.
-inline constexpr int64_t kLongestChainChunk = 128 << 10;
+inline constexpr int64_t kChainChunk = 128 << 10;
 
 struct LinkCost {
   double latency_us = 0;
@@ -90,7 +90,8 @@ struct StreamChoice {
   Way small = Way::kDirect;  // or kBruck: how all-reduces up to there go
   int64_t star_bytes = 0;    // likewise
   Way large = Way::kTwoStep;
-  int64_t chunk_bytes = 0;  // of two steps: a power of two, at most the layout's
+  int64_t chunk_bytes = 0;        // of two steps: a power of two, at most the layout's
+  int64_t chain_chunk_bytes = 0;  // likewise
 };
 StreamChoice ChooseForStreams(const Layout& layout, const Constants& constants);
 

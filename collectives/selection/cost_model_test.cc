@@ -127,8 +127,10 @@ TEST(CostModelTest, ManyRanksACoreSendFewMessages) {
   EXPECT_EQ(Best(AllReduce(choice.star_bytes), layout, loopback), Way::kStar);
   EXPECT_NE(Best(AllReduce(2 * choice.star_bytes), layout, loopback), Way::kStar);
   EXPECT_EQ(choice.large, Way::kChain);
-  EXPECT_EQ(ChooseForStreams({.hosts = {0, 1, 2, 3}, .ranks_per_core = 2}, loopback).large, Way::kTwoStep)
-      << "few enough streams for the caches";
+  EXPECT_EQ(choice.chain_chunk_bytes, 128 << 10);
+  layout.chunk_bytes = 1 << 20;
+  EXPECT_EQ(ChooseForStreams(layout, loopback).chain_chunk_bytes, 512 << 10) << "while one waits for a chunk another one works";
+  EXPECT_EQ(ChooseForStreams(layout, {}).chain_chunk_bytes, 128 << 10) << "over a slow link they wait for it";
 }
 
 // As measured on two cores: what counts is how many messages there are, and of a star's, with the calls in them, fewest.
@@ -143,7 +145,7 @@ TEST(CostModelTest, RanksThatShareCoresMeetAtOneUpToTheSizeWhereItsBytesTakeLong
       EXPECT_EQ(choice.direct_bytes, 0);
       EXPECT_GE(choice.star_bytes, 16 << 10);
       EXPECT_LE(choice.star_bytes, 256 << 10);
-      EXPECT_EQ(choice.large, ranks < 5 ? Way::kTwoStep : Way::kChain);
+      EXPECT_EQ(choice.large, Way::kChain);
     }
   }
 }

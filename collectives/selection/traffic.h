@@ -19,10 +19,10 @@ inline constexpr double kMessageUs = 5;
 // A longer latency is a network's.
 inline constexpr double kLongestMessageUs = 15;
 
-// Ranks that share a core share its cache. Where they have more streams between hosts than this, what is on its way on all of them
-// has left the cache before it is taken, it seems: fitted to 4, 5, 6 and 8 ranks on two cores.
-inline constexpr double kStreamsInCache = 8;
-inline constexpr double kOutOfCache = 2;
+// Ranks that share a core share its cache. Where each sends to two others and more at a time, what is on its way has left the cache
+// before it is taken, it seems: fitted to 3, 4, 5, 6 and 8 ranks on two cores, where it was 1.3 to 2.1.
+inline constexpr double kStreamsInCache = 2;
+inline constexpr double kOutOfCache = 1.7;
 
 // A rank finds less in the cache of a core that it shares than the pair of ranks that measured the link.
 inline constexpr double kSharedCore = 1.5;
@@ -60,12 +60,13 @@ class Traffic {
     }
   }
 
-  // Each rank calls every other; where it has sent something, together with that.
+  // Each rank calls every other; where it has sent something, together with that. On a shared core calls are sent, and taken, many
+  // in one turn.
   void CallAll() {
     for (int from = 0; from < layout_.size(); ++from) {
       for (int to = 0; to < layout_.size(); ++to) {
         const bool apart = layout_.hosts[static_cast<size_t>(from)] != layout_.hosts[static_cast<size_t>(to)];
-        if (apart && !between_hosts_.contains({from, to})) Message(from, to);
+        if (apart && !between_hosts_.contains({from, to})) Message(from, to, layout_.ranks_per_core > 1 ? 0.5 : 1);
       }
     }
   }
@@ -77,7 +78,7 @@ class Traffic {
     double network = CoreBytes();
     for (const auto& [host, bytes] : out_) network = std::max(network, bytes);
     for (const auto& [host, bytes] : in_) network = std::max(network, bytes);
-    if (StreamsOfCore() > kStreamsInCache) network *= kOutOfCache;
+    if (layout_.ranks_per_core > 1 && StreamsOfRank() >= kStreamsInCache) network *= kOutOfCache;
     const double local = *std::max_element(streams_.begin(), streams_.end()) / 2;
     return std::max(network * constants.network.us_per_byte, local * constants.host.us_per_byte);
   }
@@ -92,15 +93,12 @@ class Traffic {
   }
 
  private:
-  void Message(int from, int to) {
-    ends_[static_cast<size_t>(from)] += 0.5;
-    ends_[static_cast<size_t>(to)] += 0.5;
+  void Message(int from, int to, double cost = 1) {
+    ends_[static_cast<size_t>(from)] += cost / 2;
+    ends_[static_cast<size_t>(to)] += cost / 2;
   }
 
-  double StreamsOfCore() const {
-    if (layout_.ranks_per_core <= 1) return 0;
-    return layout_.ranks_per_core * static_cast<double>(between_hosts_.size()) / layout_.size();
-  }
+  double StreamsOfRank() const { return static_cast<double>(between_hosts_.size()) / layout_.size(); }
 
   // What the core of the busiest rank copies, for it and for those that share it; 0: it shares with nobody.
   double CoreBytes() const {
