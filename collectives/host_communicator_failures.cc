@@ -124,7 +124,10 @@ void HostCommunicator::ExamineRemainder(int peer, std::string_view bytes) {
     boundary += head.value + (head.tag == FrameTag::kData ? kDataPadding : 0);
   }
   if (is_next) return;
-  if (bytes.size() < BytesToCome(peer) || !sends_[peer].complete) BlameClosed(peer);
+  if (bytes.size() >= BytesToCome(peer) && sends_[peer].complete) return;
+  // Who has given up because there was no room here for its data, hence none for its last words, was kept waiting by us.
+  const bool no_room = stream.payload_done < stream.payload_bytes && ReceiveWindow(peer) == 0;
+  if (!no_room || !BlameWhoKeptUsWaiting(peer)) BlameClosed(peer);
 }
 
 // Takes the rest of the text of a mismatch. Its sender closes behind it.
