@@ -2,9 +2,10 @@
 // and the head of data with its padding, are 64 bytes: data that lies in the stream as it lies in a buffer is copied in three
 // quarters of the time.
 //
-// Every collective begins with a WireCall frame on every stream, so that ranks which call different things find out before they use
-// each other's data; then come the data frames of the plan, each with a length that the receiver knows beforehand. A send is the
-// same on one stream. A rank that fails finishes the frame it is in, says why in a Failure head, and closes.
+// A collective begins with a WireCall frame on every stream (a star and Bruck's steps on those that carry data, together with
+// that), so that ranks which call different things find out before they use each other's data; then come the data frames of the
+// plan, each with a length that the receiver knows beforehand. A send is the same on one stream. A rank that fails finishes the
+// frame it is in, says why in a Failure head, and closes.
 #ifndef RINGMASTER_COLLECTIVES_FRAMES_H_
 #define RINGMASTER_COLLECTIVES_FRAMES_H_
 

@@ -108,6 +108,28 @@ TEST(TunedCommunicatorTest, WhoHasNoDataYetCallsTogetherWithIt) {
   }
 }
 
+// Ranks whose vectors differ so much that they go different ways find out by the calls of the way on which all talk to all.
+TEST(TunedCommunicatorTest, WaysThatDifferAreFoundByAllRanks) {
+  const std::vector<int> hosts = {0, 1, 2, 3, 4, 5, 6, 7};
+  for (const double ranks_per_core : {1.0, 4.0}) {
+    for (const auto& [most, one] : {std::pair(2, 1 << 20), std::pair(1 << 20, 2)}) {
+      for (const int odd : {0, 3, 7}) {
+        SCOPED_TRACE(absl::StrCat(ranks_per_core, " ranks a core, count ", one, " on rank ", odd));
+        Group group =
+            TunedGroup(hosts, {.network = {.latency_us = 5, .us_per_byte = 2e-4}, .add_us_per_byte = 3e-5}, ranks_per_core);
+        const auto results = OnAllRanks(group, [&](Communicator& ranks) {
+          const int count = ranks.rank() == odd ? one : most;
+          std::vector<float> data(static_cast<size_t>(count));
+          return ranks.AllReduce(data.data(), data.data(), count, DataType::kF32, Reduction::kSum, kLong);
+        });
+        for (const absl::Status& result : results) {
+          EXPECT_THAT(result, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("count 1048576")));
+        }
+      }
+    }
+  }
+}
+
 TEST(TunedCommunicatorTest, WhereMessagesAreDearMuchMoreIsExchangedWhole) {
   Group group = TunedGroup({0, 1, 2}, {.network = {.latency_us = 100'000, .us_per_byte = 0.0085}});
   EXPECT_THAT(group[0]->Explain(AllReduce(1 << 18)), ::testing::ContainsRegex("direct +[0-9.]+ us  chosen"));

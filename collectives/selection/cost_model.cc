@@ -244,7 +244,7 @@ std::vector<Prediction> Predict(const Call& call, const Layout& layout, const Co
 std::string ExplainChoice(const Call& call, const Layout& layout, const Constants& constants, std::optional<Way> chosen) {
   std::string text = absl::StrCat(Describe(call), ", ", layout.size(), " ranks on ", Hosts(layout), " hosts\n");
   const std::vector<Prediction> ways = Predict(call, layout, constants);
-  if (ways.empty()) absl::StrAppend(&text, "  there is one algorithm\n");
+  if (ways.empty()) absl::StrAppend(&text, "  ", chosen.has_value() ? NameOf(*chosen) : "there is one algorithm", "\n");
   for (const Prediction& way : ways) {
     const std::string time = way.possible ? absl::StrFormat("%12.1f us", way.us) : std::string("      cannot  ");
     std::string why = way.possible ? absl::StrFormat("%.1f times the least", way.us / ways[0].us) : "";

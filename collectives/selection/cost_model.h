@@ -75,7 +75,8 @@ struct Prediction {
   std::string remark = {};  // why not, or what it suffers from
 };
 
-// Cheapest first, what is impossible last. Empty: an operation for which there is one algorithm alone.
+// Cheapest first, what is impossible last. Empty: an operation for which there is one algorithm alone, and a barrier, which goes
+// the way of an all-reduce of one byte.
 std::vector<Prediction> Predict(const Call& call, const Layout& layout, const Constants& constants);
 
 // A table, a line for each algorithm: name, expected time, "chosen" or why not. `chosen`: what runs, where that is not simply the

@@ -103,6 +103,7 @@ TEST(CostModelTest, AnExplanationNamesEachWayOnceCheapestFirst) {
   EXPECT_THAT(ExplainChoice(AllReduce(4), {.hosts = {0, 1}}, {}, Way::kChain), HasSubstr("us  1.0 times the least\n  star"));
   const Call barrier;
   EXPECT_THAT(ExplainChoice(barrier, {.hosts = {0, 1}}, {}), HasSubstr("there is one algorithm"));
+  EXPECT_EQ(ExplainChoice(barrier, {.hosts = {0, 1}}, {}, Way::kStar), "barrier, 2 ranks on 2 hosts\n  star\n");
 }
 
 // As measured on eight cores, where a message costs as much as a hop.
