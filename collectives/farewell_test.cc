@@ -125,6 +125,42 @@ TEST(FarewellTest, WhoFailsInAnOperationThatOthersHaveEndedIsHeardInTheirNext) {
   }
 }
 
+// Takes nothing until `ended` ranks are through.
+class NumbTransport final : public testing::ForwardingTransport {
+ public:
+  NumbTransport(std::unique_ptr<Transport> inner, const std::atomic<int>& ended)
+      : ForwardingTransport(std::move(inner)), ended_(ended) {}
+
+  Transfer Receive(int, std::span<const iovec>) override { return {.closed = ended_ == 2}; }
+
+ private:
+  const std::atomic<int>& ended_;
+};
+
+// Rank 2 sends, but takes nothing. In place the others cannot add before it has, so that they have no room for each other's data,
+// nor for words: rank 1 cannot ask rank 0, and rank 0 sees rank 1 end without one.
+TEST(FarewellTest, WhoTakesNothingIsNamedByThoseThatHaveNoRoomBecauseOfIt) {
+  const RealClock clock;
+  std::atomic<int> ended{0};
+  Group group;
+  for (auto& transport : CreateInprocTransports(/*size=*/3)) {
+    if (transport->rank() == 2) transport = std::make_unique<NumbTransport>(std::move(transport), ended);
+    group.push_back(std::make_unique<HostCommunicator>(
+        std::move(transport), clock, HostCommunicatorOptions{.algorithm = Algorithm::kDirect, .stage_bytes = 64 << 10}));
+  }
+  const auto results = OnAllRanks(group, [&](Communicator& ranks) {
+    std::vector<float> data(1'000'000, 1);
+    const absl::Duration timeout = ranks.rank() == 1 ? absl::Milliseconds(1200) : kLong;
+    const absl::Status status = ranks.AllReduce(data.data(), data.data(), 1'000'000, DataType::kF32, Reduction::kSum, timeout);
+    ++ended;
+    return status;
+  });
+  for (const int rank : {0, 1}) {
+    EXPECT_THAT(results[rank], StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("waited for rank 2 (this process)")))
+        << rank;
+  }
+}
+
 // Rank 3 has not called. Ranks 0 and 4 wait for rank 2, which waits for rank 3: it is not rank 2 whom they name.
 TEST(FarewellTest, WhoWaitsForARankThatWaitsItselfNamesTheOneThatDidNotCall) {
   const RealClock clock;

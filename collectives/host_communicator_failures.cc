@@ -192,7 +192,7 @@ std::vector<int> HostCommunicator::SilentRanks() const {
     if (!(receive.complete && send.complete) && !lacks_what_we_lack) behind.push_back(peer);
   }
   if (!absent.empty()) return absent;
-  // Of those that have sent all, the one that has taken least: others have no room because they wait for it as we do.
+  // Of those that have sent as much, the one that has taken least: others have no room because they wait for it as we do.
   const auto progress = [this](int peer) {
     const Stream &send = sends_[peer], &receive = receives_[peer];
     return std::tuple(receive.complete, receive.next_segment, receive.payload_done, send.next_segment, send.payload_done);
